@@ -1,0 +1,140 @@
+"""The Next-DiT block that video, image and audio share. Parameter names are the published ones.
+
+Letters: B batch, L tokens, R rows with a conditioning vector of their own (1 for video and image, one per time step
+for audio; R divides L), H query heads, D width, S context tokens, A conditioning width.
+Source: paper section 3.1 and appendix D; official models/model.py.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .config import BlockConfig
+from .ops import Ops
+from .rope import Rotation, rotate
+
+
+def scale_rows(x_BLD: torch.Tensor, scale_BRD: torch.Tensor) -> torch.Tensor:
+    """``x * (1 + scale)``, each row's scale over that row's tokens."""
+    return _by_rows(x_BLD, 1 + scale_BRD)
+
+
+def gate_rows(x_BLD: torch.Tensor, gate_BRD: torch.Tensor) -> torch.Tensor:
+    """``x * tanh(gate)``, each row's gate over that row's tokens."""
+    return _by_rows(x_BLD, gate_BRD.tanh())
+
+
+def _by_rows(x_BLD: torch.Tensor, factor_BRD: torch.Tensor) -> torch.Tensor:
+    # Broadcasting keeps video (R = 1) from copying one vector per token.
+    rows = factor_BRD.shape[1]
+    return (x_BLD.unflatten(1, (rows, -1)) * factor_BRD.unsqueeze(2)).flatten(1, 2)
+
+
+class Attention(nn.Module):
+    """Self-attention with rotary positions, plus gated cross-attention to the context by the same queries.
+
+    Two softmaxes, added: ``self + tanh(gate[head]) * cross``. Context keys carry no position.
+    """
+
+    def __init__(self, config: BlockConfig, ops: Ops, device=None, dtype=None):
+        super().__init__()
+        self.heads, self.kv_heads, self.ops = config.heads, config.kv_heads, ops
+        kv_dim = config.kv_heads * config.head_dim
+        where = {"device": device, "dtype": dtype}
+        self.wq = ops.linear(config.dim, config.dim, bias=False, **where)
+        self.wk = ops.linear(config.dim, kv_dim, bias=False, **where)
+        self.wv = ops.linear(config.dim, kv_dim, bias=False, **where)
+        self.wk_y = ops.linear(config.context_dim, kv_dim, bias=False, **where)
+        self.wv_y = ops.linear(config.context_dim, kv_dim, bias=False, **where)
+        self.gate = nn.Parameter(torch.zeros(config.heads, **where))
+        self.wo = ops.linear(config.dim, config.dim, bias=False, **where)
+        # The norm runs over all heads together, before they are split.
+        self.q_norm = ops.layer_norm(config.dim, **where) if config.qk_norm else nn.Identity()
+        self.k_norm = ops.layer_norm(kv_dim, **where) if config.qk_norm else nn.Identity()
+        self.ky_norm = ops.layer_norm(kv_dim, **where) if config.qk_norm else nn.Identity()
+
+    def forward(
+        self, x_BLD: torch.Tensor, rope: Rotation, context_BSD: torch.Tensor, mask_BS: torch.Tensor | None, attend
+    ) -> torch.Tensor:
+        q = rotate(self._split(self.q_norm(self.wq(x_BLD))), rope).transpose(1, 2)
+        k = rotate(self._split(self.k_norm(self.wk(x_BLD))), rope).transpose(1, 2)
+        v = self._split(self.wv(x_BLD)).transpose(1, 2)
+        out = attend(q, k, v, None)
+
+        k_context = self._split(self.ky_norm(self.wk_y(context_BSD))).transpose(1, 2)
+        v_context = self._split(self.wv_y(context_BSD)).transpose(1, 2)
+        cross = attend(q, k_context, v_context, mask_BS)
+        gate = self.ops.cast(self.gate, cross).tanh().repeat_interleave(cross.shape[-1] // self.heads)
+        return self.wo(out + cross * gate)
+
+    def _split(self, x_BLD: torch.Tensor) -> torch.Tensor:
+        head_dim = self.wq.weight.shape[0] // self.heads
+        return x_BLD.unflatten(-1, (-1, head_dim))
+
+
+class FeedForward(nn.Module):
+    """``w2(silu(w1 x) * w3 x)``."""
+
+    def __init__(self, dim: int, hidden: int, ops: Ops, device=None, dtype=None):
+        super().__init__()
+        self.w1 = ops.linear(dim, hidden, bias=False, device=device, dtype=dtype)
+        self.w2 = ops.linear(hidden, dim, bias=False, device=device, dtype=dtype)
+        self.w3 = ops.linear(dim, hidden, bias=False, device=device, dtype=dtype)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.w2(F.silu(self.w1(x)) * self.w3(x))
+
+
+class NextDiTBlock(nn.Module):
+    """Sandwich-normed attention and feed-forward, each with a scale before and a tanh gate behind.
+
+    ``x += tanh(gate) * norm2(f(norm1(x) * (1 + scale)))``; chunk order scale, gate, scale, gate; no shift.
+    """
+
+    def __init__(self, config: BlockConfig, ops: Ops, device=None, dtype=None):
+        super().__init__()
+        where = {"device": device, "dtype": dtype}
+        self.attention = Attention(config, ops, **where)
+        self.feed_forward = FeedForward(config.dim, config.ffn_hidden, ops, **where)
+        for name in ("attention_norm1", "ffn_norm1", "attention_norm2", "ffn_norm2"):
+            setattr(self, name, ops.rms_norm(config.dim, eps=config.norm_eps, **where))
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), ops.linear(config.cond_dim, 4 * config.dim, **where))
+        self.attention_y_norm = ops.rms_norm(config.context_dim, eps=config.norm_eps, **where)
+
+    def forward(
+        self,
+        x_BLD: torch.Tensor,
+        rope: Rotation,
+        context_BSD: torch.Tensor,
+        mask_BS: torch.Tensor | None,
+        cond_BRA: torch.Tensor,
+        attend,
+    ) -> torch.Tensor:
+        """Returns tokens like ``x_BLD``; ``mask_BS`` is True where a context token counts, None when all do."""
+        scale_msa, gate_msa, scale_mlp, gate_mlp = self.adaLN_modulation(cond_BRA).chunk(4, dim=-1)
+        out = self.attention(
+            scale_rows(self.attention_norm1(x_BLD), scale_msa),
+            rope,
+            self.attention_y_norm(context_BSD),
+            mask_BS,
+            attend,
+        )
+        x_BLD = x_BLD + gate_rows(self.attention_norm2(out), gate_msa)
+        out = self.feed_forward(scale_rows(self.ffn_norm1(x_BLD), scale_mlp))
+        return x_BLD + gate_rows(self.ffn_norm2(out), gate_mlp)
+
+
+class FinalLayer(nn.Module):
+    """Scaled LayerNorm (no affine) and a linear layer from tokens to patches."""
+
+    def __init__(self, dim: int, cond_dim: int, out_dim: int, ops: Ops, device=None, dtype=None):
+        super().__init__()
+        where = {"device": device, "dtype": dtype}
+        self.norm_final = ops.layer_norm(dim, elementwise_affine=False, eps=1e-6, **where)
+        self.linear = ops.linear(dim, out_dim, **where)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), ops.linear(cond_dim, dim, **where))
+
+    def forward(self, x_BLD: torch.Tensor, cond_BRA: torch.Tensor) -> torch.Tensor:
+        return self.linear(scale_rows(self.norm_final(x_BLD), self.adaLN_modulation(cond_BRA)))

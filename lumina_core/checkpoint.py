@@ -1,0 +1,197 @@
+"""Checkpoint files to networks: key cleaning, sizes from shapes, strict loading with a readable report."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .config import VideoConfig
+from .errors import LuminaError
+from .legacy_args import read_model_args
+from .schedules import PatchSize
+from .video_model import MultiScaleNextDiT
+
+RELEASED_NAMES = ("consolidated.00-of-01.safetensors", "consolidated.00-of-01.pth")
+ARGS_NAME = "model_args.pth"
+METADATA_KEY = "lumina_video"
+"""Safetensors metadata entry: a JSON object with any of ``SETTINGS``."""
+SETTINGS = ("rope_theta", "t_scale", "motion_scale")
+"""What shapes cannot tell; the defaults of ``VideoConfig`` are the released values."""
+_PREFIXES = ("model.diffusion_model.", "diffusion_model.")
+_PATCH_KEY = re.compile(r"all_x_embedder\.(\d+-\d+)\.weight")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights by published name, and what the file says beside them."""
+
+    path: Path
+    weights: dict[str, torch.Tensor]
+    settings: dict[str, float]
+
+
+def load_video_model(
+    path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> MultiScaleNextDiT:
+    """Load a Multi-scale Next-DiT from a folder in the released layout, or from one .safetensors or .pth file.
+
+    Returns the network in eval mode on ``device`` in ``dtype``. Raises LuminaError.
+    """
+    checkpoint = read_checkpoint(path)
+    config = detect_config(checkpoint)
+    with torch.device("meta"):
+        model = MultiScaleNextDiT(config)
+    weights = {key: value.to(device, dtype) for key, value in checkpoint.weights.items()}
+    model.load_state_dict(weights, strict=True, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read weights and settings; a ``model_args.pth`` beside the weights is read too. Raises LuminaError."""
+    file = find_weights(path)
+    weights, metadata = _read_file(file)
+    weights = clean_keys(weights)
+    _check_finite(file, weights)
+    return Checkpoint(file, weights, read_settings(file, metadata))
+
+
+def find_weights(path: str | Path) -> Path:
+    """The weights file that ``path`` (a file, or a folder in the released layout) means."""
+    path = Path(path)
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise LuminaError(f"Checkpoint '{path}' does not exist; give a released folder, or a .safetensors file.")
+    for name in RELEASED_NAMES:
+        if (path / name).is_file():
+            return path / name
+    raise LuminaError(
+        f"Folder '{path}' holds no {RELEASED_NAMES[0]} (or .pth); give the folder of the released files."
+    )
+
+
+def clean_keys(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Drop what torch.compile and other tools put into key names."""
+    cleaned = {}
+    for key, value in weights.items():
+        key = key.replace("_orig_mod.", "")
+        for prefix in _PREFIXES:
+            key = key.removeprefix(prefix)
+        cleaned[key] = value
+    return cleaned
+
+
+def read_settings(file: Path, metadata: Mapping[str, str]) -> dict[str, float]:
+    """``SETTINGS`` from the file's metadata, else from a model_args.pth beside it, else nothing."""
+    fields: Mapping = {}
+    if METADATA_KEY in metadata:
+        try:
+            fields = dict(json.loads(metadata[METADATA_KEY]))
+        except (TypeError, ValueError):
+            raise LuminaError(
+                f"{file.name} has metadata '{METADATA_KEY}' that is not a JSON object; save the file again."
+            ) from None
+    elif (file.parent / ARGS_NAME).is_file():
+        fields = read_model_args(file.parent / ARGS_NAME)
+    settings = {name: fields[name] for name in SETTINGS if name in fields}
+    for name, value in settings.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
+            raise LuminaError(f"The settings of {file.name} give {name} = {value!r}; expected a number above 0.")
+    return {name: float(value) for name, value in settings.items()}
+
+
+def detect_config(checkpoint: Checkpoint) -> VideoConfig:
+    """Sizes from the weights' shapes, the rest from the settings; checks every key and shape. Raises LuminaError."""
+    weights, name = checkpoint.weights, checkpoint.path.name
+    try:
+        config = _config_from_shapes(weights, checkpoint.settings)
+    except (KeyError, IndexError, StopIteration) as error:
+        raise LuminaError(
+            f"{name} is not a Lumina-Video checkpoint: {error.args[0] if error.args else 'a key'} is missing; "
+            "expected keys such as all_x_embedder.2-1.weight and layers.0.attention.wq.weight."
+        ) from None
+    check_keys(name, weights, config)
+    return config
+
+
+def _config_from_shapes(weights: Mapping[str, torch.Tensor], settings: Mapping[str, float]) -> VideoConfig:
+    keys = [m[1] for m in map(_PATCH_KEY.fullmatch, weights) if m]
+    if not keys:
+        raise KeyError("all_x_embedder")
+    patches = tuple(sorted((PatchSize.from_key(k) for k in keys), key=lambda p: p.frames * p.space**2))
+    first = patches[0]
+    dim, numbers = weights[f"all_x_embedder.{first.key}.weight"].shape
+    heads = weights["layers.0.attention.gate"].shape[0]
+    kv_dim, text_dim = weights["layers.0.attention.wk_y.weight"].shape
+    return VideoConfig(
+        patches=patches,
+        channels=numbers // (first.frames * first.space**2),
+        dim=dim,
+        layers=1 + max(int(k.split(".")[1]) for k in weights if k.startswith("layers.")),
+        heads=heads,
+        kv_heads=kv_dim // (dim // heads),
+        ffn_hidden=weights["layers.0.feed_forward.w1.weight"].shape[0],
+        text_dim=text_dim,
+        cond_dim=weights["t_embedder.mlp.2.weight"].shape[0],
+        qk_norm="layers.0.attention.q_norm.weight" in weights,
+        **settings,
+    )
+
+
+def check_keys(name: str, weights: Mapping[str, torch.Tensor], config: VideoConfig) -> None:
+    """Raise LuminaError that names missing, unexpected and misshapen keys."""
+    with torch.device("meta"):
+        expected = {key: value.shape for key, value in MultiScaleNextDiT(config).state_dict().items()}
+    missing = sorted(expected.keys() - weights.keys())
+    unexpected = sorted(weights.keys() - expected.keys())
+    misshapen = [k for k in expected if k in weights and weights[k].shape != expected[k]]
+    if not (missing or unexpected or misshapen):
+        return
+    faults = [f"{len(keys)} {what} ({_some(keys)})" for what, keys in (
+        ("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen)) if keys]  # fmt: skip
+    raise LuminaError(
+        f"{name} does not match a Lumina-Video network of width {config.dim} and {config.layers} layers: "
+        f"keys {', '.join(faults)}; use a whole, unmodified checkpoint."
+    )
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
+
+
+def _check_finite(file: Path, weights: Mapping[str, torch.Tensor]) -> None:
+    for key, value in weights.items():
+        # A sum is NaN or infinite when any element is, and reads the tensor once without a mask of its size.
+        if value.is_floating_point() and not bool(torch.isfinite(value.sum(dtype=torch.float64))):
+            raise LuminaError(f"{file.name} holds NaN or infinite values in {key}; fetch a fresh copy.")
+
+
+def _read_file(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    if file.suffix not in (".safetensors", ".pth", ".pt"):
+        raise LuminaError(f"'{file.name}' is not a checkpoint; expected a .safetensors or .pth file.")
+    try:
+        if file.suffix == ".safetensors":
+            return _read_safetensors(file)
+        weights = torch.load(file, map_location="cpu", weights_only=True)
+    except LuminaError:
+        raise
+    except Exception as error:
+        raise LuminaError(
+            f"{file.name} cannot be read ({str(error).splitlines()[0][:120]}); it is truncated, or holds more than "
+            "weights, so fetch a fresh copy, best as .safetensors."
+        ) from None
+    if not isinstance(weights, dict) or not all(isinstance(v, torch.Tensor) for v in weights.values()):
+        raise LuminaError(f"{file.name} is not a table of weights by name; use the released file.")
+    return weights, {}
+
+
+def _read_safetensors(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as reader:
+        return {key: reader.get_tensor(key) for key in reader.keys()}, reader.metadata() or {}  # noqa: SIM118

@@ -1,0 +1,45 @@
+"""Vectors behind scale and gate: time, motion score and pooled text."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from .ops import Ops
+
+FREQUENCIES = 128
+MAX_PERIOD = 10000.0
+
+
+def sinusoid(values: torch.Tensor) -> torch.Tensor:
+    """Cosines, then sines, of (B,) values at 128 frequencies, in float32: (B, 256).
+
+    float32 as in the official code, where rounding of arguments near 1000 is the largest noise of a forward pass.
+    """
+    steps = torch.arange(FREQUENCIES, dtype=torch.float32, device=values.device)
+    angles = values[:, None].float() * torch.exp(-math.log(MAX_PERIOD) * steps / FREQUENCIES)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+class ScalarEmbedder(nn.Module):
+    """A number per item, (B,) -> (B, A): sinusoids through a two-layer perceptron."""
+
+    def __init__(self, cond_dim: int, ops: Ops, device=None, dtype=None):
+        super().__init__()
+        where = {"device": device, "dtype": dtype}
+        self.mlp = nn.Sequential(
+            ops.linear(2 * FREQUENCIES, cond_dim, **where), nn.SiLU(), ops.linear(cond_dim, cond_dim, **where)
+        )
+
+    def forward(self, values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        return self.mlp(sinusoid(values).to(dtype))
+
+
+def masked_mean(features_BSD: torch.Tensor, mask_BS: torch.Tensor | None) -> torch.Tensor:
+    """Mean over the tokens that count, (B, D); masked tokens are ignored whatever they hold."""
+    if mask_BS is None:
+        return features_BSD.mean(dim=1)
+    kept = features_BSD.masked_fill(~mask_BS[..., None], 0)
+    return kept.sum(dim=1) / mask_BS.sum(dim=1, keepdim=True).to(features_BSD.dtype)

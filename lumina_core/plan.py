@@ -1,0 +1,158 @@
+"""A sampling plan: everything that decides a run, as one frozen value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+
+import torch
+
+from .clock import time_grid
+from .errors import LuminaError
+from .schedules import PatchSize, Piecewise, ScheduleError, parse_number, parse_patch
+from .solvers import SOLVERS
+
+NumberSchedule = Piecewise[float | None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One network evaluation that a plan asks for, at flow time ``t``."""
+
+    step: int
+    t: float
+    patch: PatchSize
+    guidance: float
+    motion: float | None
+    negative_motion: float | None
+
+    @property
+    def guided(self) -> bool:
+        """Whether the negative pass runs too."""
+        return self.guidance > 0
+
+    @property
+    def passes(self) -> int:
+        """Network passes per item: the positive one, and the negative one when guided."""
+        return 2 if self.guided else 1
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """Patch, guidance and motion schedules, renorm, clock and solver of one run.
+
+    Schedules may be given as text, as a plain value or as ``Piecewise``; all are stored as ``Piecewise``.
+
+    Args:
+        patch: patch size over t, such as ``2x4 | 0.03: 2x2 | 0.125: 1x2``.
+        guidance: scale g of ``pos + g (pos - neg)`` over t; the host's cfg is g + 1; 0 or ``none`` skips the negative
+            pass.
+        motion: motion score of the positive pass over t; ``none`` or a negative number gives no motion embedding.
+        negative_motion: the same for the negative pass.
+        renorm: bound on the guided velocity's norm as a multiple of the positive one's; <= 0 is off.
+        time_shift: the grid's shift, above 0; 1 or None is none.
+        points: points of the time grid; ``points - 1`` steps.
+        solver: a name in ``lumina_core.solvers.SOLVERS``.
+
+    Raises:
+        LuminaError: a field does not parse or is out of range; the sentence names the field.
+    """
+
+    patch: Piecewise[PatchSize] | PatchSize | str
+    guidance: NumberSchedule | float | str | None = 0.0
+    motion: NumberSchedule | float | str | None = None
+    negative_motion: NumberSchedule | float | str | None = None
+    renorm: float = -1.0
+    time_shift: float | None = 1.0
+    points: int = 70
+    solver: str = "euler"
+
+    def __post_init__(self) -> None:
+        self._set("patch", _patch_schedule(self.patch))
+        for name in ("guidance", "motion", "negative_motion"):
+            self._set(name, _number_schedule(name, getattr(self, name)))
+        self._set("time_shift", _number("time_shift", self.time_shift or 1.0))
+        self._set("renorm", _number("renorm", self.renorm))
+        if not self.time_shift > 0:
+            raise LuminaError(f"time_shift is {self.time_shift}; write a number above 0 (1 = no shift).")
+        if isinstance(self.points, bool) or not isinstance(self.points, int) or self.points < 2:
+            raise LuminaError(f"points is {self.points!r}; write a whole number of at least 2 (1 step).")
+        if self.solver not in SOLVERS:
+            raise LuminaError(f"solver is '{self.solver}'; choose one of {', '.join(SOLVERS)}.")
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def steps(self) -> int:
+        return self.points - 1
+
+    @property
+    def patches(self) -> tuple[PatchSize, ...]:
+        """Every patch size of the schedule, in order of use, each once."""
+        return tuple(dict.fromkeys(self.patch.values))
+
+    def grid(self) -> torch.Tensor:
+        """The ``points`` times of the run, float32."""
+        return time_grid(self.points, self.time_shift)
+
+    def at(self, t: float, step: int = 0) -> Evaluation:
+        """What the network is asked at flow time t."""
+        return Evaluation(
+            step, t, self.patch.at(t), self.guidance.at(t) or 0.0, self.motion.at(t), self.negative_motion.at(t)
+        )
+
+    def evaluations(self, dtype: torch.dtype = torch.float32) -> Iterator[Evaluation]:
+        """Every evaluation of the run in order, with t rounded to the run's ``dtype`` as the sampler does."""
+        grid = self.grid()
+        stage_times = SOLVERS[self.solver].stage_times
+        for step in range(self.steps):
+            for t in stage_times(grid[step], grid[step + 1]):
+                yield self.at(float(t.to(dtype)), step)
+
+    def switch_steps(self) -> tuple[int, ...]:
+        """Steps (indices into the grid) whose patch size differs from that of the step before."""
+        chosen = [self.patch.at(float(t)) for t in self.grid()[:-1]]
+        return tuple(i for i in range(1, len(chosen)) if chosen[i] != chosen[i - 1])
+
+    def replace(self, **changes: object) -> SamplingPlan:
+        """A copy with some fields changed and checked again."""
+        return replace(self, **changes)
+
+    def as_text(self) -> dict[str, str]:
+        """Field names and their canonical text, for metadata and printing."""
+        return {f.name: str(getattr(self, f.name)) for f in fields(self)}
+
+
+def _patch_schedule(value: Piecewise[PatchSize] | PatchSize | str) -> Piecewise[PatchSize]:
+    if isinstance(value, Piecewise):
+        return value
+    if isinstance(value, PatchSize):
+        return Piecewise.constant(value)
+    return _named("patch", parse_patch, value)
+
+
+def _number_schedule(name: str, value: NumberSchedule | float | str | None) -> NumberSchedule:
+    if isinstance(value, Piecewise):
+        return value
+    if isinstance(value, str):
+        return _named(name, parse_number, value)
+    return Piecewise.constant(None if value is None else _number(name, value))
+
+
+def _named(name, parse, value):
+    try:
+        return parse(value)
+    except ScheduleError as error:
+        raise ScheduleError(f"{name} schedule '{value}': {error}") from None
+
+
+def _number(name: str, value: object) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise LuminaError(f"{name} is {value!r}; write a number.") from None
+    if not math.isfinite(number):
+        raise LuminaError(f"{name} is {number}; write a finite number.")
+    return number

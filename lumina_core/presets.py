@@ -1,0 +1,49 @@
+"""The four released sampling presets, by their released names, numbers unchanged.
+
+Source: official ``configs/sample/__init__.py``. ``points`` is what it calls ``step``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .plan import SamplingPlan
+from .shapes import VideoSize
+
+_R960 = SamplingPlan(
+    patch="1x2",
+    guidance="20 | 0.2: 0",
+    motion=6.0,
+    negative_motion="2 | 0.05: 6",
+    renorm=2.0,
+    time_shift=24.0,
+    points=70,
+)
+_R512 = _R960.replace(guidance="12 | 0.4: 0", renorm=-1.0, time_shift=8.0)
+
+PRESETS: dict[str, SamplingPlan] = {
+    "f24F96R960-MultiScale": _R960.replace(patch="2x4 | 0.03: 2x2 | 0.125: 1x2"),
+    "f24F96R960": _R960,
+    "f16F64R512-MultiScale": _R512.replace(patch="2x4 | 0.075: 2x2 | 0.3: 1x2"),
+    "f16F64R512": _R512,
+}
+DEFAULT_PRESET = "f24F96R960-MultiScale"
+
+
+@dataclass(frozen=True)
+class PresetClip:
+    """The clip a preset was released for: fps, and a size of its resolution class."""
+
+    size: VideoSize
+    fps: int
+
+
+_CLIPS = {
+    "f24F96R960": PresetClip(VideoSize(1248, 704, 96), 24),
+    "f16F64R512": PresetClip(VideoSize(672, 384, 64), 16),
+}
+
+
+def preset_clip(name: str) -> PresetClip:
+    """Size and rate that go with preset ``name`` (the multi-scale variants share their single-scale clip)."""
+    return _CLIPS[name.removesuffix("-MultiScale")]

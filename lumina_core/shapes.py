@@ -1,0 +1,102 @@
+"""Pixel, latent and token sizes of a clip, all derived from one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .errors import LuminaError
+from .schedules import PatchSize
+
+LATENT_CHANNELS = 16
+VAE_FRAMES = 4
+"""Video frames per latent frame (CogVideoX VAE)."""
+VAE_SPACE = 8
+"""Pixels per latent pixel, each side (CogVideoX VAE)."""
+
+
+@dataclass(frozen=True)
+class LatentSize:
+    """Frames, height and width of a latent video (B, 16, frames, height, width)."""
+
+    frames: int
+    height: int
+    width: int
+
+    @property
+    def pixel_frames(self) -> int:
+        """Frames that the VAE decodes: an even count gives 4 per latent frame, an odd one 3 fewer in all."""
+        return self.frames * VAE_FRAMES - (VAE_FRAMES - 1) * (self.frames % 2)
+
+    def grid(self, patch: PatchSize) -> tuple[int, int, int]:
+        """Patch positions along frames, height and width. An image (1 frame) fills one temporal patch."""
+        frames = 1 if self.frames == 1 else self.frames // patch.frames
+        return frames, self.height // patch.space, self.width // patch.space
+
+    def tokens(self, patch: PatchSize) -> int:
+        frames, height, width = self.grid(patch)
+        return frames * height * width
+
+    def check(self, patch: PatchSize, limits: tuple[int, int, int]) -> None:
+        """Raise LuminaError unless ``patch`` divides this size and its grid lies within the RoPE table ``limits``."""
+        if self.frames > 1 and self.frames % patch.frames:
+            step = VAE_FRAMES * patch.frames
+            raise LuminaError(
+                f"frames is {self.frames * VAE_FRAMES} ({self.frames} latent frames), which patch size {patch} does "
+                f"not divide; use a multiple of {step}, or 1 for an image."
+            )
+        step = VAE_SPACE * patch.space
+        for name, latent in (("width", self.width), ("height", self.height)):
+            if latent % patch.space:
+                pixels = latent * VAE_SPACE
+                raise LuminaError(
+                    f"{name} is {pixels}, which patch size {patch} does not divide; use a multiple of {step}, "
+                    f"such as {nearest_multiple(pixels, step)}."
+                )
+        self._check_limits(patch, limits)
+
+    def check_all(self, patches: Iterable[PatchSize], limits: tuple[int, int, int]) -> None:
+        """``check`` for every patch size of a schedule."""
+        # The coarsest patch first: its message asks for the step that satisfies the others too.
+        for patch in sorted(patches, key=lambda p: (p.space, p.frames), reverse=True):
+            self.check(patch, limits)
+
+    def _check_limits(self, patch: PatchSize, limits: tuple[int, int, int]) -> None:
+        units = (VAE_FRAMES * patch.frames, VAE_SPACE * patch.space, VAE_SPACE * patch.space)
+        for name, found, limit, unit in zip(
+            ("frames", "height", "width"), self.grid(patch), limits, units, strict=True
+        ):
+            if found > limit:
+                raise LuminaError(
+                    f"{name} is {found * unit}, which is {found} positions at patch size {patch}; the model's position "
+                    f"table holds {limit}, so use at most {limit * unit}."
+                )
+
+
+@dataclass(frozen=True)
+class VideoSize:
+    """Width and height in pixels, frames in a clip. frames = 1 is an image."""
+
+    width: int
+    height: int
+    frames: int
+
+    def latent(self) -> LatentSize:
+        """The latent size; raises LuminaError on sizes that the VAE cannot hold."""
+        for name, pixels in (("width", self.width), ("height", self.height)):
+            if pixels < 1 or pixels % VAE_SPACE:
+                raise LuminaError(
+                    f"{name} is {pixels}; use a multiple of {2 * VAE_SPACE} ({4 * VAE_SPACE} when the patch schedule "
+                    f"uses space 4), such as {nearest_multiple(pixels, 2 * VAE_SPACE)}."
+                )
+        if self.frames != 1 and (self.frames < 1 or self.frames % VAE_FRAMES):
+            raise LuminaError(
+                f"frames is {self.frames}; use 1 for an image or a multiple of {VAE_FRAMES}, "
+                f"such as {nearest_multiple(self.frames, VAE_FRAMES)}."
+            )
+        return LatentSize(max(1, self.frames // VAE_FRAMES), self.height // VAE_SPACE, self.width // VAE_SPACE)
+
+
+def nearest_multiple(value: int, step: int) -> int:
+    """The multiple of ``step``, at least one step, that is nearest to ``value``."""
+    return max(step, round(value / step) * step)

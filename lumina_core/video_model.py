@@ -1,0 +1,129 @@
+"""Multi-scale Next-DiT: one backbone, one pair of in and out layers per patch size (paper section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+import torch
+from torch import nn
+
+from .blocks import FinalLayer, NextDiTBlock
+from .config import VideoConfig
+from .embeddings import ScalarEmbedder, masked_mean
+from .errors import LuminaError
+from .ops import TORCH_OPS, Ops
+from .patchify import patchify, unpatchify
+from .rope import rotation
+from .schedules import PatchSize
+from .shapes import LatentSize
+
+
+class MultiScaleNextDiT(nn.Module):
+    """Velocity of a latent video. Parameter names are those of the released checkpoints.
+
+    Weights are whatever the layer classes make of them (checkpoints are loaded strict; training initialises itself).
+    """
+
+    def __init__(self, config: VideoConfig, ops: Ops = TORCH_OPS, device=None, dtype=None):
+        super().__init__()
+        self.config, self.ops = config, ops
+        where = {"device": device, "dtype": dtype}
+        self.all_x_embedder = nn.ModuleDict()
+        self.all_final_layer = nn.ModuleDict()
+        for patch in config.patches:
+            numbers = patch.frames * patch.space**2 * config.channels
+            self.all_x_embedder[patch.key] = ops.linear(numbers, config.dim, **where)
+            self.all_final_layer[patch.key] = FinalLayer(config.dim, config.cond_dim, numbers, ops, **where)
+        self.t_embedder = ScalarEmbedder(config.cond_dim, ops, **where)
+        self.motion_embedder = ScalarEmbedder(config.cond_dim, ops, **where)
+        self.cap_embedder = nn.Sequential(
+            ops.layer_norm(config.text_dim, **where), ops.linear(config.text_dim, config.cond_dim, **where)
+        )
+        self.layers = nn.ModuleList(NextDiTBlock(config.block, ops, **where) for _ in range(config.layers))
+        # Never used by the network, but part of every released checkpoint, which is loaded strict.
+        self.pad_token = nn.Parameter(torch.zeros(config.dim, **where))
+
+    def forward(
+        self,
+        x: torch.Tensor | list[torch.Tensor],
+        t: torch.Tensor,
+        text: torch.Tensor,
+        text_mask: torch.Tensor | None,
+        motion: torch.Tensor,
+        patch: PatchSize,
+    ) -> torch.Tensor | list[torch.Tensor]:
+        """Velocity (data - noise) at flow time t.
+
+        Args:
+            x: latents (B, C, F, H, W), or a list of B latents (C, F, H, W) of unequal size.
+            t: (B,), 0 noise to 1 data.
+            text: text features (B, S, text_dim).
+            text_mask: bool (B, S), True where a token counts, any pattern but at least one per row; None when all do.
+            motion: motion scores (B,); negative gives no motion embedding. Not written to.
+            patch: one of ``config.patches``.
+
+        Returns:
+            Like x.
+
+        Raises:
+            LuminaError: a patch size that the checkpoint lacks or that does not divide x, a size beyond the position
+                table, text of the wrong width.
+        """
+        self.config.check_patch(patch)
+        self.config.check_text_width(text.shape[-1])
+        text_mask = None if text_mask is None or bool(text_mask.all()) else text_mask.bool()
+        cond = self.condition(t, text, text_mask, motion, text.dtype)
+        if isinstance(x, torch.Tensor):
+            return self._velocity(x, text, text_mask, cond, patch)
+        return [
+            self._velocity(item[None], text[i : i + 1], _row(text_mask, i), cond[i : i + 1], patch)[0]
+            for i, item in enumerate(x)
+        ]
+
+    def check_run(self, x: torch.Tensor, patches: Iterable[PatchSize], texts: Iterable[tuple]) -> None:
+        """Raise LuminaError unless latents x (B, C, F, H, W), every patch size and every (features, mask) fit."""
+        if x.shape[1] != self.config.channels:
+            raise LuminaError(
+                f"The latents have {x.shape[1]} channels; this checkpoint expects {self.config.channels}."
+            )
+        self.config.check_size(LatentSize(*x.shape[2:]), patches)
+        for features, _ in texts:
+            self.config.check_text_width(features.shape[-1])
+
+    def condition(
+        self,
+        t: torch.Tensor,
+        text: torch.Tensor,
+        text_mask: torch.Tensor | None,
+        motion: torch.Tensor,
+        dtype: torch.dtype,
+    ) -> torch.Tensor:
+        """Time, pooled text and motion score, added: (B, 1, A)."""
+        time = self.t_embedder(t * self.config.t_scale, dtype)
+        score = motion * self.config.motion_scale
+        moved = self.motion_embedder(score.clamp(min=0), dtype)
+        # No motion embedding is a zero vector, which is not the embedding of score 0.
+        moved = moved.masked_fill((score < 0)[:, None], 0)
+        pooled = self.cap_embedder(masked_mean(text, text_mask).to(text.dtype))
+        return (time + pooled + moved)[:, None, :]
+
+    def _velocity(self, x, text, text_mask, cond, patch):
+        size = LatentSize(*x.shape[2:])
+        size.check(patch, self.config.rope_limits)
+        rope = rotation(size.grid(patch), self.config.rope_axes, self.config.rope_theta, x.device)
+        tokens = self.all_x_embedder[patch.key](patchify(x, patch))
+        tokens = self.run_blocks(tokens, rope, text, text_mask, cond)
+        tokens = self.all_final_layer[patch.key](tokens, cond)
+        return unpatchify(tokens, patch, tuple(x.shape[2:]))
+
+    def run_blocks(self, tokens, rope, text, text_mask, cond, **attention_options):
+        """Tokens (B, L, D) through every block; options go to the attention callable."""
+        attend = partial(self.ops.attention, **attention_options) if attention_options else self.ops.attention
+        for layer in self.layers:
+            tokens = layer(tokens, rope, text, text_mask, cond, attend)
+        return tokens
+
+
+def _row(mask: torch.Tensor | None, index: int) -> torch.Tensor | None:
+    return None if mask is None else mask[index : index + 1]

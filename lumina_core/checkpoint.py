@@ -56,7 +56,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     file = find_weights(path)
     weights, metadata = _read_file(file)
     weights = clean_keys(weights)
-    _check_finite(file, weights)
+    check_finite(file.name, weights)
     return Checkpoint(file, weights, read_settings(file, metadata))
 
 
@@ -164,11 +164,14 @@ def _some(keys: list[str]) -> str:
     return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
 
 
-def _check_finite(file: Path, weights: Mapping[str, torch.Tensor]) -> None:
+def check_finite(name: str, weights: Mapping[str, torch.Tensor]) -> None:
+    """Raise LuminaError when a tensor holds NaN or infinity."""
     for key, value in weights.items():
-        # A sum is NaN or infinite when any element is, and reads the tensor once without a mask of its size.
-        if value.is_floating_point() and not bool(torch.isfinite(value.sum(dtype=torch.float64))):
-            raise LuminaError(f"{file.name} holds NaN or infinite values in {key}; fetch a fresh copy.")
+        # A sum is NaN or infinite when any element is, and needs no mask of the tensor's size. One-byte floats of
+        # quantised files cannot be summed.
+        summable = value.is_floating_point() and value.element_size() > 1
+        if summable and not bool(torch.isfinite(value.sum(dtype=torch.float64))):
+            raise LuminaError(f"{name} holds NaN or infinite values in {key}; fetch a fresh copy.")
 
 
 def _read_file(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

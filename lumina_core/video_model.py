@@ -75,9 +75,9 @@ class MultiScaleNextDiT(nn.Module):
         text_mask = None if text_mask is None or bool(text_mask.all()) else text_mask.bool()
         cond = self.condition(t, text, text_mask, motion, text.dtype)
         if isinstance(x, torch.Tensor):
-            return self._velocity(x, text, text_mask, cond, patch)
+            return self.velocity(x, text, text_mask, cond, patch)
         return [
-            self._velocity(item[None], text[i : i + 1], _row(text_mask, i), cond[i : i + 1], patch)[0]
+            self.velocity(item[None], text[i : i + 1], _row(text_mask, i), cond[i : i + 1], patch)[0]
             for i, item in enumerate(x)
         ]
 
@@ -108,21 +108,28 @@ class MultiScaleNextDiT(nn.Module):
         pooled = self.cap_embedder(masked_mean(text, text_mask).to(text.dtype))
         return (time + pooled + moved)[:, None, :]
 
-    def _velocity(self, x, text, text_mask, cond, patch):
+    def velocity(
+        self,
+        x: torch.Tensor,
+        text: torch.Tensor,
+        text_mask: torch.Tensor | None,
+        cond: torch.Tensor,
+        patch: PatchSize,
+        **attention_options,
+    ) -> torch.Tensor:
+        """``forward`` behind its checks: one size, a mask only where it hides something, and ``condition``'s vector.
+
+        ``attention_options`` go to the attention callable of ``ops``.
+        """
         size = LatentSize(*x.shape[2:])
         size.check(patch, self.config.rope_limits)
         rope = rotation(size.grid(patch), self.config.rope_axes, self.config.rope_theta, x.device)
-        tokens = self.all_x_embedder[patch.key](patchify(x, patch))
-        tokens = self.run_blocks(tokens, rope, text, text_mask, cond)
-        tokens = self.all_final_layer[patch.key](tokens, cond)
-        return unpatchify(tokens, patch, tuple(x.shape[2:]))
-
-    def run_blocks(self, tokens, rope, text, text_mask, cond, **attention_options):
-        """Tokens (B, L, D) through every block; options go to the attention callable."""
         attend = partial(self.ops.attention, **attention_options) if attention_options else self.ops.attention
+        tokens = self.all_x_embedder[patch.key](patchify(x, patch))
         for layer in self.layers:
             tokens = layer(tokens, rope, text, text_mask, cond, attend)
-        return tokens
+        tokens = self.all_final_layer[patch.key](tokens, cond)
+        return unpatchify(tokens, patch, tuple(x.shape[2:]))
 
 
 def _row(mask: torch.Tensor | None, index: int) -> torch.Tensor | None:

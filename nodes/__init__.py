@@ -1,0 +1,37 @@
+"""The pack's nodes, in menu order."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .conditioning import MotionScore, TextEncode
+from .latents import EmptyLatent, LatentPreview, Noise
+from .loaders import ModelLoader, TextEncoderLoader, VAELoader
+from .multi_scale_sampler import MultiScaleSampler
+from .sampling import Guider, Sigmas, SplitSigmas
+from .schedules import Guidance, PatchSchedule, Preset
+
+NODE_CLASSES: list[type[io.ComfyNode]] = [
+    MultiScaleSampler,
+    ModelLoader,
+    TextEncoderLoader,
+    VAELoader,
+    TextEncode,
+    MotionScore,
+    Preset,
+    PatchSchedule,
+    Guidance,
+    Guider,
+    Sigmas,
+    SplitSigmas,
+    EmptyLatent,
+    Noise,
+    LatentPreview,
+]
+
+
+class LuminaVideoExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODE_CLASSES
+
+
+async def comfy_entrypoint() -> LuminaVideoExtension:
+    return LuminaVideoExtension()

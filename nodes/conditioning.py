@@ -1,0 +1,104 @@
+"""Text and motion scores as native CONDITIONING."""
+
+from __future__ import annotations
+
+import logging
+
+import node_helpers
+from comfy_api.latest import io, ui
+
+from ..lumina_core.schedules import parse_number
+from ..lumina_core.text import MAX_TOKENS, SYSTEM_PROMPT
+from .fields import DEFAULT_PLAN, motion_input, plan_fault
+from .names import MOTION_KEY, schema
+
+
+def encode_text(clip, text: str, system_prompt: str = SYSTEM_PROMPT) -> tuple[list, int]:
+    """Conditioning of one prompt, and how many tokens were cut off at the limit.
+
+    The whole text counts, weight syntax is off: the model was trained on plain sentences.
+    """
+    tokens = clip.tokenize(system_prompt + text, disable_weights=True)
+    rows = [token for batches in tokens.values() for batch in batches for token in batch]
+    tokens = {name: [_flatten(batches)[:MAX_TOKENS]] for name, batches in tokens.items()}
+    return clip.encode_from_tokens_scheduled(tokens), max(0, len(rows) - MAX_TOKENS)
+
+
+def _flatten(batches: list[list]) -> list:
+    return [token for batch in batches for token in batch]
+
+
+def set_motion(conditioning: list, schedule: str) -> list:
+    """Conditioning with a motion schedule; the last one set counts. Raises ScheduleError."""
+    return node_helpers.conditioning_set_values(conditioning, {MOTION_KEY: parse_number(schedule)})
+
+
+def cut_message(cut: int) -> str:
+    return f"The prompt is {cut} tokens too long: the first {MAX_TOKENS} (system prompt included) are used."
+
+
+class TextEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "TextEncode",
+            title="Lumina-Video Text Encode",
+            description="Encodes a prompt as Lumina-Video was trained: system prompt in front, at most 256 tokens, no "
+            "weight syntax. Use it for the negative prompt too; it may be empty.",
+            aliases=("prompt", "clip text encode"),
+            inputs=[
+                io.Clip.Input("clip", tooltip="Gemma-2-2B: Load CLIP with type lumina2, or the folder loader."),
+                io.String.Input(
+                    "text",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    tooltip="What the clip shows, in plain sentences; up to about 220 tokens beside the system prompt.",
+                ),
+                io.String.Input(
+                    "system_prompt",
+                    default=SYSTEM_PROMPT,
+                    multiline=True,
+                    optional=True,
+                    tooltip="Put in front of the text; the default is the released one, with its trailing space.",
+                ),
+            ],
+            outputs=[io.Conditioning.Output(tooltip="Positive or negative conditioning.")],
+        )
+
+    @classmethod
+    def execute(cls, clip, text, system_prompt=SYSTEM_PROMPT) -> io.NodeOutput:
+        conditioning, cut = encode_text(clip, text, system_prompt)
+        if not cut:
+            return io.NodeOutput(conditioning)
+        logging.warning("Lumina-Video Text Encode: %s", cut_message(cut))
+        return io.NodeOutput(conditioning, ui=ui.PreviewText(cut_message(cut)))
+
+
+class MotionScore(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "MotionScore",
+            title="Lumina-Video Motion Score",
+            description="Sets how much moves: a motion score over time for the positive and for the negative "
+            "conditioning. The gap between them steers the motion.",
+            aliases=("dynamics", "optical flow"),
+            inputs=[
+                io.Conditioning.Input("positive", tooltip="From Lumina-Video Text Encode."),
+                io.Conditioning.Input("negative", tooltip="From Lumina-Video Text Encode."),
+                motion_input("motion", str(DEFAULT_PLAN.motion), "positive"),
+                motion_input("negative_motion", str(DEFAULT_PLAN.negative_motion), "negative"),
+            ],
+            outputs=[
+                io.Conditioning.Output("positive_out", display_name="positive", tooltip="With its motion score."),
+                io.Conditioning.Output("negative_out", display_name="negative", tooltip="With its motion score."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, motion=None, negative_motion=None):
+        return plan_fault(motion=motion, negative_motion=negative_motion)
+
+    @classmethod
+    def execute(cls, positive, negative, motion, negative_motion) -> io.NodeOutput:
+        return io.NodeOutput(set_motion(positive, motion), set_motion(negative, negative_motion))

@@ -1,0 +1,101 @@
+"""Inputs that several nodes share, and the checks of their text when a prompt is queued."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from comfy_api.latest import io
+
+from ..lumina_core.errors import LuminaError
+from ..lumina_core.plan import SamplingPlan
+from ..lumina_core.presets import DEFAULT_PRESET, PRESETS, preset_clip
+from ..lumina_core.shapes import LatentSize, VideoSize
+
+GRAMMAR = "Grammar: first value | t: next value | ..., t from 0 (noise) to 1 (data)."
+DEFAULT_PLAN = PRESETS[DEFAULT_PRESET]
+DEFAULT_SIZE = preset_clip("f16F64R512").size
+
+
+def patch_input(default: str | None = None, **more) -> io.Input:
+    return io.String.Input(
+        "patch",
+        default=str(DEFAULT_PLAN.patch) if default is None else default,
+        tooltip="Patch size over flow time t, frames x space: 2x4 is fastest, 1x2 finest; coarse first. " + GRAMMAR,
+        **more,
+    )
+
+
+def guidance_input(default: str | None = None, **more) -> io.Input:
+    return io.String.Input(
+        "guidance",
+        default=str(DEFAULT_PLAN.guidance) if default is None else default,
+        tooltip="Guidance g over t, in pos + g (pos - neg), usually 0 to 30; the usual cfg is g + 1. At 0 the negative "
+        "pass is skipped, which halves the work. " + GRAMMAR,
+        **more,
+    )
+
+
+def motion_input(name: str, default: str, what: str, **more) -> io.Input:
+    return io.String.Input(
+        name,
+        default=default,
+        tooltip=f"Motion score of the {what} pass over t: mean optical flow, about 0 (still) to 10 (lively); none "
+        "leaves it open. A larger gap between positive and negative gives more motion. " + GRAMMAR,
+        **more,
+    )
+
+
+def renorm_input(default: float = DEFAULT_PLAN.renorm, minimum: float = -1.0) -> io.Input:
+    return io.Float.Input(
+        "renorm",
+        default=default,
+        min=minimum,
+        max=100.0,
+        step=0.1,
+        tooltip="Upper bound of the guided velocity's norm, as a multiple of the positive one's; 0 or less is off.",
+    )
+
+
+def size_inputs() -> list[io.Input]:
+    """width, height, frames. The page rounds to min + n * step, so each min is a multiple of its step."""
+    side = "Pixels, a multiple of 32; 16 will do while no patch size of the schedule has space 4."
+    return [
+        io.Int.Input("width", default=DEFAULT_SIZE.width, min=32, max=4096, step=32, tooltip=side),
+        io.Int.Input("height", default=DEFAULT_SIZE.height, min=32, max=4096, step=32, tooltip=side),
+        io.Int.Input(
+            "frames",
+            default=DEFAULT_SIZE.frames,
+            min=0,
+            max=512,
+            step=4,
+            tooltip="Frames of the clip: a multiple of 4, of 8 while a patch size of the schedule has 2 frames; 0 or 1 "
+            "is an image. The released models were trained on up to 96.",
+        ),
+    ]
+
+
+def latent_size(width: int, height: int, frames: int) -> LatentSize:
+    """The latent size of these widgets; raises LuminaError."""
+    return VideoSize(width, height, max(1, frames)).latent()
+
+
+def seed_input(what: str) -> io.Input:
+    return io.Int.Input(
+        "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip=f"Seed of {what}."
+    )
+
+
+def first_fault(*checks: Callable[[], object]) -> bool | str:
+    """What ``validate_inputs`` returns: True, or the sentence of the first check that raises LuminaError."""
+    for check in checks:
+        try:
+            check()
+        except LuminaError as error:
+            return str(error)
+    return True
+
+
+def plan_fault(**fields) -> bool | str:
+    """The same for fields of a plan; None stands for a linked input, whose value is not known yet."""
+    known = {name: value for name, value in fields.items() if value is not None}
+    return first_fault(lambda: SamplingPlan(**{"patch": "1x2", **known}))

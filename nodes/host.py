@@ -1,0 +1,61 @@
+"""Host services that the adapters need: layer classes, attention, dtypes."""
+
+from __future__ import annotations
+
+import comfy.model_management
+import comfy.ops
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+
+from ..lumina_core.ops import Ops, repeat_heads
+
+_FP8 = tuple(
+    getattr(torch, name) for name in ("float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu") if hasattr(torch, name)
+)
+
+
+def host_attention(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    transformer_options: dict | None = None,
+) -> torch.Tensor:
+    """The host's chosen attention in the shape that ``lumina_core.ops.Attention`` asks for."""
+    heads = q.shape[1]
+    if mask is not None:
+        # Not every backend of the host takes a bool mask; an additive one works on all.
+        mask = torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill_(~mask, torch.finfo(q.dtype).min)
+        mask = mask[:, None, None, :].expand(-1, -1, q.shape[2], -1)
+    return optimized_attention(
+        q,
+        repeat_heads(k, heads),
+        repeat_heads(v, heads),
+        heads,
+        mask=mask,
+        skip_reshape=True,
+        transformer_options=transformer_options or {},
+    )
+
+
+def host_ops(operations) -> Ops:
+    """The core's layer bundle made of a host operations class (``comfy.ops``)."""
+    return Ops(
+        linear=operations.Linear,
+        layer_norm=operations.LayerNorm,
+        rms_norm=operations.RMSNorm,
+        attention=host_attention,
+        cast=comfy.ops.cast_to_input,
+    )
+
+
+def run_dtype(weights: torch.dtype, cast: torch.dtype | None) -> torch.dtype:
+    """The dtype that t is rounded to, as the official run in that precision does.
+
+    Half-precision weights are a half-precision run even where the host computes in float32; fp8 weights belong to
+    bf16.
+    """
+    for dtype in (weights, cast):
+        if dtype in (torch.bfloat16, torch.float16):
+            return dtype
+    return torch.bfloat16 if weights in _FP8 else torch.float32

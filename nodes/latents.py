@@ -1,0 +1,131 @@
+"""Empty latents of valid sizes, official noise, and a quick look at latents."""
+
+from __future__ import annotations
+
+import comfy.model_management
+import torch
+from comfy_api.latest import io
+
+from ..lumina_core.config import ROPE_LIMITS
+from ..lumina_core.errors import LuminaError
+from ..lumina_core.preview import latents_to_rgb
+from ..lumina_core.schedules import parse_patch
+from ..lumina_core.shapes import LATENT_CHANNELS, VAE_FRAMES, VAE_SPACE, LatentSize
+from ..lumina_core.vae import SCALE
+from .fields import first_fault, latent_size, patch_input, seed_input, size_inputs
+from .names import schema
+
+
+def empty_latent(width: int, height: int, frames: int, batch_size: int = 1) -> dict:
+    """A native LATENT of zeros; raises LuminaError."""
+    size = latent_size(width, height, frames)
+    samples = torch.zeros(
+        (batch_size, LATENT_CHANNELS, size.frames, size.height, size.width),
+        device=comfy.model_management.intermediate_device(),
+    )
+    return {"samples": samples, "downscale_ratio_spacial": VAE_SPACE, "downscale_ratio_temporal": VAE_FRAMES}
+
+
+def check_size(width: int, height: int, frames: int, patch: str) -> LatentSize:
+    """The latent size, checked against every patch size of the schedule; raises LuminaError."""
+    size = latent_size(width, height, frames)
+    size.check_all(parse_patch(patch).values, ROPE_LIMITS)
+    return size
+
+
+class EmptyLatent(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "EmptyLatent",
+            title="Empty Lumina-Video Latent",
+            description="An empty latent clip. Sizes that the patch schedule does not divide are refused before the "
+            "run starts, with the nearest size that works.",
+            aliases=("empty latent video", "resolution"),
+            inputs=[
+                *size_inputs(),
+                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Clips in the batch."),
+                patch_input(),
+            ],
+            outputs=[io.Latent.Output(tooltip="For any sampler.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, width=None, height=None, frames=None, patch=None):
+        if None in (width, height, frames, patch):
+            return True
+        return first_fault(lambda: check_size(width, height, frames, patch))
+
+    @classmethod
+    def execute(cls, width, height, frames, batch_size, patch) -> io.NodeOutput:
+        check_size(width, height, frames, patch)
+        return io.NodeOutput(empty_latent(width, height, frames, batch_size))
+
+
+class OfficialNoise:
+    """NOISE as the released code draws it: on CUDA in bf16 with the device's own generator.
+
+    Without CUDA it is float32 on the CPU, one generator for the whole batch, as the built-in noise is.
+    """
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def generate_noise(self, latent: dict) -> torch.Tensor:
+        shape = latent["samples"].shape
+        device = comfy.model_management.get_torch_device()
+        on_cuda = device.type == "cuda"
+        device = device if on_cuda else torch.device("cpu")
+        generator = torch.Generator(device).manual_seed(self.seed)
+        dtype = torch.bfloat16 if on_cuda else torch.float32
+        return torch.randn(shape, generator=generator, device=device, dtype=dtype).float().cpu()
+
+
+class Noise(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "Noise",
+            title="Lumina-Video Official Noise",
+            description="Noise as the released code draws it (bf16 on CUDA), so that a seed gives its clip. On other "
+            "devices it equals the built-in Random Noise.",
+            aliases=("random noise", "seed"),
+            inputs=[seed_input("the noise")],
+            outputs=[io.Noise.Output(tooltip="For SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, seed) -> io.NodeOutput:
+        return io.NodeOutput(OfficialNoise(seed))
+
+
+class LatentPreview(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "LatentPreview",
+            title="Lumina-Video Latent Preview",
+            description="A rough picture of latents in no time, without the VAE: one row per clip, frames from left to "
+            "right. Made to choose among drafts.",
+            aliases=("draft", "contact sheet"),
+            inputs=[
+                io.Latent.Input("samples", tooltip="Denoised latents: the second output of SamplerCustomAdvanced."),
+                io.Int.Input("columns", default=6, min=1, max=64, tooltip="Frames shown per clip, spread evenly."),
+                io.Int.Input("scale", default=4, min=1, max=16, tooltip="Picture pixels per latent pixel."),
+            ],
+            outputs=[io.Image.Output(tooltip="One picture.")],
+        )
+
+    @classmethod
+    def execute(cls, samples, columns, scale) -> io.NodeOutput:
+        return io.NodeOutput(contact_sheet(samples["samples"], columns, scale))
+
+
+def contact_sheet(latents: torch.Tensor, columns: int, scale: int) -> torch.Tensor:
+    """(B, 16, F, H, W) unscaled latents to one IMAGE (1, B * H * scale, columns * W * scale, 3)."""
+    if latents.ndim != 5:
+        raise LuminaError(f"samples have {latents.ndim} axes; expected a video latent of 5.")
+    frames = torch.linspace(0, latents.shape[2] - 1, min(columns, latents.shape[2])).round().long()
+    rgb = latents_to_rgb(latents[:, :, frames].float().cpu() * SCALE)
+    sheet = rgb.permute(0, 2, 1, 3, 4).flatten(2, 3).flatten(0, 1)
+    return sheet.repeat_interleave(scale, 0).repeat_interleave(scale, 1)[None]

@@ -1,0 +1,165 @@
+"""The Multi-scale Next-DiT as a native MODEL: config, model and patcher as the host builds its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import comfy.conds
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.patcher_extension
+import comfy.supported_models_base
+import comfy.utils
+import torch
+
+from ..lumina_core.checkpoint import Checkpoint, check_finite, clean_keys, detect_config, read_settings
+from ..lumina_core.config import VideoConfig
+from ..lumina_core.errors import LuminaError
+from ..lumina_core.sampler import NO_MOTION
+from ..lumina_core.schedules import PatchSize, Piecewise
+from ..lumina_core.shapes import LatentSize
+from ..lumina_core.video_model import MultiScaleNextDiT
+from .host import host_ops, run_dtype
+from .latent_format import LuminaVideoLatent
+from .model_patches import flow_time
+from .names import MOTION_KEY, OPTIONS_KEY
+
+
+class HostMultiScaleNextDiT(MultiScaleNextDiT):
+    """The core's network behind the host's calling convention; parameter names stay as published."""
+
+    def __init__(self, config: VideoConfig, dtype=None, device=None, operations=None):
+        super().__init__(config, host_ops(operations), device=device, dtype=dtype)
+        self.dtype = dtype
+
+    def forward(self, x, timesteps, context=None, control=None, transformer_options=None, **kwargs):
+        options = transformer_options or {}
+        return comfy.patcher_extension.WrapperExecutor.new_class_executor(
+            self._forward,
+            self,
+            comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options),
+        ).execute(x, timesteps, context, options, **kwargs)
+
+    def _forward(self, x, t, context, transformer_options, text_mask=None, motion=None, **_):
+        """``t`` is flow time; returns noise - data, the sign that the host's CONST parametrisation wants."""
+        t = flow_time(t, transformer_options)
+        now = float(t[0])
+        schedule = transformer_options.get(OPTIONS_KEY, {}).get("patch") or self.default_patch()
+        self.config.check_size(LatentSize(*x.shape[2:]), schedule.values)
+        mask = None if text_mask is None or bool(text_mask.all()) else text_mask.bool()
+        scores = [NO_MOTION if s is None or s.at(now) is None else s.at(now) for s in motion or [None] * len(x)]
+        scores = torch.tensor(scores, device=x.device, dtype=t.dtype)
+        cond = self.condition(t, context, mask, scores, x.dtype)
+        return -self.velocity(x, context, mask, cond, schedule.at(now), transformer_options=transformer_options)
+
+    def default_patch(self) -> Piecewise[PatchSize]:
+        """The finest patch size throughout: what a MODEL does before a patch schedule is set."""
+        return Piecewise.constant(self.config.patches[0])
+
+
+class MotionCond(comfy.conds.CONDConstant):
+    """One schedule per item. Schedules stay Python objects: the host would round float tensors to the run's dtype."""
+
+    def process_cond(self, batch_size, **kwargs):
+        repeats = -(-batch_size // len(self.cond))
+        return self._copy_with((self.cond * repeats)[:batch_size])
+
+    def can_concat(self, other):
+        return isinstance(other, MotionCond)
+
+    def concat(self, others):
+        return sum((other.cond for other in others), list(self.cond))
+
+
+class LuminaVideoModel(comfy.model_base.BaseModel):
+    """Sampling conventions and conditioning of the network."""
+
+    def __init__(self, model_config, device=None):
+        super().__init__(
+            model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostMultiScaleNextDiT
+        )
+        self.round_to = run_dtype(self.get_dtype(), self.manual_cast_dtype)
+
+    def process_timestep(self, timestep, **kwargs):
+        # Other nodes may install a sampling object whose timesteps run to 1000.
+        t = 1.0 - timestep / getattr(self.model_sampling, "multiplier", 1.0)
+        return t.to(self.round_to)
+
+    def extra_conds(self, **kwargs):
+        out = {}
+        text = kwargs.get("cross_attn")
+        if text is not None:
+            self.diffusion_model.config.check_text_width(text.shape[-1])
+            out["c_crossattn"] = comfy.conds.CONDRegular(text)
+        mask = kwargs.get("attention_mask")
+        if mask is not None:
+            out["text_mask"] = comfy.conds.CONDRegular(mask.to(torch.int))
+        out["motion"] = MotionCond([kwargs.get(MOTION_KEY)])
+        return out
+
+
+class LuminaVideoConfig(comfy.supported_models_base.BASE):
+    """What the host asks a model family for."""
+
+    unet_extra_config = {}
+    sampling_settings = {"shift": 1.0, "multiplier": 1.0}
+    latent_format = LuminaVideoLatent
+    supported_inference_dtypes = [torch.bfloat16, torch.float32]
+    # The host multiplies this by latent voxels; 1x2, the costliest patch size, has a quarter as many tokens.
+    memory_usage_factor = 1.2
+    scaled_fp8 = None
+    quant_config = None
+
+    def inpaint_model(self):
+        return False
+
+    def get_model(self, state_dict, prefix="", device=None):
+        return LuminaVideoModel(self, device=device)
+
+
+def load_model(path: str | Path, dtype: torch.dtype | None = None, disable_dynamic: bool = False):
+    """Load a checkpoint as the host's model patcher; ``dtype`` None leaves the choice to the host.
+
+    Raises LuminaError.
+    """
+    path = Path(path)
+    weights, metadata = _read(path)
+    checkpoint = Checkpoint(path, clean_keys(weights), read_settings(path, metadata))
+    check_finite(path.name, checkpoint.weights)
+    model_config = LuminaVideoConfig({"config": detect_config(checkpoint)})
+    weights = checkpoint.weights
+    device = comfy.model_management.get_torch_device()
+    supported = model_config.supported_inference_dtypes
+    if dtype is None:
+        dtype = comfy.model_management.unet_dtype(
+            model_params=comfy.utils.calculate_parameters(weights),
+            supported_dtypes=supported,
+            weight_dtype=comfy.utils.weight_dtype(weights),
+        )
+    model_config.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, device, supported))
+    model = model_config.get_model(weights)
+    kind = comfy.model_patcher.ModelPatcher
+    if not disable_dynamic:
+        kind = getattr(comfy.model_patcher, "CoreModelPatcher", kind)
+    offload = comfy.model_management.unet_offload_device()
+    patcher = kind(model, load_device=device, offload_device=offload)
+    # The newer host maps weights from disk under dynamic offload; the older one always copies.
+    assign = {"assign": True} if getattr(patcher, "is_dynamic", lambda: False)() else {}
+    model.load_model_weights(weights, "", **assign)
+    if not comfy.model_management.is_device_cpu(offload):
+        model.to(offload)
+    # Lets the host rebuild a plain patcher, which torch.compile and hooks need under dynamic offload.
+    patcher.cached_patcher_init = (load_model, (path, dtype))
+    return patcher
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    try:
+        weights, metadata = comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)
+    except Exception as error:
+        raise LuminaError(
+            f"{path.name} cannot be read ({str(error).splitlines()[0][:120]}); it is truncated or holds more than "
+            "weights, so fetch a fresh copy, best as .safetensors."
+        ) from None
+    return weights, metadata or {}

@@ -1,0 +1,184 @@
+"""The one node for beginners: prompt in, latents out, by a preset."""
+
+from __future__ import annotations
+
+import logging
+
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import latent_preview
+import torch
+from comfy_api.latest import io, ui
+
+from ..lumina_core.clock import to_sigmas
+from ..lumina_core.config import ROPE_LIMITS
+from ..lumina_core.plan import SamplingPlan
+from ..lumina_core.presets import DEFAULT_PRESET, PRESETS, preset_clip
+from ..lumina_core.solvers import SOLVERS
+from .conditioning import cut_message, encode_text, set_motion
+from .fields import first_fault, guidance_input, latent_size, motion_input, patch_input, seed_input, size_inputs
+from .latents import OfficialNoise, empty_latent
+from .model_patches import at_exact_time, set_patch_schedule
+from .names import schema
+from .sampling import make_guider
+
+LAST_SIGMA = 0.01
+"""At smaller sigmas too little of the velocity is left in the host's denoised output."""
+
+
+def solver_sampler(name: str) -> comfy.samplers.KSAMPLER:
+    """A core solver as a native SAMPLER."""
+    step = SOLVERS[name].step
+
+    def sample(model, x, sigmas, extra_args, callback=None, disable=None):
+        ones = x.new_ones([x.shape[0]])
+
+        def velocity(t, state):
+            sigma, options = 1.0 - t, extra_args["model_options"]
+            if sigma < LAST_SIGMA:
+                sigma, options = torch.full_like(sigma, LAST_SIGMA), at_exact_time(options, float(t))
+            return (model(state, sigma * ones, **{**extra_args, "model_options": options}) - state) / sigma
+
+        for index in range(len(sigmas) - 1):
+            t0, t1 = 1.0 - sigmas[index], 1.0 - sigmas[index + 1]
+            following, v = step(velocity, x, t0, t1)
+            if callback is not None:
+                callback(
+                    {"x": x, "i": index, "sigma": sigmas[index], "denoised": x + sigmas[index] * v}
+                )
+            x = following
+        return x
+
+    return comfy.samplers.KSAMPLER(sample)
+
+
+def make_plan(preset: str, points: int, solver: str, **texts: str | None) -> SamplingPlan:
+    """The preset with every text that is not blank, and points above 0, in place of its own; raises LuminaError."""
+    changes = {name: text for name, text in texts.items() if text and text.strip()}
+    if points:
+        changes["points"] = points
+    return PRESETS[preset].replace(solver=solver, **changes)
+
+
+class MultiScaleSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "MultiScaleSampler",
+            title="Lumina Multi-Scale Sampler",
+            description="Everything in one node: encodes the prompts, sets patch sizes, guidance and motion scores by "
+            "a preset, and samples with live previews. Decode the latent, then Create Video and Save Video.",
+            aliases=("text to video", "ksampler", "all in one"),
+            inputs=[
+                io.Model.Input("model", tooltip="From Load Lumina-Video Model."),
+                io.Clip.Input("clip", tooltip="Gemma-2-2B: Load CLIP with type lumina2, or the folder loader."),
+                io.String.Input("prompt", multiline=True, dynamic_prompts=True, tooltip="What the clip shows."),
+                io.String.Input("negative_prompt", multiline=True, tooltip="What it avoids; may be empty."),
+                io.Combo.Input(
+                    "preset",
+                    options=list(PRESETS),
+                    default=DEFAULT_PRESET,
+                    tooltip="Released numbers: f24F96R960 for 960-class at 24 fps, f16F64R512 for 512-class at 16 fps; "
+                    "MultiScale costs about a third.",
+                ),
+                *size_inputs(),
+                seed_input("the noise"),
+                patch_input("", optional=True, placeholder="preset"),
+                guidance_input("", optional=True, placeholder="preset"),
+                motion_input("motion", "", "positive", optional=True, placeholder="preset"),
+                motion_input("negative_motion", "", "negative", optional=True, placeholder="preset"),
+                io.Int.Input(
+                    "points", default=0, min=0, max=1000, optional=True, tooltip="Points of the time grid; 0 takes the "
+                    "preset's 70 (69 steps)."
+                ),
+                io.Combo.Input(
+                    "solver",
+                    options=list(SOLVERS),
+                    default="euler",
+                    optional=True,
+                    tooltip="euler evaluates once per step, midpoint and heun2 twice, rk4 four times.",
+                ),
+            ],
+            outputs=[
+                io.Latent.Output(tooltip="For VAE Decode."),
+                io.Float.Output("fps", tooltip="The preset's frames per second, for Create Video."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(
+        cls,
+        preset=None,
+        width=None,
+        height=None,
+        frames=None,
+        patch=None,
+        guidance=None,
+        motion=None,
+        negative_motion=None,
+        points=None,
+    ):
+        if points == 1:
+            return "points is 1; write 0 for the preset's, or at least 2 (1 step)."
+
+        def check():
+            plan = make_plan(
+                preset or DEFAULT_PRESET,
+                points or 0,
+                "euler",
+                patch=patch,
+                guidance=guidance,
+                motion=motion,
+                negative_motion=negative_motion,
+            )
+            if None not in (preset, width, height, frames):
+                latent_size(width, height, frames).check_all(plan.patches, ROPE_LIMITS)
+
+        return first_fault(check)
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        clip,
+        prompt,
+        negative_prompt,
+        preset,
+        width,
+        height,
+        frames,
+        seed,
+        patch="",
+        guidance="",
+        motion="",
+        negative_motion="",
+        points=0,
+        solver="euler",
+    ) -> io.NodeOutput:
+        plan = make_plan(
+            preset, points, solver, patch=patch, guidance=guidance, motion=motion, negative_motion=negative_motion
+        )
+        model.model.diffusion_model.config.check_size(latent_size(width, height, frames), plan.patches)
+        latent = empty_latent(width, height, frames)
+        model = set_patch_schedule(model, plan.patch)
+        positive, cut = encode_text(clip, prompt)
+        negative, _ = encode_text(clip, negative_prompt)
+        positive, negative = set_motion(positive, str(plan.motion)), set_motion(negative, str(plan.negative_motion))
+        guider = make_guider(model, positive, negative, str(plan.guidance), plan.renorm)
+        latent["samples"] = run(guider, plan, latent, seed)
+        outputs = (latent, float(preset_clip(preset).fps))
+        if not cut:
+            return io.NodeOutput(*outputs)
+        logging.warning("Lumina Multi-Scale Sampler: %s", cut_message(cut))
+        return io.NodeOutput(*outputs, ui=ui.PreviewText(cut_message(cut)))
+
+
+def run(guider, plan: SamplingPlan, latent: dict, seed: int) -> torch.Tensor:
+    """Sample with the host's progress bar, previews and interrupt; returns latents for the VAE."""
+    samples = comfy.sample.fix_empty_latent_channels(guider.model_patcher, latent["samples"])
+    noise = OfficialNoise(seed).generate_noise({"samples": samples})
+    callback = latent_preview.prepare_callback(guider.model_patcher, plan.steps)
+    sampler = comfy.samplers.sampler_object("euler") if plan.solver == "euler" else solver_sampler(plan.solver)
+    result = guider.sample(noise, samples, sampler, to_sigmas(plan.grid()), callback=callback, seed=seed)
+    return result.to(comfy.model_management.intermediate_device())

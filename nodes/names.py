@@ -1,0 +1,40 @@
+"""Node ids, display names and the category: the one place. Ids are frozen once shipped."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+from comfy_api.latest import io
+
+CATEGORY = "Lumina-Video"
+PREFIX = "LuminaVideo"
+OPTIONS_KEY = "lumina_video"
+"""Our one key in ``transformer_options``."""
+MOTION_KEY = "lumina_video_motion"
+"""Our one key in a conditioning entry."""
+
+
+def schema(
+    name: str,
+    *,
+    title: str,
+    description: str,
+    inputs: Sequence[io.Input],
+    outputs: Sequence[io.Output],
+    aliases: Sequence[str] = (),
+    **more,
+) -> io.Schema:
+    """A schema with our prefix and category. Keywords that an older host does not know are left out."""
+    keywords = {
+        "node_id": PREFIX + name,
+        "display_name": title,
+        "category": CATEGORY,
+        "description": description,
+        "inputs": list(inputs),
+        "outputs": list(outputs),
+        "search_aliases": ["lumina", *aliases],
+        **more,
+    }
+    known = inspect.signature(io.Schema).parameters
+    return io.Schema(**{key: value for key, value in keywords.items() if key in known})

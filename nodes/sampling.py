@@ -1,0 +1,128 @@
+"""Clock and guider for SamplerCustomAdvanced."""
+
+from __future__ import annotations
+
+import comfy.samplers
+import torch
+from comfy_api.latest import io
+
+from ..lumina_core.clock import to_sigmas
+from ..lumina_core.errors import LuminaError
+from ..lumina_core.plan import SamplingPlan
+from ..lumina_core.schedules import parse_number, parse_patch
+from .fields import DEFAULT_PLAN, guidance_input, patch_input, plan_fault, renorm_input
+from .model_patches import set_guidance
+from .names import schema
+
+
+def make_guider(model, positive, negative, guidance: str, renorm: float) -> comfy.samplers.CFGGuider:
+    """A native guider on a model that carries the guidance schedule."""
+    guider = comfy.samplers.CFGGuider(set_guidance(model, parse_number(guidance), renorm))
+    guider.set_conds(positive, negative)
+    return guider
+
+
+def split_step(sigmas: torch.Tensor, patch: str) -> int:
+    """The step at which the patch schedule first leaves its first patch size.
+
+    Raises LuminaError when no step does.
+    """
+    schedule = parse_patch(patch)
+    for step, sigma in enumerate(sigmas[:-1].tolist()):
+        if step and schedule.at(1.0 - sigma) != schedule.values[0]:
+            return step
+    raise LuminaError(
+        f"patch schedule '{schedule}' keeps one patch size over all {len(sigmas) - 1} steps; write one that changes, "
+        "such as 2x4 | 0.03: 2x2 | 0.125: 1x2."
+    )
+
+
+class Sigmas(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "Sigmas",
+            title="Lumina-Video Sigmas",
+            description="The official time grid as sigmas (sigma = 1 - t). The built-in schedulers only come near it.",
+            aliases=("scheduler", "time shift"),
+            inputs=[
+                io.Int.Input(
+                    "points",
+                    default=DEFAULT_PLAN.points,
+                    min=2,
+                    max=1000,
+                    tooltip="Points of the grid as the released presets count: 70 points are 69 steps.",
+                ),
+                io.Float.Input(
+                    "time_shift",
+                    default=DEFAULT_PLAN.time_shift,
+                    min=0.01,
+                    max=1000.0,
+                    step=0.5,
+                    tooltip="Above 1 spends more steps near the noise: 24 for 960-class, 8 for 512-class; 1 is none.",
+                ),
+            ],
+            outputs=[io.Sigmas.Output(tooltip="points values from 1 to 0.")],
+        )
+
+    @classmethod
+    def execute(cls, points, time_shift) -> io.NodeOutput:
+        plan = SamplingPlan(patch="1x2", points=points, time_shift=time_shift)
+        return io.NodeOutput(to_sigmas(plan.grid()))
+
+
+class SplitSigmas(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "SplitSigmas",
+            title="Lumina-Video Split Sigmas (draft, refine)",
+            description="Cuts the sigmas where the patch schedule leaves its first, coarsest patch size: draft several "
+            "seeds with the first part, refine the chosen one with the second.",
+            aliases=("draft", "refine", "split"),
+            inputs=[
+                io.Sigmas.Input("sigmas", tooltip="From Lumina-Video Sigmas."),
+                patch_input(),
+            ],
+            outputs=[
+                io.Sigmas.Output("draft", tooltip="The steps at the first patch size."),
+                io.Sigmas.Output("refine", tooltip="The remaining steps."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, patch=None):
+        return plan_fault(patch=patch)
+
+    @classmethod
+    def execute(cls, sigmas, patch) -> io.NodeOutput:
+        step = split_step(sigmas, patch)
+        return io.NodeOutput(sigmas[: step + 1], sigmas[step:])
+
+
+class Guider(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "Guider",
+            title="Lumina-Video Guider",
+            description="Guidance over flow time, with renorm, for SamplerCustomAdvanced. Where the scale is 0 the "
+            "negative pass is skipped.",
+            aliases=("cfg guider", "renorm"),
+            inputs=[
+                io.Model.Input("model", tooltip="A Lumina-Video MODEL, with or without a patch schedule."),
+                io.Conditioning.Input("positive", tooltip="What the clip shows."),
+                io.Conditioning.Input("negative", tooltip="What it avoids; the empty prompt is usual."),
+                guidance_input(),
+                renorm_input(),
+            ],
+            outputs=[io.Guider.Output(tooltip="For SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, guidance=None):
+        return plan_fault(guidance=guidance)
+
+    @classmethod
+    def execute(cls, model, positive, negative, guidance, renorm) -> io.NodeOutput:
+        return io.NodeOutput(make_guider(model, positive, negative, guidance, renorm))

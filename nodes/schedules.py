@@ -1,0 +1,111 @@
+"""Patch and guidance schedules as MODEL patches, and the released presets."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..lumina_core.plan import SamplingPlan
+from ..lumina_core.presets import DEFAULT_PRESET, PRESETS, preset_clip
+from ..lumina_core.schedules import parse_number, parse_patch
+from .fields import guidance_input, patch_input, plan_fault, renorm_input
+from .model_patches import set_guidance, set_patch_schedule
+from .names import schema
+
+
+class PatchSchedule(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "PatchSchedule",
+            title="Lumina-Video Patch Schedule",
+            description="Chooses the patch size per range of flow time: coarse patches while the layout forms, fine "
+            "ones for detail. Trades cost for detail in any sampler.",
+            aliases=("multi-scale", "multiscale"),
+            inputs=[io.Model.Input("model", tooltip="A Lumina-Video MODEL."), patch_input()],
+            outputs=[io.Model.Output(tooltip="The model with the schedule.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, patch=None):
+        return plan_fault(patch=patch)
+
+    @classmethod
+    def execute(cls, model, patch) -> io.NodeOutput:
+        return io.NodeOutput(set_patch_schedule(model, parse_patch(patch)))
+
+
+class Guidance(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "Guidance",
+            title="Lumina-Video Guidance",
+            description="Guidance over flow time, with renorm, for any sampler: the sampler's own cfg is then ignored. "
+            "Where the scale is 0 the negative pass is skipped.",
+            aliases=("cfg", "renorm"),
+            inputs=[
+                io.Model.Input("model", tooltip="A Lumina-Video MODEL."),
+                guidance_input(),
+                renorm_input(),
+            ],
+            outputs=[io.Model.Output(tooltip="The model with the guidance.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, guidance=None):
+        return plan_fault(guidance=guidance)
+
+    @classmethod
+    def execute(cls, model, guidance, renorm) -> io.NodeOutput:
+        return io.NodeOutput(set_guidance(model, parse_number(guidance), renorm))
+
+
+class Preset(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "Preset",
+            title="Lumina-Video Preset",
+            description="The numbers of a released sampling preset, to be linked into the other Lumina-Video nodes.",
+            aliases=("settings", "sample config"),
+            inputs=[
+                io.Combo.Input(
+                    "preset",
+                    options=list(PRESETS),
+                    default=DEFAULT_PRESET,
+                    tooltip="Released name: f24F96R960 is 24 fps, 96 frames, 1248x704; f16F64R512 is 16 fps, 64 "
+                    "frames, 672x384. MultiScale costs about a third.",
+                )
+            ],
+            outputs=[
+                io.String.Output("patch", tooltip="Patch schedule."),
+                io.String.Output("guidance", tooltip="Guidance schedule."),
+                io.Float.Output("renorm", tooltip="Bound on the guided velocity's norm; 0 or less is off."),
+                io.String.Output("motion", tooltip="Motion score of the positive pass."),
+                io.String.Output("negative_motion", tooltip="Motion score of the negative pass."),
+                io.Int.Output("points", tooltip="Points of the time grid; one step fewer."),
+                io.Float.Output("time_shift", tooltip="Shift of the time grid towards the noise."),
+                io.Int.Output("width", tooltip="Pixels."),
+                io.Int.Output("height", tooltip="Pixels."),
+                io.Int.Output("frames", tooltip="Frames of the clip."),
+                io.Float.Output("fps", tooltip="Frames per second."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, preset) -> io.NodeOutput:
+        plan: SamplingPlan = PRESETS[preset]
+        clip = preset_clip(preset)
+        return io.NodeOutput(
+            str(plan.patch),
+            str(plan.guidance),
+            plan.renorm,
+            str(plan.motion),
+            str(plan.negative_motion),
+            plan.points,
+            plan.time_shift,
+            clip.size.width,
+            clip.size.height,
+            clip.size.frames,
+            float(clip.fps),
+        )

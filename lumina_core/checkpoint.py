@@ -15,6 +15,7 @@ from .errors import LuminaError
 from .legacy_args import read_model_args
 from .schedules import PatchSize
 from .video_model import MultiScaleNextDiT
+from .weights import Weights, check_finite, check_fit, read_pth, read_safetensors
 
 RELEASED_NAMES = ("consolidated.00-of-01.safetensors", "consolidated.00-of-01.pth")
 ARGS_NAME = "model_args.pth"
@@ -31,7 +32,7 @@ class Checkpoint:
     """Weights by published name, and what the file says beside them."""
 
     path: Path
-    weights: dict[str, torch.Tensor]
+    weights: Weights
     settings: dict[str, float]
 
 
@@ -60,6 +61,26 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(file, weights, read_settings(file, metadata))
 
 
+def read_video_config(path: str | Path) -> VideoConfig:
+    """What ``load_video_model(path)`` would build, every key and shape checked, in the time of reading a header.
+
+    A .pth file has no header and is read whole. Raises LuminaError.
+    """
+    file = find_weights(path)
+    if file.suffix != ".safetensors":
+        return detect_config(read_checkpoint(file))
+    weights, metadata = read_safetensors(file, header_only=True)
+    return detect_config(Checkpoint(file, clean_keys(weights), read_settings(file, metadata)))
+
+
+def _read_file(file: Path) -> tuple[Weights, dict[str, str]]:
+    if file.suffix == ".safetensors":
+        return read_safetensors(file)
+    if file.suffix in (".pth", ".pt"):
+        return read_pth(file), {}
+    raise LuminaError(f"'{file.name}' is not a checkpoint; expected a .safetensors or .pth file.")
+
+
 def find_weights(path: str | Path) -> Path:
     """The weights file that ``path`` (a file, or a folder in the released layout) means."""
     path = Path(path)
@@ -75,7 +96,7 @@ def find_weights(path: str | Path) -> Path:
     )
 
 
-def clean_keys(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def clean_keys(weights: Mapping[str, torch.Tensor]) -> Weights:
     """Drop what torch.compile and other tools put into key names."""
     cleaned = {}
     for key, value in weights.items():
@@ -115,7 +136,10 @@ def detect_config(checkpoint: Checkpoint) -> VideoConfig:
             f"{name} is not a Lumina-Video checkpoint: {error.args[0] if error.args else 'a key'} is missing; "
             "expected keys such as all_x_embedder.2-1.weight and layers.0.attention.wq.weight."
         ) from None
-    check_keys(name, weights, config)
+    with torch.device("meta"):
+        network = MultiScaleNextDiT(config)
+    what = f"a Lumina-Video network of width {config.dim} and {config.layers} layers"
+    check_fit(name, weights, network, what)
     return config
 
 
@@ -141,60 +165,3 @@ def _config_from_shapes(weights: Mapping[str, torch.Tensor], settings: Mapping[s
         qk_norm="layers.0.attention.q_norm.weight" in weights,
         **settings,
     )
-
-
-def check_keys(name: str, weights: Mapping[str, torch.Tensor], config: VideoConfig) -> None:
-    """Raise LuminaError that names missing, unexpected and misshapen keys."""
-    with torch.device("meta"):
-        expected = {key: value.shape for key, value in MultiScaleNextDiT(config).state_dict().items()}
-    missing = sorted(expected.keys() - weights.keys())
-    unexpected = sorted(weights.keys() - expected.keys())
-    misshapen = [k for k in expected if k in weights and weights[k].shape != expected[k]]
-    if not (missing or unexpected or misshapen):
-        return
-    faults = [f"{len(keys)} {what} ({_some(keys)})" for what, keys in (
-        ("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen)) if keys]  # fmt: skip
-    raise LuminaError(
-        f"{name} does not match a Lumina-Video network of width {config.dim} and {config.layers} layers: "
-        f"keys {', '.join(faults)}; use a whole, unmodified checkpoint."
-    )
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
-
-
-def check_finite(name: str, weights: Mapping[str, torch.Tensor]) -> None:
-    """Raise LuminaError when a tensor holds NaN or infinity."""
-    for key, value in weights.items():
-        # A sum is NaN or infinite when any element is, and needs no mask of the tensor's size. One-byte floats of
-        # quantised files cannot be summed.
-        summable = value.is_floating_point() and value.element_size() > 1
-        if summable and not bool(torch.isfinite(value.sum(dtype=torch.float64))):
-            raise LuminaError(f"{name} holds NaN or infinite values in {key}; fetch a fresh copy.")
-
-
-def _read_file(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    if file.suffix not in (".safetensors", ".pth", ".pt"):
-        raise LuminaError(f"'{file.name}' is not a checkpoint; expected a .safetensors or .pth file.")
-    try:
-        if file.suffix == ".safetensors":
-            return _read_safetensors(file)
-        weights = torch.load(file, map_location="cpu", weights_only=True)
-    except LuminaError:
-        raise
-    except Exception as error:
-        raise LuminaError(
-            f"{file.name} cannot be read ({str(error).splitlines()[0][:120]}); it is truncated, or holds more than "
-            "weights, so fetch a fresh copy, best as .safetensors."
-        ) from None
-    if not isinstance(weights, dict) or not all(isinstance(v, torch.Tensor) for v in weights.values()):
-        raise LuminaError(f"{file.name} is not a table of weights by name; use the released file.")
-    return weights, {}
-
-
-def _read_safetensors(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    from safetensors import safe_open
-
-    with safe_open(file, framework="pt") as reader:
-        return {key: reader.get_tensor(key) for key in reader.keys()}, reader.metadata() or {}  # noqa: SIM118

@@ -120,9 +120,10 @@ class SamplingPlan:
         """A copy with some fields changed and checked again."""
         return replace(self, **changes)
 
-    def as_text(self) -> dict[str, str]:
-        """Field names and their canonical text, for metadata and printing."""
-        return {f.name: str(getattr(self, f.name)) for f in fields(self)}
+    def as_dict(self) -> dict[str, str | float | int]:
+        """Fields as JSON takes them, schedules as canonical text; ``SamplingPlan(**plan.as_dict()) == plan``."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: str(v) if isinstance(v, Piecewise) else v for name, v in values.items()}
 
 
 def _patch_schedule(value: Piecewise[PatchSize] | PatchSize | str) -> Piecewise[PatchSize]:

@@ -24,6 +24,11 @@ class LatentSize:
     width: int
 
     @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """One item's tensor shape: channels, frames, height, width."""
+        return LATENT_CHANNELS, self.frames, self.height, self.width
+
+    @property
     def pixel_frames(self) -> int:
         """Frames that the VAE decodes: an even count gives 4 per latent frame, an odd one 3 fewer in all."""
         return self.frames * VAE_FRAMES - (VAE_FRAMES - 1) * (self.frames % 2)
@@ -39,6 +44,19 @@ class LatentSize:
 
     def check(self, patch: PatchSize, limits: tuple[int, int, int]) -> None:
         """Raise LuminaError unless ``patch`` divides this size and its grid lies within the RoPE table ``limits``."""
+        self._check_division(patch)
+        self._check_limits(patch, limits)
+
+    def check_all(self, patches: Iterable[PatchSize], limits: tuple[int, int, int]) -> None:
+        """``check`` for every patch size of a schedule, with messages whose cure satisfies all of them."""
+        rising = sorted(patches, key=lambda p: (p.space, p.frames))
+        # The coarsest asks for the largest multiple, the finest for the smallest clip.
+        for patch in reversed(rising):
+            self._check_division(patch)
+        for patch in rising:
+            self._check_limits(patch, limits)
+
+    def _check_division(self, patch: PatchSize) -> None:
         if self.frames > 1 and self.frames % patch.frames:
             step = VAE_FRAMES * patch.frames
             raise LuminaError(
@@ -53,13 +71,6 @@ class LatentSize:
                     f"{name} is {pixels}, which patch size {patch} does not divide; use a multiple of {step}, "
                     f"such as {nearest_multiple(pixels, step)}."
                 )
-        self._check_limits(patch, limits)
-
-    def check_all(self, patches: Iterable[PatchSize], limits: tuple[int, int, int]) -> None:
-        """``check`` for every patch size of a schedule."""
-        # The coarsest patch first: its message asks for the step that satisfies the others too.
-        for patch in sorted(patches, key=lambda p: (p.space, p.frames), reverse=True):
-            self.check(patch, limits)
 
     def _check_limits(self, patch: PatchSize, limits: tuple[int, int, int]) -> None:
         units = (VAE_FRAMES * patch.frames, VAE_SPACE * patch.space, VAE_SPACE * patch.space)

@@ -1,0 +1,225 @@
+"""From a prompt to a file: one network in memory at a time, frames written while they are decoded.
+
+Everything that can be wrong is looked for before anything heavy is loaded, and the rest before the first step.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from .checkpoint import find_weights, load_video_model, read_video_config
+from .config import VideoConfig
+from .cost import step_costs
+from .devices import AUTO, pick_device, pick_dtype, release_memory, wide_dtype
+from .errors import LuminaError
+from .media import check_target, write_image, write_video
+from .noise import MAX_SEED, seeded_noise
+from .plan import SamplingPlan
+from .sampler import StepInfo, Text, sample
+from .shapes import LatentSize, VideoSize
+from .text import MAX_TOKENS, load_text_encoder
+from .vae import VideoVAE, load_video_vae
+from .vae_tiles import plan_tiles
+from .version import VERSION
+
+METADATA_KEY = "lumina_video"
+"""Entry of the written file: one JSON object with what made it."""
+MAX_FPS = 1000
+_PACKAGES = ("av", "diffusers", "transformers", "safetensors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateRequest:
+    """One clip.
+
+    Args:
+        checkpoint: folder in the released layout, or one .safetensors or .pth file.
+        text_encoder: Gemma-2-2B in the transformers layout.
+        vae: vae folder of CogVideoX-2b, or one .safetensors file.
+        out: file to write, .mp4, or .png when the clip is one frame; replaced when it exists.
+        size: pixels and frames.
+        fps: frames per second of the file, above 0 and up to 1000.
+        seed: 0 to 2**64 - 1; see ``noise.seeded_noise``.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        dtype: auto, fp32, bf16 or fp16.
+        vae_tile: side of the VAE's tiles in latent pixels (8 pixels each), None for whole frames.
+    """
+
+    checkpoint: Path
+    text_encoder: Path
+    vae: Path
+    out: Path
+    prompt: str
+    size: VideoSize
+    fps: float
+    plan: SamplingPlan
+    negative_prompt: str = ""
+    seed: int = 0
+    device: str = AUTO
+    dtype: str = AUTO
+    vae_tile: int | None = None
+
+
+@dataclass(frozen=True)
+class GenerateResult:
+    """What was written: pixels, frames, the whole run's seconds, evaluations (``nfe``) and network passes."""
+
+    file: Path
+    width: int
+    height: int
+    frames: int
+    fps: float
+    seconds: float
+    nfe: int
+    passes: int
+
+
+class Watcher:
+    """Told how a run goes; this one ignores it. Subclass to show it."""
+
+    def stage(self, text: str) -> None:
+        """A part of the run begins."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know, one sentence."""
+
+    def sampling(self, costs: list[int]) -> None:
+        """Sampling begins; FLOPs of each step."""
+
+    def step(self, info: StepInfo) -> None:
+        """A step is done."""
+
+    def close(self) -> None:
+        """Sampling is over, also when it failed."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request that holds together, in the terms of the machine."""
+
+    latent: LatentSize
+    config: VideoConfig
+    device: torch.device
+    dtype: torch.dtype
+
+
+def prepare(request: GenerateRequest) -> Prepared:
+    """Check all that can be known without loading weights. Raises LuminaError."""
+    latent = request.size.latent()
+    check_target(request.out, ".png" if _is_image(request) else ".mp4")
+    if not (math.isfinite(request.fps) and 0 < request.fps <= MAX_FPS):
+        raise LuminaError(f"fps is {request.fps}; write a number above 0 and up to {MAX_FPS}.")
+    if not 0 <= request.seed <= MAX_SEED:
+        raise LuminaError(f"seed is {request.seed}; write a whole number from 0 to {MAX_SEED}.")
+    device = pick_device(request.device)
+    dtype = pick_dtype(request.dtype, device)
+    plan_tiles(latent.height, latent.width, request.vae_tile)
+    for name, path in (("text encoder", request.text_encoder), ("VAE", request.vae)):
+        if not path.exists():
+            raise LuminaError(f"The {name} '{path}' does not exist; give the path of its files.")
+    for package in _PACKAGES:
+        if find_spec(package) is None:
+            raise LuminaError(f"The package {package} is not installed; run: pip install {package}.")
+    config = read_video_config(request.checkpoint)
+    config.check_size(latent, request.plan.patches)
+    return Prepared(latent, config, device, dtype)
+
+
+def generate(request: GenerateRequest, watcher: Watcher | None = None) -> GenerateResult:
+    """Make the clip and write it. Raises LuminaError; then, and on an interrupt, no file is written or changed."""
+    watcher = watcher or Watcher()
+    started = time.perf_counter()
+    job = prepare(request)
+    if job.latent.pixel_frames != request.size.frames:
+        watcher.note(
+            f"{request.size.frames} frames are {job.latent.frames} latent frames, which the VAE decodes to "
+            f"{job.latent.pixel_frames}; multiples of 8 keep their count."
+        )
+    watcher.stage("reading the VAE")
+    # It is small, and a fault in it should show before the sampling, not after.
+    vae = load_video_vae(request.vae, "cpu", wide_dtype(job.dtype))
+    positive, negative = _encode_prompts(request, job, watcher)
+    latents = _sample(request, job, positive, negative, watcher)
+    watcher.stage("decoding and writing")
+    width, height, frames = _write(request, job, vae, latents)
+    evaluations = list(request.plan.evaluations(job.dtype))
+    return GenerateResult(
+        file=request.out,
+        width=width,
+        height=height,
+        frames=frames,
+        fps=request.fps,
+        seconds=time.perf_counter() - started,
+        nfe=len(evaluations),
+        passes=sum(evaluation.passes for evaluation in evaluations),
+    )
+
+
+def _encode_prompts(request: GenerateRequest, job: Prepared, watcher: Watcher) -> list[Text]:
+    watcher.stage("encoding the prompts")
+    encoder = load_text_encoder(request.text_encoder, job.device, wide_dtype(job.dtype))
+    job.config.check_text_width(encoder.width)
+    encoded = encoder.encode([request.prompt, request.negative_prompt])
+    for name, cut in zip(("prompt", "negative prompt"), encoded.truncated, strict=True):
+        if cut:
+            watcher.note(
+                f"The {name} is too long: its last {cut} tokens were cut; {MAX_TOKENS} fit, system prompt included."
+            )
+    texts = [(encoded.features[i : i + 1].clone(), encoded.mask[i : i + 1]) for i in range(2)]
+    del encoder, encoded
+    release_memory(job.device)
+    return texts
+
+
+def _sample(request: GenerateRequest, job: Prepared, positive: Text, negative: Text, watcher: Watcher) -> torch.Tensor:
+    watcher.stage("reading the network")
+    model = load_video_model(request.checkpoint, job.device, job.dtype)
+    noise = seeded_noise((1, *job.latent.shape), request.seed, job.device, job.dtype)
+    watcher.stage("sampling")
+    watcher.sampling(step_costs(request.plan, job.latent, job.config, job.dtype))
+    try:
+        latents = sample(model, noise, request.plan, positive, negative, on_step=watcher.step)
+    finally:
+        watcher.close()
+    del model
+    release_memory(job.device)
+    return latents
+
+
+def _write(request: GenerateRequest, job: Prepared, vae: VideoVAE, latents: torch.Tensor) -> tuple[int, int, int]:
+    """Width, height and frames written."""
+    vae.module.to(job.device)
+    metadata = {METADATA_KEY: json.dumps(describe(request), ensure_ascii=False)}
+    if _is_image(request):
+        frame = vae.decode(latents, request.vae_tile)
+        write_image(request.out, frame, metadata)
+        return frame.shape[2], frame.shape[1], 1
+    info = write_video(request.out, vae.decode_stream(latents, request.vae_tile), request.fps, metadata)
+    return info.width, info.height, info.frames
+
+
+def describe(request: GenerateRequest) -> dict[str, object]:
+    """What made a file, for its metadata; ``SamplingPlan(**plan)`` gives the plan back."""
+    return {
+        "version": VERSION,
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "seed": request.seed,
+        "width": request.size.width,
+        "height": request.size.height,
+        "frames": request.size.frames,
+        "fps": request.fps,
+        "checkpoint": find_weights(request.checkpoint).name,
+        "plan": request.plan.as_dict(),
+    }
+
+
+def _is_image(request: GenerateRequest) -> bool:
+    return request.size.frames == 1

@@ -1,0 +1,175 @@
+"""Write a complete, tiny, random set of Lumina-Video models: network, text encoder and VAE in their released layouts.
+
+For tests and for trying things out without a download: pictures are noise, everything else is as with real weights.
+    python scripts/make_tiny_set.py FOLDER
+"""
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lumina_core.config import VideoConfig  # noqa: E402
+from lumina_core.text import SYSTEM_PROMPT  # noqa: E402
+from lumina_core.video_model import MultiScaleNextDiT  # noqa: E402
+
+TEXT_WIDTH = 48
+MODEL_FOLDER = "diffusion_models/lumina-video-tiny"
+TEXT_FOLDER = "text_encoders/gemma-2-tiny"
+VAE_FOLDER = "vae/cogvideox-tiny"
+# Fields and values that the official train.py saves with every checkpoint (train_exps/f8F32R256/train.sh).
+MODEL_ARGS = {
+    "model": "MultiScaleNextDiT_2B_GQA",
+    "patch_sizes": [2, 2, 4],
+    "f_patch_sizes": [1, 2, 2],
+    "qk_norm": True,
+    "rope_theta": 256.0,
+    "t_scale": 1000.0,
+    "motion_scale": 20.0,
+    "vd_weight": 1.0,
+    "precision": "bf16",
+    "data_parallel": "sdp",
+    "checkpointing": True,
+    "compile": True,
+    "lr": 2e-4,
+    "grad_clip": 2.0,
+    "wd": 0.0,
+    "max_steps": 1_000_000,
+    "global_seed": 20240826,
+    "init_from": None,
+    "results_dir": "results/f8F32R256",
+}
+SPECIAL_TOKENS = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+WORDS = "a an the of in on with and to is are at by from over under cat dog bird fish man woman sea sky water fire"
+
+
+def write_tiny_set(folder: str | Path, seed: int = 0) -> Path:
+    """Write the set below `folder` (diffusion_models/, text_encoders/, vae/), the same bytes of weights for one seed.
+
+    Returns the folder.
+    """
+    folder = Path(folder)
+    write_network(folder / MODEL_FOLDER, seed)
+    write_text_encoder(folder / TEXT_FOLDER, seed + 1)
+    write_vae(folder / VAE_FOLDER, seed + 2)
+    return folder
+
+
+def write_network(folder: Path, seed: int) -> None:
+    """A video network of width 64: consolidated.00-of-01.safetensors and model_args.pth."""
+    from safetensors.torch import save_file
+
+    config = VideoConfig(dim=64, layers=2, heads=4, kv_heads=2, ffn_hidden=256, text_dim=TEXT_WIDTH, cond_dim=64)
+    with torch.device("meta"):
+        shapes = MultiScaleNextDiT(config).state_dict()
+    weights = random_weights(shapes, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(weights, folder / "consolidated.00-of-01.safetensors")
+    torch.save(argparse.Namespace(**MODEL_ARGS), folder / "model_args.pth")
+
+
+def write_text_encoder(folder: Path, seed: int) -> None:
+    """A Gemma-2 of width 48 and 4 layers, with a tokenizer that can spell any text."""
+    from transformers import Gemma2Config, Gemma2Model
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = Gemma2Config(
+        vocab_size=_write_tokenizer(folder),
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=96,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        query_pre_attn_scalar=16,
+        sliding_window=4096,
+        max_position_embeddings=512,
+    )
+    model = Gemma2Model(config)
+    weights = random_weights(model.state_dict(), seed)
+    # Gemma's RMSNorm adds 1 to its weight.
+    weights = {key: value - 1 if "norm" in key else value for key, value in weights.items()}
+    model.load_state_dict(weights)
+    model.save_pretrained(folder)
+
+
+def write_vae(folder: Path, seed: int) -> None:
+    """A CogVideoX VAE of 8 channels, with the released compression: 4 in time, 8 in space, 16 latent channels."""
+    from diffusers import AutoencoderKLCogVideoX
+
+    model = AutoencoderKLCogVideoX(
+        block_out_channels=(8, 8, 8, 8), norm_num_groups=4, layers_per_block=1, sample_height=64, sample_width=64
+    )
+    model.load_state_dict(random_weights(model.state_dict(), seed))
+    model.save_pretrained(folder)
+
+
+def random_weights(shapes: dict[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor]:
+    """Seeded float32 values for every name and shape: 1 + 0.1 n for norms, fan-in scaled for the rest.
+
+    Fan-in scaling keeps activations near 1, so that a guidance of 20 stays finite.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name, like in shapes.items():
+        noise = torch.randn(like.shape, generator=generator)
+        if like.ndim > 1:
+            weights[name] = noise / math.sqrt(like[0].numel())
+        elif "norm" in name and name.endswith("weight"):
+            weights[name] = 1 + 0.1 * noise
+        else:
+            weights[name] = 0.1 * noise
+    return weights
+
+
+def _write_tokenizer(folder: Path) -> int:
+    """A tokenizer in Gemma's layout (special tokens 0..4, BPE, byte fallback, BOS first); returns its vocabulary size.
+
+    The words of the system prompt are whole tokens, so that prompts have room within 256 tokens.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, processors
+
+    letters = [chr(code) for code in range(33, 127)] + ["▁"]
+    pieces = SPECIAL_TOKENS + [f"<0x{byte:02X}>" for byte in range(256)] + letters
+    merges = []
+    for word in f"{SYSTEM_PROMPT}{WORDS}".split():
+        # Every merge extends a word's beginning by one letter, so the longest known beginning always wins.
+        for end in range(1, len(word) + 1):
+            pair = ("▁" + word[: end - 1], word[end - 1])
+            if pair not in merges:
+                merges.append(pair)
+                pieces.append("".join(pair))
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.post_processor = processors.TemplateProcessing("<bos> $A", "<bos> $A <bos> $B", [("<bos>", 2)])
+    tokenizer.add_special_tokens(SPECIAL_TOKENS)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "GemmaTokenizer",
+        "add_bos_token": True,
+        "add_eos_token": False,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": 10**30,
+        **{f"{name}_token": f"<{name}>" for name in ("pad", "eos", "bos", "unk")},
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    return len(vocabulary)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write a complete set of tiny random Lumina-Video models.")
+    parser.add_argument("folder", type=Path, help="where to put diffusion_models/, text_encoders/ and vae/")
+    parser.add_argument("--seed", type=int, default=0, help="another seed gives other weights (default 0)")
+    arguments = parser.parse_args()
+    print(write_tiny_set(arguments.folder, arguments.seed))
+
+
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..lumina_core.config import ROPE_LIMITS
 from ..lumina_core.errors import LuminaError
+from ..lumina_core.noise import seeded_noise
 from ..lumina_core.preview import latents_to_rgb
 from ..lumina_core.schedules import parse_patch
 from ..lumina_core.shapes import LATENT_CHANNELS, VAE_FRAMES, VAE_SPACE, LatentSize
@@ -63,22 +64,15 @@ class EmptyLatent(io.ComfyNode):
 
 
 class OfficialNoise:
-    """NOISE as the released code draws it: on CUDA in bf16 with the device's own generator.
-
-    Without CUDA it is float32 on the CPU, one generator for the whole batch, as the built-in noise is.
-    """
+    """NOISE as the released code draws it: on CUDA in bf16 with the device's own generator; see ``seeded_noise``."""
 
     def __init__(self, seed: int):
         self.seed = seed
 
     def generate_noise(self, latent: dict) -> torch.Tensor:
-        shape = latent["samples"].shape
         device = comfy.model_management.get_torch_device()
-        on_cuda = device.type == "cuda"
-        device = device if on_cuda else torch.device("cpu")
-        generator = torch.Generator(device).manual_seed(self.seed)
-        dtype = torch.bfloat16 if on_cuda else torch.float32
-        return torch.randn(shape, generator=generator, device=device, dtype=dtype).float().cpu()
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        return seeded_noise(latent["samples"].shape, self.seed, device, dtype).float().cpu()
 
 
 class Noise(io.ComfyNode):

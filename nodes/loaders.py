@@ -8,6 +8,7 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
+from ..lumina_core.checkpoint import ARGS_NAME
 from .clip_support import load_clip, text_encoder_folders
 from .model_patches import guard_first_step
 from .model_support import load_model
@@ -31,6 +32,11 @@ def _stamp(path: str | Path | None) -> str:
     return f"{path}:{stat.st_mtime_ns}:{stat.st_size}"
 
 
+def _model_files() -> list[str]:
+    # The settings beside a released checkpoint end in .pth too.
+    return [name for name in folder_paths.get_filename_list("diffusion_models") if Path(name).name != ARGS_NAME]
+
+
 def _missing(folder: str, name: str) -> str:
     looked = ", ".join(folder_paths.get_folder_paths(folder)) or f"models/{folder}"
     return f"'{name}' is not in {looked}; put the file there and reload the page, or choose another."
@@ -48,7 +54,7 @@ class ModelLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model_name",
-                    options=folder_paths.get_filename_list("diffusion_models"),
+                    options=_model_files(),
                     tooltip="Weights in models/diffusion_models: the released folder's consolidated.00-of-01 file, or "
                     "a single .safetensors.",
                 ),

@@ -13,13 +13,13 @@ import comfy.supported_models_base
 import comfy.utils
 import torch
 
-from ..lumina_core.checkpoint import Checkpoint, check_finite, clean_keys, detect_config, read_settings
+from ..lumina_core.checkpoint import Checkpoint, clean_keys, detect_config, read_settings
 from ..lumina_core.config import VideoConfig
-from ..lumina_core.errors import LuminaError
 from ..lumina_core.sampler import NO_MOTION
 from ..lumina_core.schedules import PatchSize, Piecewise
 from ..lumina_core.shapes import LatentSize
 from ..lumina_core.video_model import MultiScaleNextDiT
+from ..lumina_core.weights import check_finite, unreadable
 from .host import host_ops, run_dtype
 from .latent_format import LuminaVideoLatent
 from .model_patches import flow_time
@@ -157,9 +157,6 @@ def load_model(path: str | Path, dtype: torch.dtype | None = None, disable_dynam
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     try:
         weights, metadata = comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)
-    except Exception as error:
-        raise LuminaError(
-            f"{path.name} cannot be read ({str(error).splitlines()[0][:120]}); it is truncated or holds more than "
-            "weights, so fetch a fresh copy, best as .safetensors."
-        ) from None
+    except Exception as error:  # the host and torch raise nearly anything on a damaged file
+        raise unreadable(path.name, error) from None
     return weights, metadata or {}

@@ -1,0 +1,234 @@
+"""Set up and try Lumina-Video with nothing but Python: `python run.py demo` makes a video, `python run.py test` tests.
+
+Both set up `.venv` beside this file on first use. Works from any folder on Linux, macOS and Windows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+DEMO = ROOT / ".demo"
+# Three packages that only work in matching versions.
+TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
+DEMO_PLAN = {
+    "--prompt": "a red bird flies over the sea",
+    "--width": "128",
+    "--height": "128",
+    "--frames": "16",
+    "--fps": "12",
+    "--patch": "2x4 | 0.03: 2x2 | 0.125: 1x2",
+    "--guidance": "6",
+    "--motion": "8",
+    "--negative-motion": "2 | 0.05: 8",
+    "--renorm": "1",
+    "--time-shift": "8",
+    "--points": "16",
+    "--seed": "0",
+    "--device": "cpu",
+    "--dtype": "fp32",
+}
+SUITES = ("lint", "core", "host", "web")
+HOW_TO_POINT = (
+    "To run the host tests, set COMFYUI_PATH to a ComfyUI folder (several: joined by "
+    f"'{os.pathsep}') and, unless it has its own .venv, COMFYUI_PYTHON to its Python."
+)
+
+
+def main() -> int:
+    if sys.version_info < (3, 10):  # noqa: UP036 - the one file that an older Python gets to run
+        print(f"Python {sys.version.split()[0]} is too old: run this with Python 3.10 or later.")
+        return 1
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser(
+        "demo",
+        help="make an mp4 from a prompt with tiny random models; further arguments (--prompt, --seed, --out ...) go to "
+        "`python -m lumina_core generate`",
+    )
+    test = commands.add_parser("test", help="lint and run all tests, or the named suites")
+    test.add_argument("suites", nargs="*", metavar="{lint,core,host,web}", help="default: all four")
+    arguments, rest = parser.parse_known_args()
+    if arguments.command == "demo":
+        return demo(rest)
+    unknown = set(arguments.suites) - set(SUITES)
+    if unknown or rest:
+        parser.error(f"unknown: {' '.join([*sorted(unknown), *rest])}; the suites are {', '.join(SUITES)}")
+    return test_suites([suite for suite in SUITES if suite in arguments.suites] or list(SUITES))
+
+
+def demo(extra: list[str]) -> int:
+    """Write the tiny models and one video; `extra` overrides the plan. The last line printed is the video's path."""
+    python = set_up([ROOT / "requirements.txt"])
+    say("These models are tiny and random: the picture is noise. Everything around it is as with the real ones.")
+    models = tiny_models(python)
+    outs = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    outs.add_argument("--out", type=Path, default=DEMO / "demo.mp4")
+    known, extra = outs.parse_known_args(extra)
+    out = known.out.absolute()
+    files = {
+        "--checkpoint": models / "diffusion_models" / "lumina-video-tiny",
+        "--text-encoder": models / "text_encoders" / "gemma-2-tiny",
+        "--vae": models / "vae" / "cogvideox-tiny",
+        "--out": out,
+    }
+    options = [str(word) for pair in {**files, **DEMO_PLAN}.items() for word in pair]
+    code = run([python, "-m", "lumina_core", "generate", *options, *extra])
+    if code == 0:
+        print(out)
+    return code
+
+
+def tiny_models(python: Path) -> Path:
+    """The folder of the tiny set, written anew when its script has changed."""
+    script = ROOT / "scripts" / "make_tiny_set.py"
+    folder = DEMO / f"models-{hashlib.sha256(script.read_bytes()).hexdigest()[:12]}"
+    if not folder.exists():
+        say("Writing tiny random models.")
+        half = folder.with_suffix(".part")
+        shutil.rmtree(half, ignore_errors=True)
+        check([python, script, half])
+        half.replace(folder)
+    return folder
+
+
+def test_suites(suites: list[str]) -> int:
+    """Run each suite in its own process; the last lines say what was skipped, and what passed, as pytest does."""
+    start = time.monotonic()
+    python = set_up([ROOT / "requirements.txt", ROOT / "requirements-dev.txt"])
+    counts = {"failed": 0, "passed": 0, "skipped": 0, "error": 0}
+    failed, notes = [], []
+    for suite in suites:
+        say(f"== {suite} ==")
+        command, reason = suite_command(suite, python)
+        if command is None:
+            notes.append(f"{suite}: skipped, {reason}")
+            continue
+        code, output = run_and_read(command)
+        if code:
+            failed.append(suite)
+        for number, word in re.findall(r"(\d+) (failed|passed|skipped|error)s?\b", last_summary(output)):
+            counts[word] += int(number)
+        notes += [f"{suite}: {line}" for line in output.splitlines() if line.startswith("SKIPPED")]
+    print()
+    for note in notes:
+        print(note)
+    if any("needs a ComfyUI" in note for note in notes):
+        print(HOW_TO_POINT)
+    parts = [f"{number} {word}" for word, number in counts.items() if number]
+    if failed:
+        parts.insert(0, f"suites with failures: {', '.join(failed)}")
+    text = f" {', '.join(parts) or 'nothing to test'} in {time.monotonic() - start:.2f}s "
+    print(text.center(100, "="))
+    return 1 if failed else 0
+
+
+def suite_command(suite: str, python: Path) -> tuple[list[str | Path] | None, str]:
+    """The command of a suite, or None and why there is none."""
+    if suite == "lint":
+        return [python, "-m", "ruff", "check", ROOT], ""
+    if suite in ("core", "host"):
+        return [python, "-m", "pytest", "-c", ROOT / "pyproject.toml", ROOT / "tests" / suite], ""
+    files = sorted((ROOT / "tests" / "web").glob("*.test.mjs"))
+    node = shutil.which("node")
+    if not files:
+        return None, "tests/web holds no tests"
+    if node is None:
+        return None, "Node.js is not installed; install it from nodejs.org to test the page's scripts"
+    return [node, "--test", "--test-reporter=spec", *files], ""
+
+
+def last_summary(output: str) -> str:
+    """The line that counts the tests, as pytest words it; Node's counts are turned into that wording."""
+    node = {word: re.findall(rf"^\W*{word} (\d+)$", output, re.MULTILINE) for word in ("pass", "fail", "skipped")}
+    if node["pass"] and node["fail"]:
+        wording = {"pass": "passed", "fail": "failed", "skipped": "skipped"}
+        return ", ".join(f"{found[-1]} {wording[word]}" for word, found in node.items() if found)
+    lines = [line for line in output.splitlines() if re.search(r"\d+ (failed|passed|skipped|error)", line)]
+    return lines[-1] if lines else ""
+
+
+def set_up(requirements: list[Path]) -> Path:
+    """Make `.venv` hold torch and the packages in `requirements`; returns its Python. At once when it already does."""
+    python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    wanted = {"torch": TORCH, **{path.name: path.read_text(encoding="utf-8") for path in requirements}}
+    key = hashlib.sha256(json.dumps([wanted, sys.version]).encode()).hexdigest()
+    stamp = VENV / "lumina-setup.json"
+    done = json.loads(stamp.read_text(encoding="utf-8")) if stamp.exists() else []
+    if key in done and python.exists():
+        return python
+    if not works(python):
+        say(f"Making {VENV}")
+        check([sys.executable, "-m", "venv", "--clear", VENV])
+    say("Installing torch and the other packages into it; the first time this downloads a few gigabytes.")
+    lists = [word for path in requirements for word in ("-r", path)]
+    check([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *TORCH, *lists])
+    # Written last, so that an interrupted set-up is taken up again.
+    part = stamp.with_suffix(".part")
+    part.write_text(json.dumps([*done, key]), encoding="utf-8")
+    part.replace(stamp)
+    return python
+
+
+def works(python: Path) -> bool:
+    """Whether the venv's Python runs, is new enough and has pip (a broken or half-made one does not)."""
+    test = "import pip, sys; sys.exit(sys.version_info < (3, 10))"
+    try:
+        return subprocess.run([str(python), "-c", test], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def run(command: list[str | Path]) -> int:
+    """Run in the caller's folder, with this repository importable; returns the exit code."""
+    return subprocess.run([str(word) for word in command], env=environment(), check=False).returncode
+
+
+def check(command: list[str | Path]) -> None:
+    """Run; ends this program with the command's own exit code when it fails."""
+    if code := run(command):
+        words = " ".join(str(word) for word in command)
+        print(f"This failed with exit code {code}; run it again once the cause above is gone: {words}")
+        sys.exit(code)
+
+
+def run_and_read(command: list[str | Path]) -> tuple[int, str]:
+    """Run, show the output as it comes, and return the exit code and the output."""
+    lines = []
+    with subprocess.Popen(
+        [str(word) for word in command],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+    return process.returncode, "".join(lines)
+
+
+def environment() -> dict[str, str]:
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

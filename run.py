@@ -205,10 +205,12 @@ def check(command: list[str | Path]) -> None:
 def run_and_read(command: list[str | Path]) -> tuple[int, str]:
     """Run, show the output as it comes, and return the exit code and the output."""
     lines = []
+    # The models of the tests are so small that threads mostly wait for one another.
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     with subprocess.Popen(
         [str(word) for word in command],
         cwd=ROOT,
-        env=environment(),
+        env=environment() | threads,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -36,5 +36,8 @@ def schema(
         "search_aliases": ["lumina", *aliases],
         **more,
     }
+    for output in outputs:
+        # The older host would show the type of a named output in place of its name.
+        output.display_name = output.display_name or output.id
     known = inspect.signature(io.Schema).parameters
     return io.Schema(**{key: value for key, value in keywords.items() if key in known})

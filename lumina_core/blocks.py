@@ -17,19 +17,19 @@ from .rope import Rotation, rotate
 
 
 def scale_rows(x_BLD: torch.Tensor, scale_BRD: torch.Tensor) -> torch.Tensor:
-    """``x * (1 + scale)``, each row's scale over that row's tokens."""
-    return _by_rows(x_BLD, 1 + scale_BRD)
+    """``x * (1 + scale)``, each row's scale over that row's tokens.
+
+    Broadcasting keeps video (R = 1) from copying one vector per token.
+    """
+    rows = scale_BRD.shape[1]
+    return (x_BLD.unflatten(1, (rows, -1)) * (1 + scale_BRD).unsqueeze(2)).flatten(1, 2)
 
 
-def gate_rows(x_BLD: torch.Tensor, gate_BRD: torch.Tensor) -> torch.Tensor:
-    """``x * tanh(gate)``, each row's gate over that row's tokens."""
-    return _by_rows(x_BLD, gate_BRD.tanh())
-
-
-def _by_rows(x_BLD: torch.Tensor, factor_BRD: torch.Tensor) -> torch.Tensor:
-    # Broadcasting keeps video (R = 1) from copying one vector per token.
-    rows = factor_BRD.shape[1]
-    return (x_BLD.unflatten(1, (rows, -1)) * factor_BRD.unsqueeze(2)).flatten(1, 2)
+def add_gated_rows(x_BLD: torch.Tensor, update_BLD: torch.Tensor, gate_BRD: torch.Tensor) -> torch.Tensor:
+    """``x + update * tanh(gate)``, each row's gate over that row's tokens."""
+    rows = gate_BRD.shape[1]
+    parts = (tensor.unflatten(1, (rows, -1)) for tensor in (x_BLD, update_BLD))
+    return torch.addcmul(*parts, gate_BRD.tanh().unsqueeze(2)).flatten(1, 2)
 
 
 class Attention(nn.Module):
@@ -67,7 +67,7 @@ class Attention(nn.Module):
         v_context = self._split(self.wv_y(context_BSD)).transpose(1, 2)
         cross = attend(q, k_context, v_context, mask_BS)
         gate = self.ops.cast(self.gate, cross).tanh().repeat_interleave(cross.shape[-1] // self.heads)
-        return self.wo(out + cross * gate)
+        return self.wo(torch.addcmul(out, cross, gate))
 
     def _split(self, x_BLD: torch.Tensor) -> torch.Tensor:
         head_dim = self.wq.weight.shape[0] // self.heads
@@ -121,9 +121,9 @@ class NextDiTBlock(nn.Module):
             mask_BS,
             attend,
         )
-        x_BLD = x_BLD + gate_rows(self.attention_norm2(out), gate_msa)
+        x_BLD = add_gated_rows(x_BLD, self.attention_norm2(out), gate_msa)
         out = self.feed_forward(scale_rows(self.ffn_norm1(x_BLD), scale_mlp))
-        return x_BLD + gate_rows(self.ffn_norm2(out), gate_mlp)
+        return add_gated_rows(x_BLD, self.ffn_norm2(out), gate_mlp)
 
 
 class FinalLayer(nn.Module):

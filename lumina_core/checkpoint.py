@@ -91,9 +91,7 @@ def find_weights(path: str | Path) -> Path:
     for name in RELEASED_NAMES:
         if (path / name).is_file():
             return path / name
-    raise LuminaError(
-        f"Folder '{path}' holds no {RELEASED_NAMES[0]} (or .pth); give the folder of the released files."
-    )
+    raise LuminaError(f"Folder '{path}' holds no {RELEASED_NAMES[0]} (or .pth); give the folder of the released files.")
 
 
 def clean_keys(weights: Mapping[str, torch.Tensor]) -> Weights:

@@ -16,31 +16,31 @@ DEFAULT_PLAN = PRESETS[DEFAULT_PRESET]
 DEFAULT_SIZE = preset_clip("f16F64R512").size
 
 
-def patch_input(default: str | None = None, **more) -> io.Input:
+def patch_input(default: str = str(DEFAULT_PLAN.patch), note: str = "", **more) -> io.Input:
     return io.String.Input(
         "patch",
-        default=str(DEFAULT_PLAN.patch) if default is None else default,
-        tooltip="Patch size over flow time t, frames x space: 2x4 is fastest, 1x2 finest; coarse first. " + GRAMMAR,
+        default=default,
+        tooltip=f"{note}Patch size over time t, frames x space: 2x4 is fastest, 1x2 finest; coarse first. {GRAMMAR}",
         **more,
     )
 
 
-def guidance_input(default: str | None = None, **more) -> io.Input:
+def guidance_input(default: str = str(DEFAULT_PLAN.guidance), note: str = "", **more) -> io.Input:
     return io.String.Input(
         "guidance",
-        default=str(DEFAULT_PLAN.guidance) if default is None else default,
-        tooltip="Guidance g over t, in pos + g (pos - neg), usually 0 to 30; the usual cfg is g + 1. At 0 the negative "
-        "pass is skipped, which halves the work. " + GRAMMAR,
+        default=default,
+        tooltip=f"{note}Guidance g over t, in pos + g (pos - neg), usually 0 to 30; the usual cfg is g + 1. At 0 the "
+        f"negative pass is skipped, which halves the work. {GRAMMAR}",
         **more,
     )
 
 
-def motion_input(name: str, default: str, what: str, **more) -> io.Input:
+def motion_input(name: str, default: str, what: str, note: str = "", **more) -> io.Input:
     return io.String.Input(
         name,
         default=default,
-        tooltip=f"Motion score of the {what} pass over t: mean optical flow, about 0 (still) to 10 (lively); none "
-        "leaves it open. A larger gap between positive and negative gives more motion. " + GRAMMAR,
+        tooltip=f"{note}Motion score of the {what} pass over t: mean optical flow, about 0 (still) to 10 (lively); "
+        f"none leaves it open. A larger gap between positive and negative gives more motion. {GRAMMAR}",
         **more,
     )
 

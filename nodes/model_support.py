@@ -76,9 +76,7 @@ class LuminaVideoModel(comfy.model_base.BaseModel):
     """Sampling conventions and conditioning of the network."""
 
     def __init__(self, model_config, device=None):
-        super().__init__(
-            model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostMultiScaleNextDiT
-        )
+        super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostMultiScaleNextDiT)
         self.round_to = run_dtype(self.get_dtype(), self.manual_cast_dtype)
 
     def process_timestep(self, timestep, **kwargs):

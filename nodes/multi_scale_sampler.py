@@ -23,6 +23,7 @@ from .model_patches import at_exact_time, set_patch_schedule
 from .names import schema
 from .sampling import make_guider
 
+OWN = "Empty takes the preset's. "
 LAST_SIGMA = 0.01
 """At smaller sigmas too little of the velocity is left in the host's denoised output."""
 
@@ -44,9 +45,7 @@ def solver_sampler(name: str) -> comfy.samplers.KSAMPLER:
             t0, t1 = 1.0 - sigmas[index], 1.0 - sigmas[index + 1]
             following, v = step(velocity, x, t0, t1)
             if callback is not None:
-                callback(
-                    {"x": x, "i": index, "sigma": sigmas[index], "denoised": x + sigmas[index] * v}
-                )
+                callback({"x": x, "i": index, "sigma": sigmas[index], "denoised": x + sigmas[index] * v})
             x = following
         return x
 
@@ -84,10 +83,10 @@ class MultiScaleSampler(io.ComfyNode):
                 ),
                 *size_inputs(),
                 seed_input("the noise"),
-                patch_input("", optional=True, placeholder="preset"),
-                guidance_input("", optional=True, placeholder="preset"),
-                motion_input("motion", "", "positive", optional=True, placeholder="preset"),
-                motion_input("negative_motion", "", "negative", optional=True, placeholder="preset"),
+                patch_input("", OWN, optional=True),
+                guidance_input("", OWN, optional=True),
+                motion_input("motion", "", "positive", OWN, optional=True),
+                motion_input("negative_motion", "", "negative", OWN, optional=True),
                 io.Int.Input(
                     "points", default=0, min=0, max=1000, optional=True, tooltip="Points of the time grid; 0 takes the "
                     "preset's 70 (69 steps)."

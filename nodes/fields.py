@@ -13,7 +13,7 @@ from ..lumina_core.shapes import LatentSize, VideoSize
 
 GRAMMAR = "Grammar: first value | t: next value | ..., t from 0 (noise) to 1 (data)."
 DEFAULT_PLAN = PRESETS[DEFAULT_PRESET]
-DEFAULT_SIZE = preset_clip("f16F64R512").size
+DEFAULT_SIZE = preset_clip(DEFAULT_PRESET).size
 
 
 def patch_input(default: str = str(DEFAULT_PLAN.patch), note: str = "", **more) -> io.Input:
@@ -68,8 +68,8 @@ def size_inputs() -> list[io.Input]:
             min=0,
             max=512,
             step=4,
-            tooltip="Frames of the clip: a multiple of 4, of 8 while a patch size of the schedule has 2 frames; 0 or 1 "
-            "is an image. The released models were trained on up to 96.",
+            tooltip="Frames of the clip: a multiple of 8; 0 or 1 is an image. With patch sizes of 1 frame alone, other "
+            "multiples of 4 work too and come out 3 frames shorter. The released models were trained on up to 96.",
         ),
     ]
 

@@ -117,8 +117,11 @@ class LatentPreview(io.ComfyNode):
 
 def contact_sheet(latents: torch.Tensor, columns: int, scale: int) -> torch.Tensor:
     """(B, 16, F, H, W) unscaled latents to one IMAGE (1, B * H * scale, columns * W * scale, 3)."""
-    if latents.ndim != 5:
-        raise LuminaError(f"samples have {latents.ndim} axes; expected a video latent of 5.")
+    if latents.ndim != 5 or latents.shape[1] != LATENT_CHANNELS:
+        raise LuminaError(
+            f"samples have shape {tuple(latents.shape)}; expected (batch, {LATENT_CHANNELS}, frames, height, width), "
+            "the latents of Lumina-Video."
+        )
     frames = torch.linspace(0, latents.shape[2] - 1, min(columns, latents.shape[2])).round().long()
     rgb = latents_to_rgb(latents[:, :, frames].float().cpu() * SCALE)
     sheet = rgb.permute(0, 2, 1, 3, 4).flatten(2, 3).flatten(0, 1)

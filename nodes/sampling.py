@@ -33,7 +33,7 @@ def split_step(sigmas: torch.Tensor, patch: str) -> int:
             return step
     raise LuminaError(
         f"patch schedule '{schedule}' keeps one patch size over all {len(sigmas) - 1} steps; write one that changes, "
-        "such as 2x4 | 0.03: 2x2 | 0.125: 1x2."
+        "such as 2x4 | 0.03: 2x2 | 0.125: 1x2, or take more points."
     )
 
 

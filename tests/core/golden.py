@@ -1,0 +1,123 @@
+"""Reads tests/golden: numbers of the official code (see the README there)."""
+
+import hashlib
+import json
+import zlib
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from lumina_core import MultiScaleNextDiT, PatchSize, Piecewise
+from lumina_core.config import VideoConfig
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+NAMES = ("cfg1", "cfg2")
+
+
+def error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """max|found - expected| / rms(expected)."""
+    assert found.shape == expected.shape
+    return ((found - expected).abs().max() / expected.pow(2).mean().sqrt()).item()
+
+
+@cache
+def read_json(name: str) -> dict:
+    return json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@cache
+def tensors(name: str) -> dict[str, torch.Tensor]:
+    return load_file(GOLDEN / f"{name}.safetensors")
+
+
+def cases(kind: str, key: str = "cases", name: str = "case") -> list[tuple[str, dict]]:
+    """(config, case) of every case of ``kind``, as pytest parameters with readable ids."""
+    import pytest
+
+    return [pytest.param(c, case, id=f"{c}-{case[name]}") for c in NAMES for case in read_json(f"{c}/{kind}")[key]]
+
+
+@cache
+def model(name: str) -> MultiScaleNextDiT:
+    """The network of a config directory, strict, in float32; shared between tests, which do not change it."""
+    args = read_json(f"{name}/config" if name in NAMES else f"{name}/wide")["model_args"]
+    weights = tensors(f"{name}/weights") if name in NAMES else wide_weights()
+    network = MultiScaleNextDiT(_config(args, weights))
+    network.load_state_dict(weights, strict=True)
+    return network.eval().requires_grad_(False)
+
+
+def _config(args: dict, weights: dict[str, torch.Tensor]) -> VideoConfig:
+    return VideoConfig(
+        patches=tuple(map(PatchSize, args["all_f_patch_size"], args["all_patch_size"])),
+        dim=args["dim"],
+        layers=args["n_layers"],
+        heads=args["n_heads"],
+        kv_heads=args["n_kv_heads"] or args["n_heads"],
+        ffn_hidden=weights["layers.0.feed_forward.w1.weight"].shape[0],
+        text_dim=args["cap_feat_dim"],
+        cond_dim=min(args["dim"], 1024),
+        rope_theta=args["rope_theta"],
+        t_scale=args["t_scale"],
+        motion_scale=args["motion_scale"],
+    )
+
+
+def wide_weights() -> dict[str, torch.Tensor]:
+    """The wide network's weights, drawn again from their seed; raises when they are not the ones the goldens used."""
+    facts = read_json("wide/wide")
+    weights = {key: _draw(key, tuple(shape), facts["seed"]) for key, shape in facts["shapes"].items()}
+    digest = hashlib.sha256()
+    for key in sorted(weights):
+        digest.update(key.encode())
+        digest.update(weights[key].astype("<f4").tobytes())
+    if digest.hexdigest() != facts["weights_sha256"]:
+        raise AssertionError("The rebuilt weights of the wide golden differ; numpy's generator changed.")
+    return {key: torch.from_numpy(value) for key, value in weights.items()}
+
+
+def _draw(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed * 1000003 + zlib.crc32(key.encode())).standard_normal(shape, dtype=np.float32)
+    if len(shape) > 1:
+        return noise * np.float32(min(0.2, max(0.02, 1.0 / np.sqrt(shape[1]))))
+    if key.endswith("attention.gate"):
+        return noise * np.float32(0.8)
+    if key == "pad_token":
+        return noise * np.float32(0.02)
+    if ("norm" in key or key.startswith("cap_embedder.0")) and key.endswith("weight"):
+        return np.float32(1.0) + noise * np.float32(0.15)
+    return noise * np.float32(0.1)
+
+
+def patch_of(key: str) -> PatchSize:
+    """``4-2`` (space-frames, as in the checkpoints) to a patch size."""
+    return PatchSize.from_key(key)
+
+
+def piecewise(config) -> Piecewise:
+    """A schedule of the official form: a value, or [first, [threshold, value], ...]."""
+    if not isinstance(config, list):
+        return Piecewise((_value(config),))
+    first, *later = config
+    return Piecewise((_value(first), *(_value(v) for _, v in later)), tuple(t for t, _ in later))
+
+
+def _value(value):
+    return PatchSize.parse(value) if isinstance(value, str) and "x" in value else value
+
+
+class Recorder:
+    """A network that also writes down each call: t, patch key, items, motion scores."""
+
+    def __init__(self, network) -> None:
+        self.network, self.calls = network, []
+
+    def __call__(self, x, t, text, text_mask, motion, patch):
+        assert t.unique().numel() == 1
+        self.calls.append(
+            {"t": t[0].item(), "patch_key": patch.key, "n_items": len(x), "motion_score": motion.tolist()}
+        )
+        return self.network(x, t, text, text_mask, motion, patch)

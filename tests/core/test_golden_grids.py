@@ -1,0 +1,70 @@
+"""Time grids and schedules against the official ones."""
+
+import golden
+import pytest
+
+from lumina_core import LuminaError, Piecewise
+from lumina_core.clock import time_grid
+
+GRIDS = golden.read_json("grids")["grids"]
+MENDED = "grid/17"
+
+
+def our_grid(case):
+    return time_grid(case["num_steps"], case["ts"] or 1.0, case.get("max_stride"), case.get("max_t"))
+
+
+@pytest.mark.parametrize("case", [g for g in GRIDS if g["key"] != MENDED], ids=lambda g: g["key"])
+def test_grid_equals_the_official_one(case):
+    expected = golden.tensors("grids")[case["key"]]
+    found = our_grid(case)
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= 1e-6
+    assert bool((found.diff() > 0).all())
+
+
+def test_an_unused_stride_cap_does_not_repeat_the_end():
+    """The official code appends 1 even when no stride is too wide, and its solver then refuses the grid."""
+    case = next(g for g in GRIDS if g["key"] == MENDED)
+    expected = golden.tensors("grids")[MENDED]
+    assert expected[-2:].tolist() == [1.0, 1.0]
+    found = our_grid(case)
+    assert found.shape == expected[:-1].shape
+    assert (found - expected[:-1]).abs().max() <= 1e-6
+
+
+def rising(config):
+    thresholds = [t for t, _ in config[1:]] if isinstance(config, list) else []
+    return thresholds == sorted(thresholds)
+
+
+TIME_AWARE = golden.read_json("time_aware")["cases"]
+VALID = [c for c in TIME_AWARE if "value" in c and rising(c["config"])]
+UNSORTED = [c for c in TIME_AWARE if "value" in c and not rising(c["config"])]
+REFUSED = [c for c in TIME_AWARE if "raises" in c]
+
+
+@pytest.mark.parametrize("case", VALID, ids=lambda c: f"{c['config']}-{c['t']}")
+def test_schedule_value_equals_the_official_one(case):
+    value = golden.piecewise(case["config"]).at(case["t"])
+    assert (str(value) if isinstance(case["value"], str) else value) == case["value"]
+
+
+@pytest.mark.parametrize("case", UNSORTED, ids=lambda c: f"{c['config']}-{c['t']}")
+def test_unsorted_thresholds_are_refused(case):
+    """The official code accepts them, and stops at the first threshold that is not reached."""
+    with pytest.raises(LuminaError, match="rising order"):
+        golden.piecewise(case["config"])
+
+
+def test_what_the_official_code_refuses_has_no_form_here():
+    assert [c["config"] for c in REFUSED] == [None, [[0.1, 2]], [1.0, 2.0]]
+    assert Piecewise.constant(None).at(0.5) is None  # no value at all, written 'none'
+    with pytest.raises(LuminaError, match="one value more"):
+        Piecewise((2,), (0.1,))  # no first value
+    with pytest.raises(LuminaError, match="one value more"):
+        Piecewise((1.0, 2.0))  # no threshold
+
+
+def test_every_case_is_used():
+    assert (len(GRIDS), len(VALID), len(UNSORTED), len(REFUSED)) == (18, 21, 3, 3)

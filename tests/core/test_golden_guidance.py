@@ -1,0 +1,64 @@
+"""Guided velocities against the official ``forward_with_multi_cfg``."""
+
+import golden
+import pytest
+import torch
+
+from lumina_core.guidance import guide
+from lumina_core.plan import SamplingPlan
+from lumina_core.sampler import _Velocity
+
+TOLERANCE = 5e-4
+CASES = golden.cases("multicfg")
+ONE_NEGATIVE = [c for c in CASES if len(c.values[1]["cfg_scale"]) == 1 and c.values[1]["pos_batch_size"] == 1]
+
+
+def inputs(name, case):
+    stored = golden.tensors(f"{name}/multicfg")
+    x, text, mask = (stored[case["inputs"][key]] for key in ("x", "cap_feats", "cap_mask"))
+    return x, text, mask.bool(), stored[case["output_pos"]]
+
+
+@pytest.mark.parametrize("name, case", CASES)
+def test_branches_and_guidance(name, case):
+    """Any number of negatives and items: the schedules, the network and ``guide``, put together here."""
+    x, text, mask, expected = inputs(name, case)
+    t, batch = torch.tensor(case["t"], dtype=torch.float32), case["pos_batch_size"]
+    scales = [golden.piecewise(c).at(t.item()) for c in case["cfg_scale"]]
+    motion = torch.tensor([golden.piecewise(m).at(t.item()) for m in case["motion_score"]], dtype=torch.float32)
+    used = [0] + [i for i, scale in enumerate(scales, start=1) if scale > 0]
+    rows = torch.cat([torch.arange(i * batch, (i + 1) * batch) for i in used])
+    network = golden.Recorder(golden.model(name))
+    with torch.no_grad():
+        parts = network(
+            x[:batch].repeat(len(used), 1, 1, 1, 1),
+            t.expand(len(rows)),
+            text[rows],
+            mask[rows],
+            motion[rows],
+            golden.piecewise(case["patch_comb"]).at(t.item()),
+        ).split(batch)
+    negatives = [(scales[i - 1], part) for i, part in zip(used[1:], parts[1:], strict=True)]
+    found = guide(parts[0], negatives, float(case["renorm_cfg"]))
+    assert network.calls == [case["resolved"]]
+    assert golden.error(found, expected) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name, case", ONE_NEGATIVE)
+def test_the_velocity_that_the_sampler_integrates(name, case):
+    """One clip, one negative prompt: the sampler's own path."""
+    x, text, mask, expected = inputs(name, case)
+    motion, negative_motion = map(golden.piecewise, case["motion_score"])
+    plan = SamplingPlan(
+        patch=golden.piecewise(case["patch_comb"]),
+        guidance=golden.piecewise(case["cfg_scale"][0]),
+        motion=motion,
+        negative_motion=negative_motion,
+        renorm=case["renorm_cfg"],
+    )
+    network = golden.Recorder(golden.model(name))
+    velocity = _Velocity(network, plan, torch.float32, (text[:1], mask[:1]), (text[1:], mask[1:]))
+    with torch.no_grad():
+        found = velocity(torch.tensor(case["t"], dtype=torch.float32), x[:1])
+    assert network.calls == [case["resolved"]]
+    assert golden.error(found, expected) <= TOLERANCE

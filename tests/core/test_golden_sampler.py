@@ -1,0 +1,49 @@
+"""Whole runs against the official sampler."""
+
+import golden
+import pytest
+
+from lumina_core import SamplingPlan, sample
+
+TOLERANCE = 1e-3
+
+
+@pytest.mark.parametrize("name, run", golden.cases("sampler", "runs", "name"))
+def test_run_equals_the_official_one(name, run):
+    stored = golden.tensors(f"{name}/sampler")
+    plan = SamplingPlan(
+        patch=golden.piecewise(run["P"]),
+        guidance=golden.piecewise(run["cfg"]),
+        motion=run["motion"],
+        negative_motion=golden.piecewise(run["negMotion"]),
+        renorm=run["renorm"],
+        time_shift=run["ts"],
+        points=run["num_steps"],
+        solver=run["method"],
+    )
+    assert (plan.grid() - stored[run["t_grid"]]).abs().max() <= 1e-6
+    text, mask = (stored[run["inputs"][key]] for key in ("cap_feats", "cap_mask"))
+    texts = [(text[i : i + 1], mask[i : i + 1].bool()) for i in range(2)]
+    network = golden.Recorder(golden.model(name))
+    states = [stored[run["inputs"]["z"]]]
+    final = sample(network, states[0], plan, *texts, on_step=lambda info: states.append(info.latents))
+
+    assert [_without_t(call) for call in network.calls] == [_without_t(call) for call in run["evals"]]
+    assert [call["t"] for call in network.calls] == pytest.approx([call["t"] for call in run["evals"]], abs=1e-6)
+    assert len(network.calls) == run["n_evals"] == len(list(plan.evaluations()))
+    assert golden.error(final, stored[run["final"]]) <= TOLERANCE
+    if run.get("traj"):
+        trajectory = stored[f"{run['name']}/traj"]
+        assert len(states) == len(trajectory) == plan.points
+        for state, expected in zip(states, trajectory, strict=True):
+            assert golden.error(state[0], expected) <= TOLERANCE
+
+
+def test_every_solver_and_preset_shape_is_among_the_runs():
+    runs = golden.read_json("cfg1/sampler")["runs"]
+    assert {run["method"] for run in runs} == {"euler", "midpoint", "heun2", "rk4"}
+    assert {run["ts"] for run in runs} == {None, 8.0, 24.0}
+
+
+def _without_t(call):
+    return {key: value for key, value in call.items() if key != "t"}

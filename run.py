@@ -108,6 +108,8 @@ def test_suites(suites: list[str]) -> int:
     python = set_up([ROOT / "requirements.txt", ROOT / "requirements-dev.txt"])
     counts = {"failed": 0, "passed": 0, "skipped": 0, "error": 0}
     failed, notes = [], []
+    if "host" in suites:
+        set_up_page_tools()
     for suite in suites:
         say(f"== {suite} ==")
         command, reason = suite_command(suite, python)
@@ -119,15 +121,15 @@ def test_suites(suites: list[str]) -> int:
             failed.append(suite)
         for number, word in re.findall(r"(\d+) (failed|passed|skipped|error)s?\b", last_summary(output)):
             counts[word] += int(number)
-        notes += [f"{suite}: {line}" for line in output.splitlines() if line.startswith("SKIPPED")]
+        notes += [f"{suite}: {line}" for line in skips(output)]
     print()
     for note in notes:
         print(note)
     if any("needs a ComfyUI" in note for note in notes):
         print(HOW_TO_POINT)
-    parts = [f"{number} {word}" for word, number in counts.items() if number]
     if failed:
-        parts.insert(0, f"suites with failures: {', '.join(failed)}")
+        print(f"Failed: {', '.join(failed)}")
+    parts = [f"{number} {word}" for word, number in counts.items() if number]
     text = f" {', '.join(parts) or 'nothing to test'} in {time.monotonic() - start:.2f}s "
     print(text.center(100, "="))
     return 1 if failed else 0
@@ -146,6 +148,14 @@ def suite_command(suite: str, python: Path) -> tuple[list[str | Path] | None, st
     if node is None:
         return None, "Node.js is not installed; install it from nodejs.org to test the page's scripts"
     return [node, "--test", "--test-reporter=spec", *files], ""
+
+
+def skips(output: str) -> list[str]:
+    """pytest's list of skipped tests, one line per reason."""
+    numbers: dict[str, int] = {}
+    for number, reason in re.findall(r"^SKIPPED \[(\d+)\] [^ ]+: (.+)$", output, re.MULTILINE):
+        numbers[reason] = numbers.get(reason, 0) + int(number)
+    return [f"{number} skipped: {reason}" for reason, number in numbers.items()]
 
 
 def last_summary(output: str) -> str:
@@ -178,6 +188,16 @@ def set_up(requirements: list[Path]) -> Path:
     part.write_text(json.dumps([*done, key]), encoding="utf-8")
     part.replace(stamp)
     return python
+
+
+def set_up_page_tools() -> None:
+    """What the tests of the page need from npm, where npm is; without it those tests are skipped and say so."""
+    folder = ROOT / "tests" / "web"
+    npm = shutil.which("npm")
+    if npm is None or (folder / "node_modules").exists():
+        return
+    say("Installing what the tests of the page need.")
+    run([npm, "install", "--prefix", folder, "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"])
 
 
 def works(python: Path) -> bool:

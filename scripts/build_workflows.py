@@ -1,0 +1,76 @@
+"""Make workflows/*.json and their pictures from workflows/api/*.json, by a real ComfyUI's own front end.
+
+    python scripts/build_workflows.py [NAME ...]
+The text of workflows/api/NAME.md, where there is one, becomes a note in the graph. Needs a ComfyUI (COMFYUI_PATH),
+Node.js, Chromium, and `npm install` in tests/web. The oldest ComfyUI found is taken: newer front ends read older files.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "host"))
+
+from frontend import run_frontend, same_prompt  # noqa: E402
+from hosts import HOW_TO_POINT, Host, find_hosts  # noqa: E402
+from server import HostServer  # noqa: E402
+
+WORKFLOWS = ROOT / "workflows"
+API = WORKFLOWS / "api"
+# Where the loaders look for what their inputs name.
+FOLDERS = {"model_name": "diffusion_models", "clip_name": "text_encoders", "vae_name": "vae"}
+
+
+def main() -> None:
+    names = sys.argv[1:] or sorted(file.stem for file in API.glob("*.json"))
+    hosts, missed = find_hosts()
+    if not hosts:
+        sys.exit(" ".join(["No ComfyUI found.", *missed, HOW_TO_POINT]))
+    prompts = {name: json.loads((API / f"{name}.json").read_text(encoding="utf-8")) for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        build(min(hosts, key=_age), prompts, Path(folder))
+
+
+def build(host: Host, prompts: dict[str, dict], models: Path) -> None:
+    """Write the workflow and the picture of every prompt; stops at a prompt that the front end reads differently."""
+    _write_named_files(models, prompts)
+    jobs = [
+        {"build": prompt, "note": _note(name), "picture": str(WORKFLOWS / f"{name}.jpg")}
+        for name, prompt in prompts.items()
+    ]
+    with HostServer(host, models) as server:
+        results = run_frontend(server.url, jobs)
+    for (name, prompt), result in zip(prompts.items(), results, strict=True):
+        if differences := same_prompt(prompt, result["output"]):
+            sys.exit(f"{name}: the front end made another graph of it: {'; '.join(differences)}")
+        file = WORKFLOWS / f"{name}.json"
+        file.write_text(json.dumps(result["workflow"], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(file)
+
+
+def _age(host: Host) -> list[int]:
+    return [int(part) for part in host.version.split(".") if part.isdigit()]
+
+
+def _note(name: str) -> str:
+    file = API / f"{name}.md"
+    return file.read_text(encoding="utf-8").strip() if file.exists() else ""
+
+
+def _write_named_files(models: Path, prompts: dict[str, dict]) -> None:
+    """Empty files of the names in the prompts, so that the lists of files offer them and the picture shows no error."""
+    for prompt in prompts.values():
+        for node in prompt.values():
+            for name, folder in FOLDERS.items():
+                if isinstance(value := node["inputs"].get(name), str):
+                    file = models / folder / value
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    file.touch()
+
+
+if __name__ == "__main__":
+    main()

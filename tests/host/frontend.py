@@ -1,0 +1,50 @@
+"""Ask a running host's real front end to build, open and convert graphs, through scripts/frontend.mjs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+from hosts import REPOSITORY
+
+# The exit code with which the script says that playwright-core or Chromium is not there.
+NOT_THERE = 3
+
+
+class FrontendMissing(RuntimeError):
+    """Node.js, playwright-core or Chromium is not installed; the text says which and how to get it."""
+
+
+def run_frontend(url: str, jobs: list[dict], timeout: float = 600) -> list[dict]:
+    """One result per job, both as in the head of scripts/frontend.mjs; raises FrontendMissing."""
+    node = shutil.which("node")
+    if node is None:
+        raise FrontendMissing("Node.js is not installed: get it from nodejs.org.")
+    command = [node, str(REPOSITORY / "scripts" / "frontend.mjs"), url]
+    done = subprocess.run(
+        command, input=json.dumps(jobs), capture_output=True, text=True, encoding="utf-8", timeout=timeout, check=False
+    )
+    if done.returncode == NOT_THERE:
+        raise FrontendMissing(done.stderr.strip())
+    if done.returncode:
+        raise RuntimeError(done.stderr[-4000:])
+    return json.loads(done.stdout)
+
+
+def same_prompt(wanted: dict[str, dict], found: dict[str, dict]) -> list[str]:
+    """How an API-format prompt that the front end made differs from the wanted one; empty when it does not.
+
+    Inputs that only the found one has are defaults of a newer host, and no difference. Nor is a value that a newer host
+    keeps under another input: SaveVideo's `codec` became `format.codec`.
+    """
+    if {key: node["class_type"] for key, node in wanted.items()} != {k: n["class_type"] for k, n in found.items()}:
+        return [f"nodes {sorted(wanted)} became {sorted(found)}, or changed their types"]
+    differences = []
+    for key, node in wanted.items():
+        inputs = found[key]["inputs"]
+        for name, value in node["inputs"].items():
+            values = [inputs[other] for other in inputs if other == name or other.endswith(f".{name}")]
+            if value not in values:
+                differences.append(f"node {key} ({node['class_type']}): {name} is {values}, not {value!r}")
+    return differences

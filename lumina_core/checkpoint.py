@@ -129,9 +129,12 @@ def detect_config(checkpoint: Checkpoint) -> VideoConfig:
     weights, name = checkpoint.weights, checkpoint.path.name
     try:
         config = _config_from_shapes(weights, checkpoint.settings)
-    except (KeyError, IndexError, StopIteration) as error:
+    except LuminaError as error:
+        raise LuminaError(f"{name} is not a Lumina-Video checkpoint: {error}") from None
+    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+        fault = f"{error.args[0]} is missing" if isinstance(error, KeyError) else "its shapes make no network"
         raise LuminaError(
-            f"{name} is not a Lumina-Video checkpoint: {error.args[0] if error.args else 'a key'} is missing; "
+            f"{name} is not a Lumina-Video checkpoint: {fault}; "
             "expected keys such as all_x_embedder.2-1.weight and layers.0.attention.wq.weight."
         ) from None
     with torch.device("meta"):
@@ -154,7 +157,7 @@ def _config_from_shapes(weights: Mapping[str, torch.Tensor], settings: Mapping[s
         patches=patches,
         channels=numbers // (first.frames * first.space**2),
         dim=dim,
-        layers=1 + max(int(k.split(".")[1]) for k in weights if k.startswith("layers.")),
+        layers=len({k.split(".")[1] for k in weights if k.startswith("layers.")}),
         heads=heads,
         kv_heads=kv_dim // (dim // heads),
         ffn_hidden=weights["layers.0.feed_forward.w1.weight"].shape[0],

@@ -69,9 +69,9 @@ class SamplingPlan:
     solver: str = "euler"
 
     def __post_init__(self) -> None:
-        self._set("patch", _patch_schedule(self.patch))
+        self._set("patch", patch_schedule(self.patch))
         for name in ("guidance", "motion", "negative_motion"):
-            self._set(name, _number_schedule(name, getattr(self, name)))
+            self._set(name, number_schedule(name, getattr(self, name)))
         self._set("time_shift", _number("time_shift", self.time_shift or 1.0))
         self._set("renorm", _number("renorm", self.renorm))
         if not self.time_shift > 0:
@@ -126,7 +126,8 @@ class SamplingPlan:
         return {name: str(v) if isinstance(v, Piecewise) else v for name, v in values.items()}
 
 
-def _patch_schedule(value: Piecewise[PatchSize] | PatchSize | str) -> Piecewise[PatchSize]:
+def patch_schedule(value: Piecewise[PatchSize] | PatchSize | str) -> Piecewise[PatchSize]:
+    """The ``patch`` field in any of its forms; raises ScheduleError that names the field."""
     if isinstance(value, Piecewise):
         return value
     if isinstance(value, PatchSize):
@@ -134,7 +135,8 @@ def _patch_schedule(value: Piecewise[PatchSize] | PatchSize | str) -> Piecewise[
     return _named("patch", parse_patch, value)
 
 
-def _number_schedule(name: str, value: NumberSchedule | float | str | None) -> NumberSchedule:
+def number_schedule(name: str, value: NumberSchedule | float | str | None) -> NumberSchedule:
+    """The number field ``name`` in any of its forms; raises ScheduleError that names the field."""
     if isinstance(value, Piecewise):
         return value
     if isinstance(value, str):

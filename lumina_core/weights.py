@@ -41,10 +41,15 @@ def read_pth(file: Path) -> Weights:
 
 
 def unreadable(name: str, error: Exception) -> LuminaError:
+    """The sentence for a file that could not be read."""
+    if type(error).__name__ == "UnpicklingError":
+        # torch's own text is a page of advice on how to run the code in the file.
+        return LuminaError(
+            f"{name} holds more than weights, so it was not opened; fetch a fresh copy, best as .safetensors."
+        )
     reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
     return LuminaError(
-        f"{name} cannot be read ({reason}); it is truncated, or holds more than weights, so fetch a fresh copy, best "
-        "as .safetensors."
+        f"{name} cannot be read ({reason}); it is truncated or another kind of file, so fetch a fresh copy."
     )
 
 

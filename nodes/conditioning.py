@@ -7,7 +7,7 @@ import logging
 import node_helpers
 from comfy_api.latest import io, ui
 
-from ..lumina_core.schedules import parse_number
+from ..lumina_core.plan import number_schedule
 from ..lumina_core.text import MAX_TOKENS, SYSTEM_PROMPT
 from .fields import DEFAULT_PLAN, motion_input, plan_fault
 from .names import MOTION_KEY, schema
@@ -28,9 +28,9 @@ def _flatten(batches: list[list]) -> list:
     return [token for batch in batches for token in batch]
 
 
-def set_motion(conditioning: list, schedule: str) -> list:
-    """Conditioning with a motion schedule; the last one set counts. Raises ScheduleError."""
-    return node_helpers.conditioning_set_values(conditioning, {MOTION_KEY: parse_number(schedule)})
+def set_motion(conditioning: list, schedule: str, field: str = "motion") -> list:
+    """Conditioning with a motion schedule; the last one set counts. Raises ScheduleError that names ``field``."""
+    return node_helpers.conditioning_set_values(conditioning, {MOTION_KEY: number_schedule(field, schedule)})
 
 
 def cut_message(cut: int) -> str:
@@ -101,4 +101,4 @@ class MotionScore(io.ComfyNode):
 
     @classmethod
     def execute(cls, positive, negative, motion, negative_motion) -> io.NodeOutput:
-        return io.NodeOutput(set_motion(positive, motion), set_motion(negative, negative_motion))
+        return io.NodeOutput(set_motion(positive, motion), set_motion(negative, negative_motion, "negative_motion"))

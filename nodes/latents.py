@@ -9,8 +9,8 @@ from comfy_api.latest import io
 from ..lumina_core.config import ROPE_LIMITS
 from ..lumina_core.errors import LuminaError
 from ..lumina_core.noise import seeded_noise
+from ..lumina_core.plan import patch_schedule
 from ..lumina_core.preview import latents_to_rgb
-from ..lumina_core.schedules import parse_patch
 from ..lumina_core.shapes import LATENT_CHANNELS, VAE_FRAMES, VAE_SPACE, LatentSize
 from ..lumina_core.vae import SCALE
 from .fields import first_fault, latent_size, patch_input, seed_input, size_inputs
@@ -30,7 +30,7 @@ def empty_latent(width: int, height: int, frames: int, batch_size: int = 1) -> d
 def check_size(width: int, height: int, frames: int, patch: str) -> LatentSize:
     """The latent size, checked against every patch size of the schedule; raises LuminaError."""
     size = latent_size(width, height, frames)
-    size.check_all(parse_patch(patch).values, ROPE_LIMITS)
+    size.check_all(patch_schedule(patch).values, ROPE_LIMITS)
     return size
 
 

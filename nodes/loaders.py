@@ -25,11 +25,14 @@ _DTYPES = {
 
 
 def _stamp(path: str | Path | None) -> str:
-    """Changes when the file does, so that the host loads it again."""
+    """Changes when the file does, so that the host loads it again.
+
+    Without the path: the host writes this into the metadata of everything that is saved.
+    """
     if path is None or not Path(path).exists():
         return ""
     stat = Path(path).stat()
-    return f"{path}:{stat.st_mtime_ns}:{stat.st_size}"
+    return f"{stat.st_mtime_ns}:{stat.st_size}"
 
 
 def _model_files() -> list[str]:

@@ -8,8 +8,7 @@ from comfy_api.latest import io
 
 from ..lumina_core.clock import to_sigmas
 from ..lumina_core.errors import LuminaError
-from ..lumina_core.plan import SamplingPlan
-from ..lumina_core.schedules import parse_number, parse_patch
+from ..lumina_core.plan import SamplingPlan, number_schedule, patch_schedule
 from .fields import DEFAULT_PLAN, guidance_input, patch_input, plan_fault, renorm_input
 from .model_patches import set_guidance
 from .names import schema
@@ -17,7 +16,7 @@ from .names import schema
 
 def make_guider(model, positive, negative, guidance: str, renorm: float) -> comfy.samplers.CFGGuider:
     """A native guider on a model that carries the guidance schedule."""
-    guider = comfy.samplers.CFGGuider(set_guidance(model, parse_number(guidance), renorm))
+    guider = comfy.samplers.CFGGuider(set_guidance(model, number_schedule("guidance", guidance), renorm))
     guider.set_conds(positive, negative)
     return guider
 
@@ -27,7 +26,7 @@ def split_step(sigmas: torch.Tensor, patch: str) -> int:
 
     Raises LuminaError when no step does.
     """
-    schedule = parse_patch(patch)
+    schedule = patch_schedule(patch)
     for step, sigma in enumerate(sigmas[:-1].tolist()):
         if step and schedule.at(1.0 - sigma) != schedule.values[0]:
             return step

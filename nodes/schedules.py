@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..lumina_core.plan import SamplingPlan
+from ..lumina_core.plan import SamplingPlan, number_schedule, patch_schedule
 from ..lumina_core.presets import DEFAULT_PRESET, PRESETS, preset_clip
-from ..lumina_core.schedules import parse_number, parse_patch
 from .fields import guidance_input, patch_input, plan_fault, renorm_input
 from .model_patches import set_guidance, set_patch_schedule
 from .names import schema
@@ -31,7 +30,7 @@ class PatchSchedule(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, patch) -> io.NodeOutput:
-        return io.NodeOutput(set_patch_schedule(model, parse_patch(patch)))
+        return io.NodeOutput(set_patch_schedule(model, patch_schedule(patch)))
 
 
 class Guidance(io.ComfyNode):
@@ -57,7 +56,7 @@ class Guidance(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, guidance, renorm) -> io.NodeOutput:
-        return io.NodeOutput(set_guidance(model, parse_number(guidance), renorm))
+        return io.NodeOutput(set_guidance(model, number_schedule("guidance", guidance), renorm))
 
 
 class Preset(io.ComfyNode):

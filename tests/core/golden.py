@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -35,8 +36,6 @@ def tensors(name: str) -> dict[str, torch.Tensor]:
 
 def cases(kind: str, key: str = "cases", name: str = "case") -> list[tuple[str, dict]]:
     """(config, case) of every case of ``kind``, as pytest parameters with readable ids."""
-    import pytest
-
     return [pytest.param(c, case, id=f"{c}-{case[name]}") for c in NAMES for case in read_json(f"{c}/{kind}")[key]]
 
 

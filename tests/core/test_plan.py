@@ -1,0 +1,133 @@
+"""Plans as values, and their predictions against counted calls of real runs."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from lumina_core import PRESETS, LuminaError, PatchSize, Piecewise, SamplingPlan, ScheduleError, parse_number, sample
+
+MULTI = PRESETS["f24F96R960-MultiScale"]
+
+
+class Counting:
+    """A stand-in network that writes its calls down."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, x, t, text, text_mask, motion, patch):
+        self.calls.append((t[0].item(), patch, len(x), motion.tolist()))
+        return torch.linspace(-1, 1, x[0].numel()).view_as(x[0]).expand_as(x) * (1 + t.view(-1, 1, 1, 1, 1))
+
+
+def run(plan, dtype=torch.float32):
+    network, text = Counting(), (torch.ones(1, 2, 3), None)
+    sample(network, torch.zeros(1, 16, 2, 4, 4, dtype=dtype), plan, text, text)
+    return network.calls
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("solver", ["euler", "midpoint", "heun2", "rk4"])
+def test_predicted_evaluations_are_the_ones_made(name, dtype, solver):
+    plan = PRESETS[name].replace(solver=solver)
+    predicted = list(plan.evaluations(dtype))
+    calls = run(plan, dtype)
+    scores = [[e.motion, e.negative_motion][: e.passes] for e in predicted]
+    assert [(e.t, e.patch, e.passes) for e in predicted] == [call[:3] for call in calls]
+    assert scores == [call[3] for call in calls]
+    stages = {"euler": 1, "midpoint": 2, "heun2": 2, "rk4": 4}[solver]
+    assert [e.step for e in predicted] == [step for step in range(69) for _ in range(stages)]
+
+
+@pytest.mark.parametrize("name, guided", [("f24F96R960", 60), ("f16F64R512", 59)])
+def test_released_counts(name, guided):
+    """69 calls, and as many with a negative pass, for the single-scale and the multi-scale preset."""
+    for preset in (name, f"{name}-MultiScale"):
+        evaluations = list(PRESETS[preset].evaluations())
+        assert len(evaluations) == PRESETS[preset].steps == 69
+        assert sum(e.guided for e in evaluations) == guided
+        assert sum(e.passes for e in evaluations) == 69 + guided
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_bf16_times_pick_the_same_patch_guidance_and_motion(name):
+    """Rounding t to bf16 moves no switch of a released preset to another step."""
+    exact, rounded = (list(PRESETS[name].evaluations(d)) for d in (torch.float32, torch.bfloat16))
+    assert [dataclasses.replace(e, t=0.0) for e in exact] == [dataclasses.replace(e, t=0.0) for e in rounded]
+    assert [e.t for e in exact] != [e.t for e in rounded]
+
+
+@pytest.mark.parametrize(
+    "name, steps",
+    [("f24F96R960-MultiScale", (30, 54)), ("f24F96R960", ()), ("f16F64R512-MultiScale", (28, 54))],
+)
+def test_switch_steps(name, steps):
+    assert PRESETS[name].switch_steps() == steps
+
+
+def test_patches_in_order_of_use():
+    plan = SamplingPlan(patch="2x4 | 0.1: 1x2 | 0.2: 2x4 | 0.3: 2x2")
+    assert plan.patches == (PatchSize(2, 4), PatchSize(1, 2), PatchSize(2, 2))
+
+
+def test_plain_values_become_schedules():
+    plan = SamplingPlan(patch=PatchSize(1, 2), guidance=20, motion="6", negative_motion=None, time_shift=None, renorm=2)
+    assert plan.patch == Piecewise.constant(PatchSize(1, 2))
+    assert plan.guidance == Piecewise.constant(20.0) and isinstance(plan.guidance.at(0), float)
+    assert plan.motion == parse_number("6")
+    assert plan.negative_motion == Piecewise.constant(None)
+    assert (plan.time_shift, plan.renorm) == (1.0, 2.0)
+    assert plan.grid().tolist() == torch.linspace(0, 1, 70).tolist()
+
+
+def test_no_guidance_value_means_no_negative_pass():
+    for guidance in (None, "none", 0, -3.0):
+        evaluation = SamplingPlan(patch="1x2", guidance=guidance).at(0.5)
+        assert (evaluation.guided, evaluation.passes) == (False, 1)
+
+
+def test_a_plan_survives_json():
+    for plan in [*PRESETS.values(), SamplingPlan(patch="1x2", motion=-0.0, renorm=0, time_shift=None)]:
+        assert SamplingPlan(**json.loads(json.dumps(plan.as_dict()))) == plan
+
+
+def test_plans_are_values():
+    same = SamplingPlan(**{f.name: getattr(MULTI, f.name) for f in dataclasses.fields(MULTI)})
+    assert same == MULTI and hash(same) == hash(MULTI) and len({same, MULTI}) == 1
+    assert MULTI.replace(points=12) != MULTI and MULTI.points == 70
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        MULTI.points = 3
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"points": 1}, "points is 1; write a whole number of at least 2"),
+        ({"points": 70.0}, "points is 70.0; write a whole number"),
+        ({"points": True}, "points is True; write a whole number"),
+        ({"points": "70"}, "points is '70'; write a whole number"),
+        ({"time_shift": -8}, "time_shift is -8.0; write a number above 0"),
+        ({"time_shift": "a"}, "time_shift is 'a'; write a number"),
+        ({"time_shift": float("nan")}, "time_shift is nan; write a finite number"),
+        ({"renorm": float("inf")}, "renorm is inf; write a finite number"),
+        ({"renorm": None}, "renorm is None; write a number"),
+        ({"solver": "heun"}, "solver is 'heun'; choose one of euler, midpoint, heun2, rk4"),
+        ({"patch": "2x4 | 2x2"}, "patch schedule '2x4 | 2x2': Segment 2"),
+        ({"patch": 4}, "patch schedule '4': A schedule is text"),
+        ({"guidance": "20 | 2: 0"}, "guidance schedule '20 | 2: 0': Segment 2"),
+        ({"motion": "fast"}, "motion schedule 'fast': Segment 1"),
+        ({"motion": float("nan")}, "motion is nan; write a finite number"),
+        ({"negative_motion": [1]}, r"negative_motion is \[1\]; write a number"),
+    ],
+)
+def test_bad_field_is_named(changes, said):
+    with pytest.raises(LuminaError, match=said.replace("|", r"\|")):
+        MULTI.replace(**changes)
+
+
+def test_a_patch_schedule_of_numbers_is_refused():
+    with pytest.raises(ScheduleError, match="patch schedule '6'"):
+        SamplingPlan(patch="6")

@@ -1,0 +1,337 @@
+"""The sampling loop: solvers, continuation, callbacks, batches, refusals, rounding."""
+
+import math
+
+import golden
+import pytest
+import torch
+
+from lumina_core import (
+    PRESETS,
+    LuminaError,
+    PatchSize,
+    SamplingCancelled,
+    SamplingPlan,
+    sample,
+)
+from lumina_core.solvers import SOLVERS
+
+MULTI = PRESETS["f24F96R960-MultiScale"].replace(points=12)
+
+
+# Rounding grows with the guidance; this one keeps it well below what the tests allow.
+MILD = MULTI.replace(guidance="4 | 0.2: 0")
+
+
+def texts(random, lengths=(7, 4)):
+    """A positive and a negative text of unequal length, the last token of the positive one hidden."""
+    positive, negative = (random(1, length, 40) for length in lengths)
+    mask = torch.ones(1, lengths[0], dtype=torch.bool)
+    mask[:, -1] = False
+    return (positive, mask), (negative, None)
+
+
+class Linear:
+    """Velocity x + cos t, whose flow is known: a stand-in for the network."""
+
+    def __call__(self, x, t, text, text_mask, motion, patch):
+        return x + torch.cos(t).view(-1, 1, 1, 1, 1)
+
+    def exact(self, x, t=1.0):
+        """Where x' = x + cos t arrives at t."""
+        return (x + 0.5) * math.exp(t) + (math.sin(t) - math.cos(t)) / 2
+
+
+@pytest.mark.parametrize(
+    "solver, order, points", [("euler", 1, 33), ("midpoint", 2, 9), ("heun2", 2, 9), ("rk4", 4, 5)]
+)
+def test_solver_order(random, solver, order, points):
+    """Halving the step divides the error by 2 to the order."""
+    network, noise, text = Linear(), random(1, 2, 2, 4, 4).double(), (torch.ones(1, 1, 1), None)
+    errors = []
+    for n in (points, 2 * points - 1):
+        plan = SamplingPlan(patch="1x2", points=n, solver=solver)
+        errors.append((sample(network, noise, plan, text, text) - network.exact(noise)).abs().max().item())
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.25)
+
+
+def test_rk4_is_the_three_eighths_rule():
+    t0, t1 = torch.tensor(0.25), torch.tensor(1.0)
+    seen = []
+
+    def velocity(t, x):
+        seen.append(t.item())
+        return x * t
+
+    x = torch.tensor(2.0, dtype=torch.float64)
+    found, first = SOLVERS["rk4"].step(velocity, x, t0, t1)
+    assert seen == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    h, f = 0.75, lambda t, x: x * t
+    k1 = f(0.25, 2.0)
+    k2 = f(0.5, 2.0 + h * k1 / 3)
+    k3 = f(0.75, 2.0 + h * (k2 - k1 / 3))
+    k4 = f(1.0, 2.0 + h * (k1 - k2 + k3))
+    assert found.item() == pytest.approx(2.0 + h * (k1 + 3 * k2 + 3 * k3 + k4) / 8)
+    assert first.item() == k1
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_stage_times_are_where_a_step_evaluates(name):
+    seen = []
+
+    def velocity(t, x):
+        seen.append(t)
+        return x
+
+    t0, t1 = torch.tensor(0.1), torch.tensor(0.7)
+    SOLVERS[name].step(velocity, torch.ones(2), t0, t1)
+    assert torch.equal(torch.stack(seen), torch.stack(SOLVERS[name].stage_times(t0, t1)))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("cut", [0, 1, 5, 11])
+def test_continuing_equals_not_stopping(random, solver, cut):
+    network, noise, both = golden.model("cfg2"), random(1, 16, 2, 4, 8), texts(random)
+    plan = MULTI.replace(solver=solver)
+    whole = sample(network, noise, plan, *both)
+    draft = sample(network, noise, plan, *both, stop=cut)
+    assert golden.error(sample(network, draft, plan, *both, start=cut), whole) <= 1e-5
+    if cut == 0:
+        assert torch.equal(draft, noise)
+
+
+def test_drafting_at_the_patch_switches(random):
+    """Coarse steps once, then each finer segment from where the last one ended."""
+    network, noise, both = golden.model("cfg2"), random(1, 16, 2, 4, 8), texts(random)
+    recorder, state = golden.Recorder(network), noise
+    switches = MULTI.switch_steps()
+    assert len(switches) == 2
+    for start, stop in zip((0, *switches), (*switches, None), strict=True):
+        state = sample(recorder, state, MULTI, *both, start=start, stop=stop)
+    assert golden.error(state, sample(network, noise, MULTI, *both)) <= 1e-5
+    assert [c["patch_key"] for c in recorder.calls] == [e.patch.key for e in MULTI.evaluations()]
+
+
+def test_each_step_is_told(random):
+    network, noise, both = golden.model("cfg2"), random(1, 16, 2, 4, 8), texts(random)
+    told = []
+    final = sample(network, noise, MULTI, *both, on_step=told.append)
+    grid = MULTI.grid()
+    assert [info.step for info in told] == list(range(11)) and {info.steps for info in told} == {11}
+    assert [info.evaluation for info in told] == list(MULTI.evaluations())
+    assert torch.equal(told[-1].latents, final)
+    state = noise
+    for info in told:
+        velocity = (info.latents - state) / (grid[info.step + 1] - grid[info.step])
+        estimate = state + (1 - grid[info.step]) * velocity
+        assert torch.allclose(info.denoised, estimate, atol=2e-3)
+        assert info.latents.dtype == info.denoised.dtype == torch.float32
+        state = info.latents
+    assert torch.allclose(told[-1].denoised, final, atol=1e-5)
+
+
+def test_returning_false_cancels_and_nothing_else_does(random):
+    network, both = golden.Recorder(golden.model("cfg2")), texts(random)
+    noise = random(1, 16, 2, 4, 8)
+    with pytest.raises(SamplingCancelled, match="Cancelled after step 3 of 11"):
+        sample(network, noise, MULTI, *both, on_step=lambda info: info.step < 2)
+    assert len(network.calls) == 3
+    for value in (None, True, 0, ""):
+        sample(network, noise, MULTI.replace(points=3), *both, on_step=lambda info, value=value: value)
+
+
+def test_negative_pass_runs_only_where_guided(random):
+    network = golden.Recorder(golden.model("cfg2"))
+    sample(network, random(1, 16, 2, 4, 8), MULTI, *texts(random))
+    expected = list(MULTI.evaluations())
+    assert [c["n_items"] for c in network.calls] == [e.passes for e in expected]
+    assert sum(c["n_items"] for c in network.calls) == sum(e.passes for e in expected) < 22
+
+
+def test_without_guidance_the_negative_text_does_not_matter(random):
+    network, noise = golden.model("cfg2"), random(1, 16, 2, 4, 8)
+    positive, negative = texts(random)
+    plan = MULTI.replace(guidance=0)
+    other = (random(1, 9, 40), None)
+    assert torch.equal(sample(network, noise, plan, positive, negative), sample(network, noise, plan, positive, other))
+
+
+def test_no_motion_score_is_a_negative_score(random):
+    network = golden.Recorder(golden.model("cfg2"))
+    plan = MULTI.replace(motion="none | 0.2: 3", negative_motion=-1)
+    sample(network, random(1, 16, 2, 4, 8), plan, *texts(random))
+    assert network.calls[0]["motion_score"] == [-1.0, -1.0]
+    assert network.calls[-1]["motion_score"] == [3.0]
+
+
+def test_a_batch_equals_single_runs(random):
+    network, noise = golden.model("cfg2"), random(2, 16, 2, 4, 8)
+    positive, negative = random(2, 7, 40), random(2, 4, 40)
+    mask = torch.tensor([[True] * 7, [True, False, True] + [False] * 4])
+    together = sample(network, noise, MILD, (positive, mask), (negative, None))
+    for i in range(2):
+        row = slice(i, i + 1)
+        shorter = positive[row, :3] if i else positive[row]
+        alone = sample(network, noise[row], MILD, (shorter, mask[row, : shorter.shape[1]]), (negative[row], None))
+        assert golden.error(together[row], alone) <= 1e-5
+
+
+def test_one_text_serves_a_whole_batch(random):
+    network, noise, both = golden.model("cfg2"), random(2, 16, 2, 4, 8), texts(random)
+    together = sample(network, noise, MILD, *both)
+    for i in range(2):
+        assert golden.error(together[i : i + 1], sample(network, noise[i : i + 1], MILD, *both)) <= 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_state_is_float32_and_calls_are_in_the_runs_dtype(random, dtype):
+    """The official loop, written out: round x and t before each call and the guided velocity after it."""
+    noise, both, seen = random(1, 16, 2, 4, 8).to(dtype), texts(random), []
+    plan = MULTI.replace(guidance=3, renorm=1.5)
+
+    def network(x, t, text, text_mask, motion, patch):
+        seen.append({x.dtype, t.dtype, text.dtype, motion.dtype})
+        return torch.sin(
+            3 * x.float() + t.float().view(-1, 1, 1, 1, 1) + text.float().mean((1, 2)).view(-1, 1, 1, 1, 1)
+        )
+
+    found = sample(network, noise, plan, *both)
+    assert found.dtype == dtype
+    assert all(dtypes == {dtype} for dtypes in seen)
+
+    grid, state = plan.grid(), noise.float()
+    longest = both[0][0].shape[1]
+    padded = torch.nn.functional.pad(both[1][0], (0, 0, 0, longest - both[1][0].shape[1]))
+    means = [text.to(dtype).float().mean() for text in (both[0][0], padded)]
+    for t0, t1 in zip(grid, grid[1:], strict=False):
+        x, t = state.to(dtype).float(), t0.to(dtype).float()
+        pos, neg = (torch.sin(3 * x + t + mean) for mean in means)
+        guided = pos + 3 * (pos - neg)
+        guided = guided * min(1.0, (1.5 * pos.norm() / guided.norm()).item())
+        state = state + (t1 - t0) * guided.to(dtype).float()
+    assert golden.error(found.float(), state.to(dtype).float()) <= 2 * torch.finfo(dtype).eps
+
+
+def test_inputs_are_left_alone(random):
+    noise, both = random(1, 16, 2, 4, 8), texts(random)
+    copies = [tensor.clone() for tensor in (noise, both[0][0], both[0][1], both[1][0])]
+    sample(golden.model("cfg2"), noise, MULTI, *both)
+    assert all(torch.equal(a, b) for a, b in zip(copies, (noise, both[0][0], both[0][1], both[1][0]), strict=True))
+
+
+def test_no_gradients_are_kept(random):
+    noise = random(1, 16, 2, 4, 8).requires_grad_()
+    assert not sample(golden.model("cfg2"), noise, MULTI.replace(points=2), *texts(random)).requires_grad
+
+
+class Spoilt:
+    """Spoils the network's answer and counts the calls."""
+
+    def __init__(self, spoil):
+        self.spoil, self.calls = spoil, 0
+
+    def __call__(self, x, *_):
+        self.calls += 1
+        velocity = torch.linspace(-1, 1, x[0].numel()).view_as(x[0]).expand_as(x).clone()
+        self.spoil(velocity)
+        return velocity
+
+
+def one_nan(velocity):
+    velocity[0, 3, 1, 2, 2] = math.nan
+
+
+def one_infinity(velocity):
+    velocity[0, 3, 1, 2, 2] = math.inf
+
+
+def constant_frame(velocity):
+    velocity[:, :, 1] = 0.25
+
+
+@pytest.mark.parametrize(
+    "spoil, said",
+    [
+        (one_nan, "first step gave NaN or infinite values; try another dtype"),
+        (one_infinity, "first step gave NaN or infinite values; try another dtype"),
+        (constant_frame, "first step gave a frame of one constant value; the checkpoint is untrained or damaged"),
+        (lambda v: v.zero_(), "a frame of one constant value"),
+    ],
+)
+def test_a_spoilt_first_step_stops_the_run(random, spoil, said):
+    network, told = Spoilt(spoil), []
+    with pytest.raises(LuminaError, match=said):
+        sample(network, random(1, 16, 2, 4, 8), MULTI, *texts(random), on_step=told.append)
+    assert network.calls == 1 and told == []
+
+
+def test_a_constant_channel_is_no_constant_frame(random):
+    def one_channel(velocity):
+        velocity[:, 4] = 0.5
+
+    sample(Spoilt(one_channel), random(1, 16, 2, 4, 8), MULTI.replace(points=3), *texts(random))
+
+
+def refusal(network, noise, plan, positive, negative, **options):
+    recorder = golden.Recorder(network)
+    recorder.check_run = network.check_run
+    with pytest.raises(LuminaError) as caught:
+        sample(recorder, noise, plan, positive, negative, **options)
+    assert recorder.calls == [], "the network ran before the refusal"
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["positive", "negative"])
+def test_refused_before_the_first_step_text(random, which):
+    network, noise = golden.model("cfg2"), random(2, 16, 2, 4, 8)
+
+    def told(features, mask=None):
+        both = list(texts(random))
+        both[which] = (features, mask)
+        return refusal(network, noise, MULTI, *both)
+
+    name = ("positive", "negative")[which]
+    assert "text features are 64 wide, and this checkpoint reads 40" in told(random(1, 7, 64))
+    assert f"The {name} text has shape (3, 7, 40); expected (1 or 2, tokens, width)" in told(random(3, 7, 40))
+    assert f"The {name} text has shape (7, 40)" in told(random(7, 40))
+    hidden = torch.tensor([[True, False], [False, False]])
+    assert f"The {name} text mask hides every token of an item" in told(random(2, 2, 40), hidden)
+
+
+@pytest.mark.parametrize(
+    "shape, plan, said",
+    [
+        ((16, 2, 4, 8), MULTI, "noise has 4 axes; expected 5: batch, channels, frames, height, width"),
+        ((1, 4, 2, 4, 8), MULTI, "The latents have 4 channels; this checkpoint expects 16"),
+        ((1, 16, 3, 4, 8), MULTI, "which patch size 2x4 does not divide; use a multiple of 8, or 1 for an image"),
+        ((1, 16, 2, 4, 10), MULTI, "width is 80, which patch size 2x4 does not divide; use a multiple of 32"),
+        ((1, 16, 2, 6, 8), MULTI, "height is 48, which patch size 2x4 does not divide"),
+        ((1, 16, 66, 4, 8), MULTI, "holds 64, so use at most 256"),
+        (
+            (1, 16, 2, 4, 8),
+            MULTI.replace(patch="1x2 | 0.9: 4x4"),
+            "Patch size 4x4 is not in this checkpoint",
+        ),
+    ],
+)
+def test_refused_before_the_first_step_sizes(random, shape, plan, said):
+    """Also when only a late segment of the schedule does not fit."""
+    assert said in refusal(golden.model("cfg2"), random(*shape), plan, *texts(random))
+
+
+@pytest.mark.parametrize("start, stop", [(-1, None), (0, 12), (5, 4), (12, None)])
+def test_refused_before_the_first_step_range(random, start, stop):
+    message = refusal(golden.model("cfg2"), random(1, 16, 2, 4, 8), MULTI, *texts(random), start=start, stop=stop)
+    assert f"start {start} and stop {stop} lie outside the plan's 11 steps" in message
+
+
+def test_an_image(random):
+    network, noise = golden.Recorder(golden.model("cfg2")), random(1, 16, 1, 4, 8)
+    assert sample(network, noise, MULTI, *texts(random)).shape == noise.shape
+    assert {c["patch_key"] for c in network.calls} == {p.key for p in MULTI.patches}
+
+
+def test_a_size_with_unequal_axes_keeps_them(random):
+    noise = random(1, 16, 4, 8, 12)
+    plan = SamplingPlan(patch=PatchSize(2, 4), points=3)
+    assert sample(golden.model("cfg2"), noise, plan, *texts(random)).shape == noise.shape

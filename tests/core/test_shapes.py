@@ -1,0 +1,90 @@
+"""Sizes of clips, latents and token grids, and what refuses to fit."""
+
+import pytest
+
+from lumina_core import LatentSize, LuminaError, PatchSize, VideoSize
+from lumina_core.config import ROPE_LIMITS
+from lumina_core.shapes import nearest_multiple
+
+P12, P22, P24 = PatchSize(1, 2), PatchSize(2, 2), PatchSize(2, 4)
+ALL = (P24, P22, P12)
+
+
+@pytest.mark.parametrize(
+    "clip, latent, tokens",
+    [
+        (VideoSize(1248, 704, 96), LatentSize(24, 88, 156), (82368, 41184, 10296)),
+        (VideoSize(672, 384, 64), LatentSize(16, 48, 84), (16128, 8064, 2016)),
+        (VideoSize(64, 32, 8), LatentSize(2, 4, 8), (16, 8, 2)),
+        (VideoSize(256, 256, 1), LatentSize(1, 32, 32), (256, 256, 64)),
+    ],
+)
+def test_latent_size_and_tokens(clip, latent, tokens):
+    assert clip.latent() == latent
+    assert tuple(latent.tokens(p) for p in (P12, P22, P24)) == tokens
+    latent.check_all(ALL, ROPE_LIMITS)
+    assert latent.shape == (16, latent.frames, latent.height, latent.width)
+
+
+def test_grid_is_counted_in_patches():
+    assert LatentSize(24, 88, 156).grid(P24) == (12, 22, 39)
+    assert LatentSize(1, 8, 12).grid(P22) == (1, 4, 6)
+
+
+@pytest.mark.parametrize("latent, pixels", [(1, 1), (2, 8), (3, 9), (16, 64), (24, 96)])
+def test_frames_that_the_vae_decodes(latent, pixels):
+    assert LatentSize(latent, 4, 4).pixel_frames == pixels
+
+
+@pytest.mark.parametrize("name, size", [("width", VideoSize(650, 384, 64)), ("height", VideoSize(672, 390, 64))])
+def test_side_must_divide_by_the_vae(name, size):
+    pixels = getattr(size, name)
+    nearest = nearest_multiple(pixels, 16)
+    with pytest.raises(LuminaError, match=rf"{name} is {pixels}; use a multiple of 16 \(32 when .*such as {nearest}\."):
+        size.latent()
+
+
+@pytest.mark.parametrize("pixels", [0, -16])
+def test_side_must_be_positive(pixels):
+    with pytest.raises(LuminaError, match=f"width is {pixels}; .*such as 16"):
+        VideoSize(pixels, 64, 4).latent()
+
+
+@pytest.mark.parametrize("frames, nearest", [(2, 4), (7, 8), (0, 4), (-4, 4), (97, 96)])
+def test_frames_must_divide_by_the_vae(frames, nearest):
+    with pytest.raises(LuminaError, match=f"frames is {frames}; use 1 for an image or a multiple.*as {nearest}\\."):
+        VideoSize(64, 64, frames).latent()
+
+
+@pytest.mark.parametrize(
+    "size, patch, said",
+    [
+        (
+            LatentSize(3, 8, 8),
+            P24,
+            r"frames is 12 \(3 latent frames\), which patch size 2x4 .* of 8, or 1",
+        ),
+        (LatentSize(2, 8, 10), P24, "width is 80, which patch size 2x4 does not divide; use a multiple of 32, .* 64"),
+        (LatentSize(2, 9, 8), P12, "height is 72, which patch size 1x2 does not divide; use a multiple of 16"),
+        (LatentSize(65, 8, 8), P12, "frames is 260.*holds 64, so use at most 256"),
+        (LatentSize(2, 258, 8), P22, "height is 2064, which is 129 positions at patch size 2x2.*at most 2048"),
+        (LatentSize(2, 8, 516), P24, "width is 4128, which is 129 positions at patch size 2x4.*at most 4096"),
+    ],
+)
+def test_patch_that_does_not_fit(size, patch, said):
+    with pytest.raises(LuminaError, match=said):
+        size.check(patch, ROPE_LIMITS)
+
+
+def test_the_cure_satisfies_the_whole_schedule():
+    """90 latent pixels fit neither space 4 nor, as 45 positions, anything: the advice is the coarsest patch's."""
+    with pytest.raises(LuminaError, match="multiple of 32"):
+        LatentSize(2, 9, 8).check_all(ALL, ROPE_LIMITS)
+    with pytest.raises(LuminaError, match="use a multiple of 8, or 1"):
+        LatentSize(3, 8, 8).check_all((P12, P22), ROPE_LIMITS)
+    with pytest.raises(LuminaError, match="at most 2048"):
+        LatentSize(2, 520, 8).check_all(ALL, ROPE_LIMITS)
+
+
+def test_an_image_fits_every_patch():
+    LatentSize(1, 8, 8).check_all(ALL, ROPE_LIMITS)

@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lumina_core import MultiScaleNextDiT, PatchSize, Piecewise
+from lumina_core import MultiScaleNextDiT, PatchSize, Piecewise, SamplingPlan
 from lumina_core.config import VideoConfig
+from lumina_core.guidance import guide
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NAMES = ("cfg1", "cfg2")
@@ -106,6 +107,52 @@ def piecewise(config) -> Piecewise:
 
 def _value(value):
     return PatchSize.parse(value) if isinstance(value, str) and "x" in value else value
+
+
+def forward(network, stored, inputs, patch, dtype=torch.float32):
+    """One forward case: latents (a list where the case packs several), by the names in ``inputs``."""
+    x = inputs["x"]
+    latents = stored[x].to(dtype) if isinstance(x, str) else [stored[key].to(dtype) for key in x]
+    t, text, motion = (stored[inputs[key]].to(dtype) for key in ("t", "cap_feats", "motion_score"))
+    with torch.no_grad():
+        return network(latents, t, text, stored[inputs["cap_mask"]].bool(), motion, patch)
+
+
+def guided(network, name: str, case: dict) -> torch.Tensor:
+    """One guidance case, any number of negatives and items: schedules, network and ``guide``, put together here."""
+    stored = tensors(f"{name}/multicfg")
+    x, text, mask = (stored[case["inputs"][key]] for key in ("x", "cap_feats", "cap_mask"))
+    t, batch = torch.tensor(case["t"], dtype=torch.float32), case["pos_batch_size"]
+    scales = [piecewise(c).at(t.item()) for c in case["cfg_scale"]]
+    motion = torch.tensor([piecewise(m).at(t.item()) for m in case["motion_score"]], dtype=torch.float32)
+    used = [0] + [i for i, scale in enumerate(scales, start=1) if scale > 0]
+    rows = torch.cat([torch.arange(i * batch, (i + 1) * batch) for i in used])
+    patch = piecewise(case["patch_comb"]).at(t.item())
+    with torch.no_grad():
+        state = x[:batch].repeat(len(used), 1, 1, 1, 1)
+        parts = network(state, t.expand(len(rows)), text[rows], mask[rows].bool(), motion[rows], patch).split(batch)
+    negatives = [(scales[i - 1], part) for i, part in zip(used[1:], parts[1:], strict=True)]
+    return guide(parts[0], negatives, float(case["renorm_cfg"]))
+
+
+def plan_of(run: dict) -> SamplingPlan:
+    """The plan of a sampler run."""
+    return SamplingPlan(
+        patch=piecewise(run["P"]),
+        guidance=piecewise(run["cfg"]),
+        motion=run["motion"],
+        negative_motion=piecewise(run["negMotion"]),
+        renorm=run["renorm"],
+        time_shift=run["ts"],
+        points=run["num_steps"],
+        solver=run["method"],
+    )
+
+
+def texts_of(run: dict, stored: dict) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Features and mask of the prompt and of the negative prompt of a sampler run."""
+    text, mask = (stored[run["inputs"][key]] for key in ("cap_feats", "cap_mask"))
+    return [(text[i : i + 1], mask[i : i + 1].bool()) for i in range(2)]
 
 
 class Recorder:

@@ -13,14 +13,6 @@ FORWARD = [c for c in golden.cases("forward") if not c.values[1].get("informativ
 BF16 = [c for c in golden.cases("forward") if c.values[1].get("informative")]
 
 
-def forward(network, stored, inputs, patch, dtype=torch.float32):
-    x = inputs["x"]
-    latents = stored[x].to(dtype) if isinstance(x, str) else [stored[key].to(dtype) for key in x]
-    t, text, motion = (stored[inputs[key]].to(dtype) for key in ("t", "cap_feats", "motion_score"))
-    with torch.no_grad():
-        return network(latents, t, text, stored[inputs["cap_mask"]].bool(), motion, patch)
-
-
 def relative_l2(found, expected):
     return ((found.float() - expected).norm() / expected.norm()).item()
 
@@ -28,7 +20,7 @@ def relative_l2(found, expected):
 @pytest.mark.parametrize("name, case", FORWARD)
 def test_forward_equals_the_official_one(name, case):
     stored = golden.tensors(f"{name}/forward")
-    found = forward(golden.model(name), stored, case["inputs"], golden.patch_of(case["patch_key"]))
+    found = golden.forward(golden.model(name), stored, case["inputs"], golden.patch_of(case["patch_key"]))
     assert isinstance(found, list) == ("outputs" in case)
     outputs = case.get("outputs") or [case["output"]]
     for ours, key in zip(found if isinstance(found, list) else [found], outputs, strict=True):
@@ -39,7 +31,7 @@ def test_forward_equals_the_official_one(name, case):
 def test_wide_network_with_heads_of_the_released_size(case):
     stored = golden.tensors("wide/forward")
     inputs = {key: f"in/{key}" for key in ("x", "t", "cap_feats", "cap_mask", "motion_score")}
-    found = forward(golden.model("wide"), stored, inputs, golden.patch_of(case["patch_key"]))
+    found = golden.forward(golden.model("wide"), stored, inputs, golden.patch_of(case["patch_key"]))
     assert golden.error(found, stored[case["output"]]) <= TOLERANCE
 
 
@@ -66,7 +58,7 @@ def test_activations_inside_one_pass(name):
     first = network.layers[0]
     first.register_forward_hook(lambda _m, args, _out: found.update(rope=args[1], adaln_input=args[4][:, 0]))
     network.cap_embedder.register_forward_hook(lambda _m, args, _out: found.update(cap_pool=args[0]))
-    forward(network, stored, case["inputs"], patch)
+    golden.forward(network, stored, case["inputs"], patch)
     rope = found.pop("rope")
     found["rope_cos"], found["rope_sin"] = rope.real, rope.imag
     assert found.keys() == expected.keys()
@@ -82,14 +74,14 @@ def test_bf16_is_near_fp32(name, patch):
     stored = {key: value.bfloat16().float() for key, value in golden.tensors(f"{name}/forward").items()}
     stored["t"] = torch.tensor([0.25, 0.5])
     inputs = {key: f"in/main/{key}" for key in ("x", "cap_feats", "cap_mask", "motion_score")} | {"t": "t"}
-    found = forward(network, stored, inputs, patch, torch.bfloat16)
+    found = golden.forward(network, stored, inputs, patch, torch.bfloat16)
     assert found.dtype == torch.bfloat16
-    assert relative_l2(found, forward(copy.deepcopy(network).float(), stored, inputs, patch)) <= 2e-2
+    assert relative_l2(found, golden.forward(copy.deepcopy(network).float(), stored, inputs, patch)) <= 2e-2
 
 
 @pytest.mark.parametrize("name, case", BF16)
 def test_bf16_is_near_the_official_bf16(name, case):
     stored = golden.tensors(f"{name}/forward")
     network = copy.deepcopy(golden.model(name)).bfloat16()
-    found = forward(network, stored, case["inputs"], golden.patch_of(case["patch_key"]), torch.bfloat16)
+    found = golden.forward(network, stored, case["inputs"], golden.patch_of(case["patch_key"]), torch.bfloat16)
     assert relative_l2(found, stored[case["output"]]) <= 2e-2

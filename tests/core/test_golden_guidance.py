@@ -4,7 +4,6 @@ import golden
 import pytest
 import torch
 
-from lumina_core.guidance import guide
 from lumina_core.plan import SamplingPlan
 from lumina_core.sampler import _Velocity
 
@@ -21,27 +20,11 @@ def inputs(name, case):
 
 @pytest.mark.parametrize("name, case", CASES)
 def test_branches_and_guidance(name, case):
-    """Any number of negatives and items: the schedules, the network and ``guide``, put together here."""
-    x, text, mask, expected = inputs(name, case)
-    t, batch = torch.tensor(case["t"], dtype=torch.float32), case["pos_batch_size"]
-    scales = [golden.piecewise(c).at(t.item()) for c in case["cfg_scale"]]
-    motion = torch.tensor([golden.piecewise(m).at(t.item()) for m in case["motion_score"]], dtype=torch.float32)
-    used = [0] + [i for i, scale in enumerate(scales, start=1) if scale > 0]
-    rows = torch.cat([torch.arange(i * batch, (i + 1) * batch) for i in used])
+    """Any number of negatives and items."""
     network = golden.Recorder(golden.model(name))
-    with torch.no_grad():
-        parts = network(
-            x[:batch].repeat(len(used), 1, 1, 1, 1),
-            t.expand(len(rows)),
-            text[rows],
-            mask[rows],
-            motion[rows],
-            golden.piecewise(case["patch_comb"]).at(t.item()),
-        ).split(batch)
-    negatives = [(scales[i - 1], part) for i, part in zip(used[1:], parts[1:], strict=True)]
-    found = guide(parts[0], negatives, float(case["renorm_cfg"]))
+    found = golden.guided(network, name, case)
     assert network.calls == [case["resolved"]]
-    assert golden.error(found, expected) <= TOLERANCE
+    assert golden.error(found, inputs(name, case)[-1]) <= TOLERANCE
 
 
 @pytest.mark.parametrize("name, case", ONE_NEGATIVE)

@@ -3,7 +3,7 @@
 import golden
 import pytest
 
-from lumina_core import SamplingPlan, sample
+from lumina_core import sample
 
 TOLERANCE = 1e-3
 
@@ -11,22 +11,13 @@ TOLERANCE = 1e-3
 @pytest.mark.parametrize("name, run", golden.cases("sampler", "runs", "name"))
 def test_run_equals_the_official_one(name, run):
     stored = golden.tensors(f"{name}/sampler")
-    plan = SamplingPlan(
-        patch=golden.piecewise(run["P"]),
-        guidance=golden.piecewise(run["cfg"]),
-        motion=run["motion"],
-        negative_motion=golden.piecewise(run["negMotion"]),
-        renorm=run["renorm"],
-        time_shift=run["ts"],
-        points=run["num_steps"],
-        solver=run["method"],
-    )
+    plan = golden.plan_of(run)
     assert (plan.grid() - stored[run["t_grid"]]).abs().max() <= 1e-6
-    text, mask = (stored[run["inputs"][key]] for key in ("cap_feats", "cap_mask"))
-    texts = [(text[i : i + 1], mask[i : i + 1].bool()) for i in range(2)]
     network = golden.Recorder(golden.model(name))
     states = [stored[run["inputs"]["z"]]]
-    final = sample(network, states[0], plan, *texts, on_step=lambda info: states.append(info.latents))
+    final = sample(
+        network, states[0], plan, *golden.texts_of(run, stored), on_step=lambda info: states.append(info.latents)
+    )
 
     assert [_without_t(call) for call in network.calls] == [_without_t(call) for call in run["evals"]]
     assert [call["t"] for call in network.calls] == pytest.approx([call["t"] for call in run["evals"]], abs=1e-6)

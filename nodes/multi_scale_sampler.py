@@ -83,10 +83,10 @@ class MultiScaleSampler(io.ComfyNode):
                 ),
                 *size_inputs(),
                 seed_input("the noise"),
-                patch_input("", OWN, optional=True),
-                guidance_input("", OWN, optional=True),
-                motion_input("motion", "", "positive", OWN, optional=True),
-                motion_input("negative_motion", "", "negative", OWN, optional=True),
+                patch_input("", OWN, optional=True, placeholder="preset"),
+                guidance_input("", OWN, optional=True, placeholder="preset"),
+                motion_input("motion", "", "positive", OWN, optional=True, placeholder="preset"),
+                motion_input("negative_motion", "", "negative", OWN, optional=True, placeholder="preset"),
                 io.Int.Input(
                     "points", default=0, min=0, max=1000, optional=True, tooltip="Points of the time grid; 0 takes the "
                     "preset's 70 (69 steps)."

@@ -67,11 +67,17 @@ export function buildGraph({ prompt, note }) {
         const fields = (node.widgets ?? []).filter((widget) => widget.type === "customtext").length;
         node.setSize([Math.max(wide, fields ? 400 : 270, 8 * node.title.length + 60), high + 60 * fields]);
         node.pos = [x, y];
-        y += node.size[1] + 70;
+        y += node.size[1] + roomBelow(node);
         width = Math.max(width, node.size[0]);
       }
       if (width) x += width + 60;
     }
+  }
+
+  /** Pictures appear under some nodes, and the newer renderer draws every node higher than its size says. */
+  function roomBelow(node) {
+    const pictures = ["PreviewImage", "SaveImage", "SaveVideo", "SamplerCustomAdvanced", "KSampler"];
+    return pictures.includes(node.type) ? 340 : 80 + 12 * (node.widgets?.length ?? 0);
   }
 
   function addNote(x) {

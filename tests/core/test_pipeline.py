@@ -13,7 +13,6 @@ import scripts.make_tiny_set as tiny_maker
 from lumina_core import LuminaError, SamplingPlan, VideoSize, load_video_model, pipeline, sample
 from lumina_core.checkpoint import RELEASED_NAMES, read_video_config
 from lumina_core.config import VideoConfig
-from lumina_core.devices import pick_device, pick_dtype
 from lumina_core.media import read_metadata
 from lumina_core.noise import seeded_noise
 from lumina_core.pipeline import METADATA_KEY, GenerateRequest, Watcher, generate, prepare
@@ -201,16 +200,6 @@ def test_prompts_of_any_length(request_with):
     assert int(note.split()[7]) > 9000
 
 
-def test_the_seed_decides_and_dtypes_start_alike():
-    size, cpu = LatentSize(2, 4, 4), torch.device("cpu")
-    first = seeded_noise((1, *size.shape), 5, cpu, torch.float32)
-    assert first.shape == (1, 16, 2, 4, 4)
-    assert torch.equal(first, seeded_noise((1, *size.shape), 5, cpu, torch.float32))
-    assert not torch.equal(first, seeded_noise((1, *size.shape), 6, cpu, torch.float32))
-    assert torch.equal(first.bfloat16(), seeded_noise((1, *size.shape), 5, cpu, torch.bfloat16))
-    seeded_noise((1, *size.shape), 2**64 - 1, cpu, torch.float32)
-
-
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 def test_narrow_dtypes_run(request_with, dtype):
     assert generate(request_with(dtype=dtype)).frames == 16
@@ -378,16 +367,6 @@ def test_prepare_loads_nothing_and_leaves_nothing(request_with, loads, tmp_path)
     job = prepare(request_with())
     assert (job.latent, job.device.type, job.dtype) == (LatentSize(4, 4, 8), "cpu", torch.float32)
     assert loads == [] and list((tmp_path / "out").iterdir()) == []
-
-
-def test_names_of_devices_and_dtypes():
-    assert pick_device("cpu") == torch.device("cpu")
-    assert pick_device("auto").type in ("cpu", "cuda", "mps")
-    assert pick_dtype("auto", torch.device("cpu")) == torch.float32
-    assert pick_dtype("auto", torch.device("cuda")) == torch.bfloat16
-    for name in ("cpu:1", "cuda:", "cuda:x", "mps:0", ""):
-        with pytest.raises(LuminaError, match="write auto, cpu, cuda"):
-            pick_device(name)
 
 
 def expect_error(request, words, tmp_path, keep=frozenset()):

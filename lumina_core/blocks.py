@@ -87,6 +87,17 @@ class FeedForward(nn.Module):
         return self.w2(F.silu(self.w1(x)) * self.w3(x))
 
 
+class Modulation(nn.Sequential):
+    """Conditioning (B, R, A) float32 -> scales and gates (B, R, width) in the tokens' dtype."""
+
+    def __init__(self, cond_dim: int, width: int, ops: Ops, device=None, dtype=None):
+        super().__init__(nn.SiLU(), ops.linear(cond_dim, width, device=device, dtype=dtype))
+        self.ops = ops
+
+    def forward(self, cond_BRA: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        return self.ops.precise(self[1], self[0](cond_BRA), dtype).to(dtype)
+
+
 class NextDiTBlock(nn.Module):
     """Sandwich-normed attention and feed-forward, each with a scale before and a tanh gate behind.
 
@@ -100,7 +111,7 @@ class NextDiTBlock(nn.Module):
         self.feed_forward = FeedForward(config.dim, config.ffn_hidden, ops, **where)
         for name in ("attention_norm1", "ffn_norm1", "attention_norm2", "ffn_norm2"):
             setattr(self, name, ops.rms_norm(config.dim, eps=config.norm_eps, **where))
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), ops.linear(config.cond_dim, 4 * config.dim, **where))
+        self.adaLN_modulation = Modulation(config.cond_dim, 4 * config.dim, ops, **where)
         self.attention_y_norm = ops.rms_norm(config.context_dim, eps=config.norm_eps, **where)
 
     def forward(
@@ -113,7 +124,7 @@ class NextDiTBlock(nn.Module):
         attend,
     ) -> torch.Tensor:
         """Returns tokens like ``x_BLD``; ``mask_BS`` is True where a context token counts, None when all do."""
-        scale_msa, gate_msa, scale_mlp, gate_mlp = self.adaLN_modulation(cond_BRA).chunk(4, dim=-1)
+        scale_msa, gate_msa, scale_mlp, gate_mlp = self.adaLN_modulation(cond_BRA, x_BLD.dtype).chunk(4, dim=-1)
         out = self.attention(
             scale_rows(self.attention_norm1(x_BLD), scale_msa),
             rope,
@@ -134,7 +145,7 @@ class FinalLayer(nn.Module):
         where = {"device": device, "dtype": dtype}
         self.norm_final = ops.layer_norm(dim, elementwise_affine=False, eps=1e-6, **where)
         self.linear = ops.linear(dim, out_dim, **where)
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), ops.linear(cond_dim, dim, **where))
+        self.adaLN_modulation = Modulation(cond_dim, dim, ops, **where)
 
     def forward(self, x_BLD: torch.Tensor, cond_BRA: torch.Tensor) -> torch.Tensor:
-        return self.linear(scale_rows(self.norm_final(x_BLD), self.adaLN_modulation(cond_BRA)))
+        return self.linear(scale_rows(self.norm_final(x_BLD), self.adaLN_modulation(cond_BRA, x_BLD.dtype)))

@@ -1,4 +1,7 @@
-"""Vectors behind scale and gate: time, motion score and pooled text."""
+"""Vectors behind scale and gate: time, motion score and pooled text.
+
+They are float32 in a bf16 run too: there is one per item, and its rounding would scale and gate every token.
+"""
 
 from __future__ import annotations
 
@@ -24,22 +27,38 @@ def sinusoid(values: torch.Tensor) -> torch.Tensor:
 
 
 class ScalarEmbedder(nn.Module):
-    """A number per item, (B,) -> (B, A): sinusoids through a two-layer perceptron."""
+    """A number per item, (B,) -> (B, A) float32: sinusoids through a two-layer perceptron."""
 
     def __init__(self, cond_dim: int, ops: Ops, device=None, dtype=None):
         super().__init__()
         where = {"device": device, "dtype": dtype}
+        self.ops = ops
         self.mlp = nn.Sequential(
             ops.linear(2 * FREQUENCIES, cond_dim, **where), nn.SiLU(), ops.linear(cond_dim, cond_dim, **where)
         )
 
     def forward(self, values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        return self.mlp(sinusoid(values).to(dtype))
+        """``dtype`` is the run's."""
+        hidden = self.ops.precise(self.mlp[0], sinusoid(values), dtype)
+        return self.ops.precise(self.mlp[2], self.mlp[1](hidden), dtype)
+
+
+class TextEmbedder(nn.Sequential):
+    """Pooled text (B, D) float32 -> (B, A) float32: LayerNorm and a linear layer."""
+
+    def __init__(self, text_dim: int, cond_dim: int, ops: Ops, device=None, dtype=None):
+        where = {"device": device, "dtype": dtype}
+        super().__init__(ops.layer_norm(text_dim, **where), ops.linear(text_dim, cond_dim, **where))
+        self.ops = ops
+
+    def forward(self, pooled: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """``dtype`` is the run's."""
+        return self.ops.precise(self[1], self.ops.precise(self[0], pooled, dtype), dtype)
 
 
 def masked_mean(features_BSD: torch.Tensor, mask_BS: torch.Tensor | None) -> torch.Tensor:
-    """Mean over the tokens that count, (B, D); masked tokens are ignored whatever they hold."""
+    """Mean over the tokens that count, (B, D) float32; masked tokens are ignored whatever they hold."""
     if mask_BS is None:
-        return features_BSD.mean(dim=1)
+        return features_BSD.mean(dim=1, dtype=torch.float32)
     kept = features_BSD.masked_fill(~mask_BS[..., None], 0)
-    return kept.sum(dim=1) / mask_BS.sum(dim=1, keepdim=True).to(features_BSD.dtype)
+    return kept.sum(dim=1, dtype=torch.float32) / mask_BS.sum(dim=1, keepdim=True)

@@ -34,16 +34,24 @@ def _match(parameter: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return parameter.to(like)
 
 
+def in_float32(layer: nn.Module, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """``layer`` on x in float32, whatever its weights are stored in; returns float32."""
+    parameters = {name: parameter.float() for name, parameter in layer.named_parameters()}
+    return torch.func.functional_call(layer, parameters, (x.float(),))
+
+
 @dataclass(frozen=True)
 class Ops:
     """Layer classes take torch's arguments plus ``device`` and ``dtype``. ``cast(parameter, like)`` brings a bare
-    parameter to an activation's device and dtype."""
+    parameter to an activation's device and dtype. ``precise(layer, x, dtype)`` runs a layer of the conditioning, a row
+    or few per item, as exactly as can be; ``dtype`` is the run's, the result float32."""
 
     linear: type[nn.Module] = nn.Linear
     layer_norm: type[nn.Module] = nn.LayerNorm
     rms_norm: type[nn.Module] = nn.RMSNorm
     attention: Attention = torch_attention
     cast: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = _match
+    precise: Callable[[nn.Module, torch.Tensor, torch.dtype], torch.Tensor] = in_float32
 
 
 TORCH_OPS = Ops()

@@ -10,7 +10,7 @@ from torch import nn
 
 from .blocks import FinalLayer, NextDiTBlock
 from .config import VideoConfig
-from .embeddings import ScalarEmbedder, masked_mean
+from .embeddings import ScalarEmbedder, TextEmbedder, masked_mean
 from .errors import LuminaError
 from .ops import TORCH_OPS, Ops
 from .patchify import patchify, unpatchify
@@ -37,9 +37,7 @@ class MultiScaleNextDiT(nn.Module):
             self.all_final_layer[patch.key] = FinalLayer(config.dim, config.cond_dim, numbers, ops, **where)
         self.t_embedder = ScalarEmbedder(config.cond_dim, ops, **where)
         self.motion_embedder = ScalarEmbedder(config.cond_dim, ops, **where)
-        self.cap_embedder = nn.Sequential(
-            ops.layer_norm(config.text_dim, **where), ops.linear(config.text_dim, config.cond_dim, **where)
-        )
+        self.cap_embedder = TextEmbedder(config.text_dim, config.cond_dim, ops, **where)
         self.layers = nn.ModuleList(NextDiTBlock(config.block, ops, **where) for _ in range(config.layers))
         # Never used by the network, but part of every released checkpoint, which is loaded strict.
         self.pad_token = nn.Parameter(torch.zeros(config.dim, **where))
@@ -99,13 +97,13 @@ class MultiScaleNextDiT(nn.Module):
         motion: torch.Tensor,
         dtype: torch.dtype,
     ) -> torch.Tensor:
-        """Time, pooled text and motion score, added: (B, 1, A)."""
+        """Time, pooled text and motion score, added: (B, 1, A) float32. ``dtype`` is the run's."""
         time = self.t_embedder(t * self.config.t_scale, dtype)
         score = motion * self.config.motion_scale
         moved = self.motion_embedder(score.clamp(min=0), dtype)
         # No motion embedding is a zero vector, which is not the embedding of score 0.
         moved = moved.masked_fill((score < 0)[:, None], 0)
-        pooled = self.cap_embedder(masked_mean(text, text_mask).to(text.dtype))
+        pooled = self.cap_embedder(masked_mean(text, text_mask), dtype)
         return (time + pooled + moved)[:, None, :]
 
     def velocity(

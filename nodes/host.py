@@ -38,6 +38,11 @@ def host_attention(
     )
 
 
+def _in_run_dtype(layer: torch.nn.Module, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    # Weights may lie elsewhere, quantised or patched; only the host's layer itself knows how to reach them.
+    return layer(x.to(dtype)).float()
+
+
 def host_ops(operations) -> Ops:
     """The core's layer bundle made of a host operations class (``comfy.ops``)."""
     return Ops(
@@ -46,6 +51,7 @@ def host_ops(operations) -> Ops:
         rms_norm=operations.RMSNorm,
         attention=host_attention,
         cast=comfy.ops.cast_to_input,
+        precise=_in_run_dtype,
     )
 
 

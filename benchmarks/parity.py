@@ -49,6 +49,19 @@ def run_errors(name: str) -> dict[str, float]:
     return worst
 
 
+def bf16_errors(name: str) -> dict[str, float]:
+    """Relative L2 of bf16 against float32 with the same rounded weights, ours and the official."""
+    patches = golden.model(name).config.patches
+    pairs = [golden.bf16_and_exact(name, inputs, patch) for inputs in ("main", "img") for patch in patches]
+    found, official, expected = golden.bf16_beside_the_official(name)
+    return {
+        f"bf16 {name}, ours to float32 (relative L2)": max(golden.relative_l2(*pair) for pair in pairs),
+        f"bf16 {name}, stored case, ours to float32": golden.relative_l2(found, expected),
+        f"bf16 {name}, stored case, official to float32": golden.relative_l2(official, expected),
+        f"bf16 {name}, stored case, ours to official": golden.relative_l2(found, official),
+    }
+
+
 def grid_error() -> float:
     """Largest absolute difference of any time grid."""
     worst = 0.0
@@ -63,6 +76,7 @@ def measure() -> dict[str, float]:
     figures |= {f"guidance {name}": guidance_error(name) for name in golden.NAMES}
     for name in golden.NAMES:
         figures |= {f"run {name} {solver}": error for solver, error in run_errors(name).items()}
+        figures |= bf16_errors(name)
     return figures | {"grids (absolute)": grid_error()}
 
 

@@ -168,17 +168,6 @@ def plan_cost(
     return PlanCost(tuple(_segments(plan, size, evaluations, price, total)), total, total / reference)
 
 
-def segments(
-    plan: SamplingPlan,
-    size: LatentSize,
-    config: VideoConfig,
-    text: TextTokens = TYPICAL_TEXT,
-    dtype: torch.dtype = torch.float32,
-) -> list[Segment]:
-    """The segments of ``plan_cost``."""
-    return list(plan_cost(plan, size, config, text, dtype).segments)
-
-
 def step_costs(
     plan: SamplingPlan, size: LatentSize, config: VideoConfig, dtype: torch.dtype = torch.float32
 ) -> list[int]:

@@ -34,6 +34,7 @@ def set_motion(conditioning: list, schedule: str, field: str = "motion") -> list
 
 
 def cut_message(cut: int) -> str:
+    """What the user is told of ``cut`` tokens beyond the limit."""
     return f"The prompt is {cut} tokens too long: the first {MAX_TOKENS} (system prompt included) are used."
 
 

@@ -17,6 +17,7 @@ DEFAULT_SIZE = preset_clip(DEFAULT_PRESET).size
 
 
 def patch_input(default: str = str(DEFAULT_PLAN.patch), note: str = "", **more) -> io.Input:
+    """A patch schedule; ``note`` goes before the shared tooltip."""
     return io.String.Input(
         "patch",
         default=default,
@@ -26,6 +27,7 @@ def patch_input(default: str = str(DEFAULT_PLAN.patch), note: str = "", **more) 
 
 
 def guidance_input(default: str = str(DEFAULT_PLAN.guidance), note: str = "", **more) -> io.Input:
+    """A guidance schedule; ``note`` goes before the shared tooltip."""
     return io.String.Input(
         "guidance",
         default=default,
@@ -36,6 +38,7 @@ def guidance_input(default: str = str(DEFAULT_PLAN.guidance), note: str = "", **
 
 
 def motion_input(name: str, default: str, what: str, note: str = "", **more) -> io.Input:
+    """A motion schedule of the ``what`` (positive or negative) pass; ``note`` goes before the shared tooltip."""
     return io.String.Input(
         name,
         default=default,
@@ -46,6 +49,7 @@ def motion_input(name: str, default: str, what: str, note: str = "", **more) -> 
 
 
 def renorm_input(default: float = DEFAULT_PLAN.renorm, minimum: float = -1.0) -> io.Input:
+    """The bound on the guided velocity."""
     return io.Float.Input(
         "renorm",
         default=default,
@@ -80,6 +84,7 @@ def latent_size(width: int, height: int, frames: int) -> LatentSize:
 
 
 def seed_input(what: str) -> io.Input:
+    """A seed with the host's control for the next run."""
     return io.Int.Input(
         "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip=f"Seed of {what}."
     )

@@ -1,5 +1,6 @@
 """Reads tests/golden: numbers of the official code (see the README there)."""
 
+import copy
 import hashlib
 import json
 import zlib
@@ -116,6 +117,36 @@ def forward(network, stored, inputs, patch, dtype=torch.float32):
     t, text, motion = (stored[inputs[key]].to(dtype) for key in ("t", "cap_feats", "motion_score"))
     with torch.no_grad():
         return network(latents, t, text, stored[inputs["cap_mask"]].bool(), motion, patch)
+
+
+def relative_l2(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """|found - expected| / |expected|, the metric of half precision."""
+    return ((found.float() - expected.float()).norm() / expected.float().norm()).item()
+
+
+def rounded(name: str):
+    """Stored forward tensors, and the network in bf16 and in float32 with the same weights, all holding bf16 values."""
+    network = copy.deepcopy(model(name)).bfloat16()
+    stored = {key: value.bfloat16().float() for key, value in tensors(f"{name}/forward").items()}
+    return stored, network, copy.deepcopy(network).float()
+
+
+def bf16_and_exact(name: str, inputs: str, patch: PatchSize) -> tuple[torch.Tensor, torch.Tensor]:
+    """A set of forward inputs in bf16 and in float32, at times whose thousandfold bf16 holds."""
+    stored, network, exact = rounded(name)
+    names = {key: f"in/{inputs}/{key}" for key in ("x", "cap_feats", "cap_mask", "motion_score")} | {"t": "t"}
+    stored["t"] = torch.tensor([0.25, 0.5])
+    return forward(network, stored, names, patch, torch.bfloat16), forward(exact, stored, names, patch)
+
+
+def bf16_beside_the_official(name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The stored bf16 case: ours, the official output, and float32 at the time that a bf16 run really sees."""
+    stored, network, exact = rounded(name)
+    (case,) = [case for case in read_json(f"{name}/forward")["cases"] if case.get("informative")]
+    inputs, patch = case["inputs"], patch_of(case["patch_key"])
+    seen = {inputs["t"]: (stored[inputs["t"]].bfloat16() * 1000).float() / 1000}
+    found = forward(network, stored, inputs, patch, torch.bfloat16)
+    return found, stored[case["output"]], forward(exact, {**stored, **seen}, inputs, patch)
 
 
 def guided(network, name: str, case: dict) -> torch.Tensor:

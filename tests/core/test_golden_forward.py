@@ -10,11 +10,6 @@ from lumina_core import PatchSize
 
 TOLERANCE = 5e-5
 FORWARD = [c for c in golden.cases("forward") if not c.values[1].get("informative")]
-BF16 = [c for c in golden.cases("forward") if c.values[1].get("informative")]
-
-
-def relative_l2(found, expected):
-    return ((found.float() - expected).norm() / expected.norm()).item()
 
 
 @pytest.mark.parametrize("name, case", FORWARD)
@@ -66,33 +61,18 @@ def test_activations_inside_one_pass(name):
     assert {key: e for key, e in errors.items() if e > TOLERANCE} == {}
 
 
-def rounded(name):
-    """Stored tensors, and the network in bf16 and in float32 with the same weights, all holding bf16 values."""
-    network = copy.deepcopy(golden.model(name)).bfloat16()
-    stored = {key: value.bfloat16().float() for key, value in golden.tensors(f"{name}/forward").items()}
-    return stored, network, copy.deepcopy(network).float()
-
-
 @pytest.mark.parametrize("name", golden.NAMES)
 @pytest.mark.parametrize("inputs", ["main", "img"])
 @pytest.mark.parametrize("patch", [PatchSize(1, 2), PatchSize(2, 2), PatchSize(2, 4)], ids=str)
 def test_bf16_is_near_fp32(name, inputs, patch):
     """At times whose thousandfold bf16 holds; elsewhere t alone moves by up to 2.7 timesteps, officially too."""
-    stored, network, exact = rounded(name)
-    names = {key: f"in/{inputs}/{key}" for key in ("x", "cap_feats", "cap_mask", "motion_score")} | {"t": "t"}
-    stored["t"] = torch.tensor([0.25, 0.5])
-    found = golden.forward(network, stored, names, patch, torch.bfloat16)
+    found, expected = golden.bf16_and_exact(name, inputs, patch)
     assert found.dtype == torch.bfloat16
-    assert relative_l2(found, golden.forward(exact, stored, names, patch)) <= 2e-2
+    assert golden.relative_l2(found, expected) <= 2e-2
 
 
-@pytest.mark.parametrize("name, case", BF16)
-def test_bf16_is_nearer_to_fp32_than_the_official_bf16(name, case):
-    stored, network, exact = rounded(name)
-    inputs, patch = case["inputs"], golden.patch_of(case["patch_key"])
-    found = golden.forward(network, stored, inputs, patch, torch.bfloat16)
-    # The time that a bf16 run really sees: t, and its thousandfold, rounded.
-    times = {inputs["t"]: (stored[inputs["t"]].bfloat16() * 1000).float() / 1000}
-    expected = golden.forward(exact, {**stored, **times}, inputs, patch)
-    assert relative_l2(found, expected) <= 2e-2
-    assert relative_l2(found, expected) < relative_l2(stored[case["output"]], expected)
+@pytest.mark.parametrize("name", golden.NAMES)
+def test_bf16_is_nearer_to_fp32_than_the_official_bf16(name):
+    found, official, expected = golden.bf16_beside_the_official(name)
+    assert golden.relative_l2(found, expected) <= 2e-2
+    assert golden.relative_l2(found, expected) < golden.relative_l2(official, expected)

@@ -1,0 +1,129 @@
+"""What a drawn clip or picture is called, in English and in Chinese, in several wordings."""
+
+from __future__ import annotations
+
+import random
+
+from .world import Scene
+
+ENGLISH, CHINESE = "en", "zh"
+LANGUAGES = (ENGLISH, CHINESE)
+
+SHAPE_WORDS = {
+    ENGLISH: {
+        "circle": ("circle", "circle", "ball", "disc"),
+        "square": ("square", "square", "box"),
+        "triangle": ("triangle", "triangle", "pyramid"),
+        "star": ("star",),
+    },
+    CHINESE: {
+        "circle": ("圆形", "圆", "球"),
+        "square": ("正方形", "方块"),
+        "triangle": ("三角形",),
+        "star": ("星星", "五角星"),
+    },
+}
+COLOUR_WORDS = {
+    ENGLISH: {name: (name,) for name in ("red", "yellow", "green", "cyan", "blue", "purple", "white")},
+    CHINESE: {
+        "red": ("红色",),
+        "yellow": ("黄色",),
+        "green": ("绿色",),
+        "cyan": ("青色",),
+        "blue": ("蓝色",),
+        "purple": ("紫色",),
+        "white": ("白色",),
+    },
+}
+BACKGROUND_WORDS = {
+    ENGLISH: {
+        "black": ("black",),
+        "grey": ("grey", "gray"),
+        "navy": ("navy", "dark blue", "navy blue"),
+        "brown": ("brown",),
+        "forest": ("dark green", "forest green"),
+    },
+    CHINESE: {
+        "black": ("黑色",),
+        "grey": ("灰色",),
+        "navy": ("深蓝色",),
+        "brown": ("棕色",),
+        "forest": ("深绿色",),
+    },
+}
+DIRECTION_WORDS = {
+    ENGLISH: {
+        "right": ("to the right", "right", "from left to right"),
+        "left": ("to the left", "left", "from right to left"),
+        "up": ("up", "upwards", "to the top"),
+        "down": ("down", "downwards", "to the bottom"),
+    },
+    CHINESE: {
+        "right": ("向右", "从左向右"),
+        "left": ("向左", "从右向左"),
+        "up": ("向上",),
+        "down": ("向下",),
+    },
+}
+VERB_WORDS = {
+    ENGLISH: ("moves", "moves", "moving", "slides", "drifts", "flies", "goes"),
+    CHINESE: ("移动", "移动", "飞", "滑动"),
+}
+CLIP_WORDINGS = {
+    ENGLISH: (
+        "A {colour} {shape} {verb} {direction} on a {background} background.",
+        "a {colour} {shape} {verb} {direction}, {background} background",
+        "On a {background} background, a {colour} {shape} {verb} {direction}.",
+        "{colour} {shape} {verb} {direction} in front of a {background} wall",
+    ),
+    CHINESE: (
+        "一个{colour}的{shape}在{background}背景上{direction}{verb}。",
+        "{background}背景，{colour}{shape}{direction}{verb}",
+        "在{background}的背景前，{colour}的{shape}{direction}{verb}。",
+    ),
+}
+STILL_WORDINGS = {
+    ENGLISH: (
+        "A {colour} {shape} on a {background} background.",
+        "a {colour} {shape}, {background} background",
+        "On a {background} background, there is a {colour} {shape}.",
+    ),
+    CHINESE: (
+        "{background}背景上的一个{colour}{shape}。",
+        "{background}背景，{colour}的{shape}",
+    ),
+}
+
+
+def caption(scene: Scene, rng: random.Random, language: str = ENGLISH) -> str:
+    """A caption of a scene; a still one (speed 0) is not said to move. Speed is never named: the motion score says it.
+    """
+    wordings = (CLIP_WORDINGS if scene.speed else STILL_WORDINGS)[language]
+    return rng.choice(wordings).format(
+        colour=rng.choice(COLOUR_WORDS[language][scene.colour]),
+        shape=rng.choice(SHAPE_WORDS[language][scene.shape]),
+        background=rng.choice(BACKGROUND_WORDS[language][scene.background]),
+        direction=rng.choice(DIRECTION_WORDS[language][scene.direction]),
+        verb=rng.choice(VERB_WORDS[language]),
+    )
+
+
+def words() -> list[str]:
+    """Every English word of the captions, in lower case and once each."""
+    found: dict[str, None] = {}
+    tables = (SHAPE_WORDS, COLOUR_WORDS, BACKGROUND_WORDS, DIRECTION_WORDS)
+    texts = [text for table in tables for entry in table[ENGLISH].values() for text in entry]
+    texts += [*VERB_WORDS[ENGLISH], *CLIP_WORDINGS[ENGLISH], *STILL_WORDINGS[ENGLISH]]
+    for text in texts:
+        for word in text.lower().replace(",", " ").replace(".", " ").split():
+            if "{" not in word:
+                found[word] = None
+    return list(found)
+
+
+def characters() -> list[str]:
+    """Every Chinese character (and mark) of the captions, once each."""
+    tables = (SHAPE_WORDS, COLOUR_WORDS, BACKGROUND_WORDS, DIRECTION_WORDS)
+    texts = [text for table in tables for entry in table[CHINESE].values() for text in entry]
+    texts += [*VERB_WORDS[CHINESE], *CLIP_WORDINGS[CHINESE], *STILL_WORDINGS[CHINESE]]
+    return sorted({character for text in texts for character in text if not character.isascii()})

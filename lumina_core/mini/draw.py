@@ -1,0 +1,66 @@
+"""Scenes to pixels: smooth shapes by their signed distance, on a background that grows lighter towards the bottom."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from .world import BACKGROUNDS, COLOURS, FRAMES, SIDE, Scene
+
+_SHADE = 14.0
+"""Brightness (of 255) that a background gains from top to bottom."""
+_OUTLINE = 2.5
+"""Half width of an outline in pixels."""
+
+
+def draw(scene: Scene, frames: int = FRAMES, shown: range | None = None) -> torch.Tensor:
+    """The clip of a scene, or only its frames ``shown``: (frames, 64, 64, 3) float32 in 0..1."""
+    centres = torch.tensor([scene.position(frame, frames) for frame in shown or range(frames)])
+    axis = torch.arange(SIDE) + 0.5
+    x = axis[None, None, :] - centres[:, 0, None, None]
+    y = axis[None, :, None] - centres[:, 1, None, None]
+    distance = _DISTANCES[scene.shape](x, y, scene.radius)
+    if scene.outline:
+        distance = (distance + _OUTLINE).abs() - _OUTLINE
+    cover = (0.5 - distance).clamp(0, 1)[..., None]
+    shade = (axis / SIDE - 0.5)[:, None, None] * _SHADE
+    background = (torch.tensor(BACKGROUNDS[scene.background]) + shade).expand(SIDE, SIDE, 3)
+    colour = torch.tensor(COLOURS[scene.colour], dtype=torch.float32)
+    return ((background * (1 - cover) + colour * cover) / 255).clamp(0, 1)
+
+
+def shape_mask(shape: str, radius: float, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Whether points (x, y), in pixels from its centre, lie in a shape."""
+    return _DISTANCES[shape](x, y, radius) < 0
+
+
+def _circle(x: torch.Tensor, y: torch.Tensor, radius: float) -> torch.Tensor:
+    return torch.hypot(x, y) - 0.95 * radius
+
+
+def _square(x: torch.Tensor, y: torch.Tensor, radius: float) -> torch.Tensor:
+    return torch.maximum(x.abs(), y.abs()) - 0.85 * radius
+
+
+def _triangle(x: torch.Tensor, y: torch.Tensor, radius: float) -> torch.Tensor:
+    """Point upwards; the three sides lie half a (circumscribed) radius from the centre of gravity."""
+    size = 1.12 * radius
+    y = y - 0.2 * radius
+    slant = math.cos(math.pi / 6) * x.abs() - math.sin(math.pi / 6) * y
+    return torch.maximum(slant, y) - size / 2
+
+
+def _star(x: torch.Tensor, y: torch.Tensor, radius: float) -> torch.Tensor:
+    """Five points; the edge runs straight from a point at the outer radius to a notch at the inner one."""
+    outer, inner = 1.1 * radius, 0.45 * radius
+    fifth = 2 * math.pi / 5
+    angle = torch.remainder(torch.atan2(x, -y) + fifth / 2, fifth) - fifth / 2
+    length = torch.hypot(x, y)
+    along, aside = length * angle.abs().cos(), length * angle.abs().sin()
+    notch_along, notch_aside = inner * math.cos(fifth / 2), inner * math.sin(fifth / 2)
+    edge = math.hypot(outer - notch_along, notch_aside)
+    return ((along - outer) * notch_aside + aside * (outer - notch_along)) / edge
+
+
+_DISTANCES = {"circle": _circle, "square": _square, "triangle": _triangle, "star": _star}

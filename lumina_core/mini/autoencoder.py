@@ -1,0 +1,148 @@
+"""Training of the mini bundle's video autoencoder on drawn clips."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..compact_vae import CompactVAE, CompactVAEConfig
+from ..shapes import VAE_FRAMES
+from .draw import draw
+from .world import FRAMES, random_scene
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+_STILL_SHARE, _OUTLINE_SHARE = 0.1, 0.1
+_WARMUP = 50
+_MEASURED_CLIPS = 150
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderRecipe:
+    """Sizes and training of the autoencoder.
+
+    Args:
+        out: folder to write, config.json and weights.
+        latent_channels, wide, narrow, depth: see ``CompactVAEConfig``.
+        steps, batch, learning_rate, seed: of the training, with AdamW and a cosine decay; an item is four frames.
+        absolute: weight of the absolute error beside the squared one, both of values in -1..1.
+        prior: weight of the divergence from unit Gaussians, which makes near latents decode alike.
+    """
+
+    out: Path
+    latent_channels: int = 6
+    wide: int = 128
+    narrow: int = 64
+    depth: int = 2
+    steps: int = 3800
+    batch: int = 16
+    learning_rate: float = 2e-3
+    seed: int = 0
+    absolute: float = 0.1
+    prior: float = 3e-4
+
+
+def train_autoencoder(
+    recipe: AutoencoderRecipe, report: Callable[[int, float], None] = lambda step, loss: None
+) -> dict[str, float]:
+    """Train and write the autoencoder; returns the PSNR in dB on clips of held-out combinations.
+
+    ``report(step, loss)`` is called after each step.
+    """
+    torch.manual_seed(recipe.seed)
+    config = CompactVAEConfig(
+        latent_channels=recipe.latent_channels, wide=recipe.wide, narrow=recipe.narrow, depth=recipe.depth
+    )
+    vae = CompactVAE(config).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(vae.parameters(), recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
+    rng = random.Random(recipe.seed)
+    for step in range(recipe.steps):
+        done = step / recipe.steps
+        rate = min((step + 1) / _WARMUP, 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * done)))
+        optimizer.param_groups[0]["lr"] = recipe.learning_rate * rate
+        loss = _loss(vae, _groups(recipe.batch, rng), recipe)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        report(step, float(loss.detach()))
+    vae.eval().requires_grad_(False)
+    measure_range(vae, _clips(_MEASURED_CLIPS, recipe.seed + 1, held=False))
+    write_autoencoder(vae, recipe.out)
+    return {"held_out_psnr": psnr(vae, _clips(_MEASURED_CLIPS // 2, recipe.seed + 2, held=True))}
+
+
+def measure_range(vae: CompactVAE, clips: Iterator[torch.Tensor]) -> None:
+    """Set mean and spread of the handed on latents from clips, so that the network sees numbers of unit size."""
+    raw = torch.cat([vae.encoder.range.restore(_mean(vae, clip)) for clip in clips])
+    for half in (vae.encoder, vae.decoder):
+        half.range.mean.copy_(raw.mean(dim=(0, 2, 3, 4)))
+        half.range.spread.copy_(raw.std(dim=(0, 2, 3, 4)))
+
+
+def psnr(vae: CompactVAE, clips: Iterator[torch.Tensor]) -> float:
+    """Of clips that were encoded and decoded, in dB."""
+    errors = []
+    for clip in clips:
+        back = vae.decoder(_mean(vae, clip))[0]
+        errors.append((((back - clip).clamp(-2, 2)) / 2).pow(2).mean())
+    return float(-10 * torch.stack(errors).mean().log10())
+
+
+def write_autoencoder(vae: CompactVAE, folder: Path) -> None:
+    """config.json and the weights, in the layout that ``load_video_vae`` reads."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"_class_name": type(vae).__name__, **vae.config.as_dict()}, indent=2) + "\n"
+    (folder / "config.json").write_text(text, encoding="utf-8")
+    weights = {key: value.contiguous() for key, value in vae.state_dict().items()}
+    half = (folder / WEIGHTS).with_suffix(".part")
+    save_file(weights, half, metadata={"format": "pt"})
+    half.replace(folder / WEIGHTS)
+
+
+def _loss(vae: CompactVAE, pixels: torch.Tensor, recipe: AutoencoderRecipe) -> torch.Tensor:
+    """pixels (B, 3, 4, H, W) in -1..1, B even."""
+    mean, log_variance = vae.encoder(pixels)[0].chunk(2, dim=1)
+    log_variance = log_variance.clamp(-12, 4)
+    latents = mean + torch.randn_like(mean) * (log_variance / 2).exp()
+    # Two by two: the decoder takes an odd number of latent frames for a clip that begins with a single frame.
+    error = vae.decoder(_pairs(latents))[0] - _pairs(pixels)
+    divergence = 0.5 * (mean.pow(2) + log_variance.exp() - 1 - log_variance).mean()
+    return error.pow(2).mean() + recipe.absolute * error.abs().mean() + recipe.prior * divergence
+
+
+def _groups(count: int, rng: random.Random) -> torch.Tensor:
+    """Frames of ``count`` latent frames, (count, 3, 4, 64, 64) in -1..1; no combination is kept out of this world."""
+    parts = []
+    for _ in range(count):
+        still, held = rng.random() < _STILL_SHARE, rng.random() < 0.2
+        scene = random_scene(rng, still=still, held=held, outline_share=_OUTLINE_SHARE)
+        first = rng.randrange(FRAMES // VAE_FRAMES) * VAE_FRAMES
+        parts.append(draw(scene, FRAMES, range(first, first + VAE_FRAMES)))
+    return _pixels(torch.stack(parts))
+
+
+def _clips(count: int, seed: int, held: bool) -> Iterator[torch.Tensor]:
+    rng = random.Random(seed)
+    for _ in range(count):
+        yield _pixels(draw(random_scene(rng, held=held, outline_share=0.0))[None])
+
+
+def _pixels(frames: torch.Tensor) -> torch.Tensor:
+    """(B, f, H, W, 3) in 0..1 to (B, 3, f, H, W) in -1..1."""
+    return frames.permute(0, 4, 1, 2, 3) * 2 - 1
+
+
+def _mean(vae: CompactVAE, pixels: torch.Tensor) -> torch.Tensor:
+    return vae.encoder(pixels)[0].chunk(2, dim=1)[0]
+
+
+def _pairs(x: torch.Tensor) -> torch.Tensor:
+    return torch.cat([x[0::2], x[1::2]], dim=2)

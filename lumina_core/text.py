@@ -79,6 +79,16 @@ class TextEncoder:
 
         Raises LuminaError if the features are not finite.
         """
+        features, mask = self.run(rows)
+        if not features[mask].isfinite().all():
+            raise LuminaError(
+                f"The text encoder gave values that are not finite in {_name(features.dtype)}: "
+                "load it in bfloat16 or float32, or fetch the weights again."
+            )
+        return features, mask
+
+    def run(self, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """``encode_ids`` with gradients, unchecked."""
         length = max(len(row) for row in rows)
         device = self.model.embed_tokens.weight.device
         ids = torch.zeros(len(rows), length, dtype=torch.long)  # Gemma pads with 0; the mask hides the padding anyway
@@ -87,13 +97,7 @@ class TextEncoder:
             ids[index, : len(row)] = torch.tensor(row)
             mask[index, : len(row)] = True
         ids, mask = ids.to(device), mask.to(device)
-        features = self.model(input_ids=ids, attention_mask=mask.long(), use_cache=False).last_hidden_state
-        if not features[mask].isfinite().all():
-            raise LuminaError(
-                f"The text encoder gave values that are not finite in {_name(features.dtype)}: "
-                "load it in bfloat16 or float32, or fetch the weights again."
-            )
-        return features, mask
+        return self.model(input_ids=ids, attention_mask=mask.long(), use_cache=False).last_hidden_state, mask
 
 
 def load_text_encoder(

@@ -1,0 +1,182 @@
+"""Encoded training items on disk: latents in safetensors shards, one line of text for each item.
+
+A shard is written beside its final name and moved there, then its lines are added to the index; a shard without lines
+(a kill between the two) is overwritten by the next one. So what the index names is always whole.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+
+from ..errors import LuminaError
+
+INDEX = "index.jsonl"
+ITEMS_PER_SHARD = 256
+IMAGE, VIDEO = "image", "video"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One item of an encoded set.
+
+    Args:
+        name: what the item was made from; unique in its set.
+        kind: image or video.
+        caption: without any system prompt.
+        motion: motion score, None when it is not known.
+        shape: of the latents, (C, F, H, W).
+        fps: frames per second of the clip before encoding, None for an image.
+        shard: file name.
+    """
+
+    name: str
+    kind: str
+    caption: str
+    motion: float | None
+    shape: tuple[int, int, int, int]
+    fps: float | None
+    shard: str
+
+
+class ShardWriter:
+    """Adds items to an encoded set, from where an earlier run stopped. Use as a context manager."""
+
+    def __init__(self, folder: Path, items_per_shard: int = ITEMS_PER_SHARD):
+        self.folder, self.items_per_shard = folder, items_per_shard
+        folder.mkdir(parents=True, exist_ok=True)
+        entries = _mended_index(folder) if (folder / INDEX).exists() else []
+        self.done = {entry.name for entry in entries}
+        """Names of the items that are safe on disk."""
+        self._shards = len({entry.shard for entry in entries})
+        self._latents: dict[str, torch.Tensor] = {}
+        self._entries: list[Entry] = []
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        # Also after an error: what was encoded until then is kept.
+        if kind is None or issubclass(kind, (Exception, KeyboardInterrupt)):
+            self.flush()
+
+    def add(
+        self, name: str, kind: str, caption: str, motion: float | None, latents: torch.Tensor, fps: float | None
+    ) -> None:
+        """Take one item; latents (C, F, H, W) are kept in float16, which holds the VAE's range."""
+        shard = f"shard-{self._shards:05d}.safetensors"
+        self._latents[f"{len(self._entries):05d}"] = latents.to("cpu", torch.float16).contiguous()
+        self._entries.append(
+            Entry(
+                name=name,
+                kind=kind,
+                caption=caption,
+                motion=motion,
+                shape=tuple(latents.shape),
+                fps=fps,
+                shard=shard,
+            )
+        )
+        if len(self._entries) == self.items_per_shard:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put what was added on disk."""
+        if not self._entries:
+            return
+        from safetensors.torch import save_file
+
+        target = self.folder / self._entries[0].shard
+        half = target.with_suffix(".part")
+        save_file(self._latents, half)
+        half.replace(target)
+        with (self.folder / INDEX).open("a", encoding="utf-8") as index:
+            index.write("".join(_line(entry) for entry in self._entries))
+        self.done |= {entry.name for entry in self._entries}
+        self._latents, self._entries = {}, []
+        self._shards += 1
+
+
+class EncodedSet:
+    """An encoded set for reading; latents are read when asked for. Raises LuminaError for a set that is not whole."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.entries = read_index(folder)
+        if not self.entries:
+            raise LuminaError(f"The encoded data in {folder} holds no item; encode the source again.")
+        self._keys = _keys(self.entries)
+        self._open: dict[str, object] = {}
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def latents(self, index: int) -> torch.Tensor:
+        """Latents (C, F, H, W), float32, of one entry."""
+        entry = self.entries[index]
+        return self._shard(entry.shard).get_tensor(self._keys[index]).float()
+
+    def _shard(self, name: str):
+        from safetensors import SafetensorError, safe_open
+
+        if name not in self._open:
+            try:
+                self._open[name] = safe_open(self.folder / name, framework="pt")
+            except (SafetensorError, OSError) as error:
+                raise LuminaError(
+                    f"{self.folder / name} cannot be read ({error}); delete this folder and encode the source again."
+                ) from None
+        return self._open[name]
+
+
+def read_index(folder: Path) -> list[Entry]:
+    """The entries of an encoded set. A last line cut short by a kill is left out; raises LuminaError for other faults.
+    """
+    file = folder / INDEX
+    if not file.is_file():
+        raise LuminaError(f"{folder} holds no {INDEX}; give a folder that the encode command has written.")
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    names = {field.name for field in fields(Entry)}
+    entries = []
+    for number, line in enumerate(lines, 1):
+        try:
+            values = json.loads(line)
+            if set(values) != names:
+                raise ValueError("other fields")
+        except ValueError:
+            if number == len(lines) and not line.endswith("\n"):
+                break
+            raise LuminaError(
+                f"{file} line {number} is not an entry of this program; encode the source again."
+            ) from None
+        entries.append(Entry(**values | {"shape": tuple(values["shape"])}))
+    return entries
+
+
+def _mended_index(folder: Path) -> list[Entry]:
+    """The entries, with a last line that a kill cut short taken out of the file, so that more can be added to it."""
+    entries = read_index(folder)
+    file = folder / INDEX
+    if not file.read_text(encoding="utf-8").endswith("\n"):
+        half = file.with_suffix(".part")
+        half.write_text("".join(_line(entry) for entry in entries), encoding="utf-8")
+        half.replace(file)
+    return entries
+
+
+def _line(entry: Entry) -> str:
+    return json.dumps(asdict(entry), ensure_ascii=False) + "\n"
+
+
+def _keys(entries: list[Entry]) -> list[str]:
+    """The name of each entry's tensor in its shard: its place among that shard's entries."""
+    counts: dict[str, int] = {}
+    keys = []
+    for entry in entries:
+        place = counts.get(entry.shard, 0)
+        counts[entry.shard] = place + 1
+        keys.append(f"{place:05d}")
+    return keys

@@ -1,0 +1,82 @@
+"""The log of a run: CSV files that a spreadsheet opens and that a resumed run continues."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+
+LOSSES, WINDOWS = "log.csv", "windows.csv"
+_LOSS_FIELDS = (
+    "step", "task", "patch", "loss", "squared_error", "direction_error", "items", "tokens",
+    "gradient_norm", "learning_rate", "seconds_per_step",
+)  # fmt: skip
+_WINDOW_FIELDS = ("step", "task", "patch", "window", "from_t", "to_t", "items", "squared_error")
+N_WINDOWS = 20
+
+
+class TrainingLog:
+    """Gathers figures between two lines of the log. Steps after ``start`` of an earlier, longer run are cut off."""
+
+    def __init__(self, folder: Path, start: int):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, fields in ((LOSSES, _LOSS_FIELDS), (WINDOWS, _WINDOW_FIELDS)):
+            _begin(folder / name, fields, start)
+        self._sums: dict[str, torch.Tensor] = {}
+        self._windows: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(2, N_WINDOWS, dtype=torch.float64))
+        self._patches: dict[str, str] = {}
+
+    def add(self, task: str, patch: str, t: torch.Tensor, squared: torch.Tensor, direction: torch.Tensor, tokens: int):
+        """Take a task's items of one step: times and both losses (B,), and how many tokens they were."""
+        totals = torch.tensor([len(t), float(squared.sum()), float(direction.sum()), tokens], dtype=torch.float64)
+        self._sums[task] = self._sums.get(task, torch.zeros(4, dtype=torch.float64)) + totals
+        self._patches[task] = patch
+        place = (t * N_WINDOWS).long().clamp(0, N_WINDOWS - 1)
+        self._windows[task][0].index_add_(0, place, torch.ones(len(t), dtype=torch.float64))
+        self._windows[task][1].index_add_(0, place, squared.double())
+
+    def gathered(self) -> tuple[list[str], torch.Tensor]:
+        """What was added since the last line as one tensor, to be summed over processes, and the tasks' names."""
+        names = sorted(self._sums)
+        rows = [torch.cat([self._sums[name], self._windows[name].flatten()]) for name in names]
+        return names, torch.stack(rows) if rows else torch.zeros(0, 4 + 2 * N_WINDOWS, dtype=torch.float64)
+
+    def write(self, step: int, rows: torch.Tensor, weight: float, norm: float, rate: float, seconds: float) -> None:
+        """Write the lines of ``step`` from summed rows; ``weight`` is that of the direction error in the loss."""
+        losses, windows = [], []
+        for name, row in zip(sorted(self._sums), rows, strict=True):
+            items, squared, direction, tokens = row[:4].tolist()
+            squared, direction = squared / items, direction / items
+            patch = self._patches[name]
+            losses.append(
+                [step, name, patch, squared + weight * direction, squared, direction, int(items), int(tokens),
+                 norm, rate, seconds]
+            )  # fmt: skip
+            counts, sums = row[4:].view(2, N_WINDOWS)
+            for window in range(N_WINDOWS):
+                if counts[window]:
+                    mean = float(sums[window] / counts[window])
+                    edges = window / N_WINDOWS, (window + 1) / N_WINDOWS
+                    windows.append([step, name, patch, window, *edges, int(counts[window]), mean])
+        _append(self.folder / LOSSES, losses)
+        _append(self.folder / WINDOWS, windows)
+        self._sums, self._windows = {}, defaultdict(lambda: torch.zeros(2, N_WINDOWS, dtype=torch.float64))
+
+
+def _begin(file: Path, fields: tuple[str, ...], start: int) -> None:
+    kept = []
+    if file.is_file():
+        with file.open(encoding="utf-8", newline="") as lines:
+            kept = [row for row in csv.reader(lines) if row and row[0].isdigit() and int(row[0]) <= start]
+    half = file.with_suffix(".part")
+    with half.open("w", encoding="utf-8", newline="") as lines:
+        csv.writer(lines).writerows([fields, *kept])
+    half.replace(file)
+
+
+def _append(file: Path, rows: list[list[object]]) -> None:
+    with file.open("a", encoding="utf-8", newline="") as lines:
+        csv.writer(lines).writerows([[f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows])

@@ -1,0 +1,104 @@
+"""Saved states of a run: one folder a state, written beside its final name and moved there when it is whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..errors import LuminaError
+from ..weights import Weights, read_safetensors
+
+WEIGHTS, EMA, OPTIMIZER, ABOUT = "weights.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json"
+_FOLDER = "step-{:07d}"
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that a run goes on from; all tensors whole, on the CPU.
+
+    Args:
+        step: steps done.
+        weights: trained parameters by name.
+        ema: their running average, or nothing.
+        optimizer: AdamW's two moments, named ``first.`` or ``second.`` and the parameter's name.
+    """
+
+    step: int
+    weights: Weights
+    ema: Weights
+    optimizer: Weights
+
+
+def save_state(run: Path, state: State, metadata: Mapping[str, str], keep: int) -> Path:
+    """Write a state and delete all but the newest ``keep``; returns its folder. OSError leaves older states alone."""
+    from safetensors.torch import save_file
+
+    target = run / _FOLDER.format(state.step)
+    half = target.with_suffix(".part")
+    shutil.rmtree(half, ignore_errors=True)
+    try:
+        half.mkdir(parents=True)
+        for name, weights in ((WEIGHTS, state.weights), (EMA, state.ema), (OPTIMIZER, state.optimizer)):
+            if weights:
+                save_file(weights, half / name, metadata=dict(metadata) | {"format": "pt"})
+        (half / ABOUT).write_text(json.dumps({"step": state.step}) + "\n", encoding="utf-8")
+        shutil.rmtree(target, ignore_errors=True)
+        half.replace(target)
+    except Exception as error:  # safetensors reports a full disk with an error of its own
+        shutil.rmtree(half, ignore_errors=True)
+        last = newest_state(run)
+        kept = f"the last saved state is {last}" if last else "no state was saved yet"
+        raise LuminaError(f"The state of step {state.step} cannot be saved in {run} ({error}); {kept}.") from error
+    for old in saved_states(run)[:-keep]:
+        shutil.rmtree(old)
+    return target
+
+
+def saved_states(run: Path) -> list[Path]:
+    """Folders of the whole states of a run, oldest first."""
+    return sorted(path for path in run.glob("step-*") if path.suffix != ".part" and (path / ABOUT).is_file())
+
+
+def newest_state(run: Path) -> Path | None:
+    found = saved_states(run)
+    return found[-1] if found else None
+
+
+def load_state(folder: Path) -> State:
+    """Read a saved state. Raises LuminaError for one that is not whole."""
+    try:
+        step = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["step"]
+    except (OSError, ValueError, KeyError) as error:
+        raise LuminaError(
+            f"The saved state {folder} cannot be read ({error}); delete it to go on from an older one."
+        ) from None
+    files = (folder / name for name in (WEIGHTS, EMA, OPTIMIZER))
+    return State(step, *(read_safetensors(file)[0] if file.is_file() else {} for file in files))
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[torch.nn.Parameter, str]) -> Weights:
+    """AdamW's moments by parameter name; nothing before its first step."""
+    tensors = {}
+    for parameter, name in names.items():
+        held = optimizer.state.get(parameter)
+        if held:
+            tensors[f"first.{name}"] = held["exp_avg"]
+            tensors[f"second.{name}"] = held["exp_avg_sq"]
+    return tensors
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, names: Mapping[torch.nn.Parameter, str], tensors: Weights, step: int
+) -> None:
+    """Put saved moments back; tensors must lie as the parameters do."""
+    for parameter, name in names.items():
+        optimizer.state[parameter] = {
+            "step": torch.tensor(float(step)),
+            "exp_avg": tensors[f"first.{name}"],
+            "exp_avg_sq": tensors[f"second.{name}"],
+        }

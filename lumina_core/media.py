@@ -77,7 +77,7 @@ def write_video(
         raise LuminaError(
             f"The frames are {width}x{height} pixels, expected even width and height for H.264; crop or resize them."
         )
-    with _replacing(target) as part:
+    with replacing(target) as part:
         count = _encode(part, chain([first], chunks), (height, width), fps, metadata or {})
     return VideoInfo(target, width, height, count, float(fps))
 
@@ -95,7 +95,7 @@ def write_image(path: str | Path, frame: torch.Tensor, metadata: dict[str, str] 
     info = PngInfo()
     for key, value in (metadata or {}).items():
         info.add_itxt(key, value)
-    with _replacing(target) as part:
+    with replacing(target) as part:
         Image.fromarray(_to_bytes(frames)[0]).save(part, format="PNG", pnginfo=info)
     return target
 
@@ -174,7 +174,7 @@ def _part_of(target: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path) -> Iterator[Path]:
     """A temporary name beside `target` that becomes it at the end, or is removed on any failure."""
     part = _part_of(target)
     try:

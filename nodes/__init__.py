@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from .conditioning import MotionScore, TextEncode
 from .latents import EmptyLatent, LatentPreview, Noise
 from .loaders import ModelLoader, TextEncoderLoader, VAELoader
+from .motion import MeasureMotion
 from .multi_scale_sampler import MultiScaleSampler
 from .sampling import Guider, Sigmas, SplitSigmas
 from .schedules import Guidance, PatchSchedule, Preset
@@ -25,6 +26,7 @@ NODE_CLASSES: list[type[io.ComfyNode]] = [
     EmptyLatent,
     Noise,
     LatentPreview,
+    MeasureMotion,
 ]
 
 

@@ -1,0 +1,166 @@
+"""``motion``: how much moves in video files, beside the scores of another estimator where there are some."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import LuminaError
+from ..frames import probe
+from ..media import check_target, replacing
+from ..motion import Flow, dis_flow, file_motion_score, read_scores
+from ..ranks import spearman
+
+NAME = "motion"
+USAGE = "VIDEO... [flags]"
+HELP = "Measure motion scores of video files: mean optical flow in pixels per half second, at 320x576. Loads no model."
+EXAMPLES = """examples:
+  python -m lumina_core motion clip.mp4
+  python -m lumina_core motion clips/*.mp4 --out motion.jsonl
+  python -m lumina_core motion clips/*.mp4 --scores 0-of-8-record.jsonl
+
+The score is what --motion of `generate` asks for, on the scale of OpenCV's DIS estimator. The released model was
+trained with scores of UniMatch: --scores shows both and the line between them on your clips; see docs/motion.md.
+Exit status: 0 all measured, 1 some could not be, 2 none could."""
+SOME_FAILED = 1
+_FEWEST = 3
+"""Clips that a line between two scales takes."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One file: length in seconds, mean frame rate, score, and the other estimator's where it is known."""
+
+    path: str
+    seconds: float
+    fps: float
+    motion: float
+    other: float | None
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="files of any frame rate; the first 4 s count")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--scores",
+        metavar="FILE",
+        help="JSONL with a path and unimatch_flow (or motion) on each line, to compare with; a path is matched whole, "
+        "else by its file name",
+    )
+    parser.add_argument("--out", metavar="FILE.jsonl", help="write path, motion, seconds and fps of each clip")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    others = {} if arguments.scores is None else _matching(arguments.videos, arguments.scores)
+    out = None if arguments.out is None else check_target(arguments.out, ".jsonl")
+    flow = dis_flow()
+    measured, broken = [], {}
+    if not arguments.json:
+        print(_line(arguments, "file", "seconds", "fps", "motion", "other"))
+    for path in arguments.videos:
+        try:
+            measured.append(_measure(path, flow, others.get(path)))
+        except LuminaError as error:
+            broken[path] = str(error)
+            continue
+        if not arguments.json:
+            print(_row(arguments, measured[-1]), flush=True)
+    if not measured and len(broken) == 1:
+        raise LuminaError(next(iter(broken.values())))
+    comparison = _compare(measured) if arguments.scores else None
+    if arguments.json:
+        print(json.dumps(_as_data(measured, broken, comparison)))
+    elif comparison:
+        print(f"\n{comparison['sentence']}")
+    for sentence in broken.values():
+        print(f"not measured: {sentence}", file=sys.stderr)
+    if not measured:
+        raise LuminaError(f"None of the {len(broken)} videos could be measured; the reasons are above.")
+    if out:
+        _write(out, measured)
+        print(out, file=sys.stderr if arguments.json else sys.stdout)
+    return SOME_FAILED if broken else 0
+
+
+def _measure(path: str, flow: Flow, other: float | None) -> Measured:
+    file = probe(path)
+    return Measured(path, file.seconds, file.fps, file_motion_score(path, flow), other)
+
+
+def _matching(videos: Sequence[str], source: str) -> dict[str, float]:
+    """The other scores by path as given; a whole path counts before a file name, and a name only where it is one.
+
+    Raises LuminaError when none of the videos is in the file.
+    """
+    scores = read_scores(source)
+    times = Counter(Path(path).name for path in scores)
+    by_name = {Path(path).name: score for path, score in scores.items() if times[Path(path).name] == 1}
+    found = {path: scores.get(path, by_name.get(Path(path).name)) for path in videos}
+    known = {path: score for path, score in found.items() if score is not None}
+    if not known:
+        raise LuminaError(
+            f"None of the videos is in --scores {source}, whose first path is {next(iter(scores))!r}; give the same "
+            "paths or file names."
+        )
+    return known
+
+
+def _compare(measured: Sequence[Measured]) -> dict[str, object]:
+    """Line and rank correlation from our scores to the others, and both in words."""
+    pairs = [(clip.motion, clip.other) for clip in measured if clip.other is not None]
+    if len(pairs) < _FEWEST or len({ours for ours, _ in pairs}) == 1:
+        return {
+            "clips": len(pairs),
+            "sentence": f"No line is drawn between the scales: it takes {_FEWEST} clips that differ, and there are "
+            f"scores of both kinds for {len(pairs)}.",
+        }
+    ours, others = zip(*pairs, strict=True)
+    line, order = statistics.linear_regression(ours, others), spearman(ours, others)
+    told = "not defined, as the other scores are all alike" if order is None else f"{order:.3f}"
+    return {
+        "clips": len(pairs),
+        "slope": line.slope,
+        "intercept": line.intercept,
+        "spearman": order,
+        "sentence": f"other = {line.slope:.3g} x motion {line.intercept:+.3g} by least squares, Spearman correlation "
+        f"{told}, on these {len(pairs)} clips.",
+    }
+
+
+def _line(arguments: argparse.Namespace, name: str, seconds: str, fps: str, motion: str, other: str) -> str:
+    width = max(len("file"), *map(len, arguments.videos))
+    cells = [f"{name:<{width}}", f"{seconds:>8}", f"{fps:>7}", f"{motion:>8}"]
+    return "  ".join([*cells, f"{other:>8}"] if arguments.scores else cells)
+
+
+def _row(arguments: argparse.Namespace, clip: Measured) -> str:
+    other = "-" if clip.other is None else f"{clip.other:.3f}"
+    return _line(arguments, clip.path, f"{clip.seconds:.2f}", f"{clip.fps:.5g}", f"{clip.motion:.3f}", other)
+
+
+def _as_data(measured: Sequence[Measured], broken: dict[str, str], comparison: dict | None) -> dict[str, object]:
+    data: dict[str, object] = {
+        "clips": [
+            {**record, **({} if clip.other is None else {"other": clip.other})}
+            for clip, record in zip(measured, _records(measured), strict=True)
+        ],
+        "broken": [{"path": path, "error": error} for path, error in broken.items()],
+    }
+    return data if comparison is None else {**data, "comparison": comparison}
+
+
+def _records(measured: Sequence[Measured]) -> Iterator[dict[str, object]]:
+    for clip in measured:
+        yield {"path": clip.path, "motion": clip.motion, "seconds": clip.seconds, "fps": clip.fps}
+
+
+def _write(out: Path, measured: Sequence[Measured]) -> None:
+    lines = [json.dumps(record, ensure_ascii=False) for record in _records(measured)]
+    with replacing(out) as part:
+        part.write_text("\n".join([*lines, ""]), encoding="utf-8")

@@ -1,0 +1,79 @@
+"""How much moves in a clip, measured."""
+
+from __future__ import annotations
+
+import math
+
+from comfy_api.latest import InputImpl, io, ui
+
+from ..lumina_core.errors import LuminaError
+from ..lumina_core.motion import check_fps, file_motion_score, motion_score
+from ..lumina_core.presets import DEFAULT_PRESET, preset_clip
+from .fields import first_fault
+from .names import schema
+
+_ABSENT = object()
+"""An input without a link. A link reads as None while its value is not known."""
+
+
+def video_score(video) -> float:
+    """The score of a VIDEO; one that is a file on disk is never decoded whole."""
+    source = video.get_stream_source() if isinstance(video, InputImpl.VideoFromFile) else None
+    if not isinstance(source, str):
+        parts = video.get_components()
+        return motion_score(parts.images[..., :3], float(parts.frame_rate))
+    # The older host cannot trim a video.
+    start, seconds = video.get_active_trim_window() if hasattr(video, "get_active_trim_window") else (0.0, 0.0)
+    return file_motion_score(source, start=start, seconds=seconds or math.inf)
+
+
+def check_one(images: object, video: object) -> None:
+    """Raises LuminaError unless exactly one of them is linked."""
+    count = (images is not _ABSENT) + (video is not _ABSENT)
+    if count != 1:
+        found = "both" if count else "neither"
+        raise LuminaError(f"Link either images or video to Measure Motion, {found} of them is linked now.")
+
+
+class MeasureMotion(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "MeasureMotion",
+            title="Lumina-Video Measure Motion",
+            description="Measures the motion score of frames or of a video: mean optical flow in pixels per half "
+            "second, at 320x576. Let a reference clip set the score of the next one, or check a result.",
+            aliases=("optical flow", "motion score", "dynamics"),
+            inputs=[
+                io.Image.Input("images", optional=True, tooltip="Frames of one clip, in order. Link these or video."),
+                io.Video.Input("video", optional=True, tooltip="A video of any frame rate. Link this or images."),
+                io.Float.Input(
+                    "fps",
+                    default=float(preset_clip(DEFAULT_PRESET).fps),
+                    min=0.1,
+                    max=1000.0,
+                    step=0.01,
+                    tooltip="Frames per second of images; a video knows its own.",
+                ),
+            ],
+            outputs=[io.Float.Output("motion", tooltip="Motion score, on the scale of OpenCV's DIS estimator.")],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, fps=None, images=_ABSENT, video=_ABSENT):
+        # The host only listens where an input that is there is asked for: so fps, whose value a link hides.
+        return first_fault(lambda: check_one(images, video), lambda: fps is None or check_fps(fps))
+
+    @classmethod
+    def execute(cls, fps, images=_ABSENT, video=_ABSENT) -> io.NodeOutput:
+        check_one(images, video)
+        score = motion_score(images[..., :3], fps) if video is _ABSENT else video_score(video)
+        told = f"motion {score:.3f}"
+        if cls.hidden.unique_id:
+            from server import PromptServer
+
+            # Only this shows text on the node in both versions of the page; the other is for the API.
+            PromptServer.instance.send_progress_text(told, cls.hidden.unique_id)
+        return io.NodeOutput(score, ui=ui.PreviewText(told))

@@ -100,11 +100,12 @@ def write_autoencoder(vae: CompactVAE, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"_class_name": type(vae).__name__, **vae.config.as_dict()}, indent=2) + "\n"
-    (folder / "config.json").write_text(text, encoding="utf-8")
     weights = {key: value.contiguous() for key, value in vae.state_dict().items()}
     half = (folder / WEIGHTS).with_suffix(".part")
     save_file(weights, half, metadata={"format": "pt"})
     half.replace(folder / WEIGHTS)
+    # Last: a folder with a config is a whole one.
+    (folder / "config.json").write_text(text, encoding="utf-8")
 
 
 def _loss(vae: CompactVAE, pixels: torch.Tensor, recipe: AutoencoderRecipe) -> torch.Tensor:

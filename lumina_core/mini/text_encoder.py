@@ -7,6 +7,7 @@ the video network can read from its first step on.
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from .system_prompts import SYSTEM_PROMPTS
 from .tokenizer import write_tokenizer
 from .world import BACKGROUNDS, COLOURS, DIRECTIONS, SHAPES, random_scene
 
+FIGURES = "trained.json"
+"""Written last: the share of new captions that are read back, per language."""
 _TABLES = (tuple(COLOURS), SHAPES, tuple(BACKGROUNDS), tuple(DIRECTIONS), tuple(SYSTEM_PROMPTS))
 _STRENGTH = 3.5
 """Length of each named thing's direction in the normalised mean, whose own length is the root of the width."""
@@ -74,7 +77,10 @@ def train_text_encoder(recipe: TextEncoderRecipe, report=lambda step, loss: None
         optimizer.step()
         report(step, float(loss))
     _write_trained(recipe.out, model.eval().requires_grad_(False))
-    return {language: _accuracy(load_text_encoder(recipe.out), directions, language) for language in LANGUAGES}
+    trained = load_text_encoder(recipe.out)
+    figures = {language: _accuracy(trained, directions, language) for language in LANGUAGES}
+    (recipe.out / FIGURES).write_text(json.dumps(figures) + "\n", encoding="utf-8")
+    return figures
 
 
 def _write_untrained(recipe: TextEncoderRecipe) -> None:

@@ -93,8 +93,7 @@ class ShardWriter:
         half = target.with_suffix(".part")
         save_file(self._latents, half)
         half.replace(target)
-        with (self.folder / INDEX).open("a", encoding="utf-8") as index:
-            index.write("".join(_line(entry) for entry in self._entries))
+        _append(self.folder / INDEX, "".join(_line(entry) for entry in self._entries).encode())
         self.done |= {entry.name for entry in self._entries}
         self._latents, self._entries = {}, []
         self._shards += 1
@@ -165,6 +164,18 @@ def _mended_index(folder: Path) -> list[Entry]:
         half.write_text("".join(_line(entry) for entry in entries), encoding="utf-8")
         half.replace(file)
     return entries
+
+
+def _append(file: Path, text: bytes) -> None:
+    """Add to a file all or nothing: a disk that is full half-way leaves it as it was."""
+    with file.open("ab", buffering=0) as lines:
+        start = lines.tell()
+        try:
+            if lines.write(text) < len(text):
+                raise OSError(f"{file} could not be written in full")
+        except OSError:
+            lines.truncate(start)
+            raise
 
 
 def _line(entry: Entry) -> str:

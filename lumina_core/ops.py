@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -37,7 +38,14 @@ def _match(parameter: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 def in_float32(layer: nn.Module, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """``layer`` on x in float32, whatever its weights are stored in; returns float32."""
     parameters = {name: parameter.float() for name, parameter in layer.named_parameters()}
-    return torch.func.functional_call(layer, parameters, (x.float(),))
+    with _without_autocast(x.device.type):
+        return torch.func.functional_call(layer, parameters, (x.float(),))
+
+
+def _without_autocast(device: str) -> AbstractContextManager:
+    """Training in bf16 is under autocast, which would compute in bf16 after all."""
+    within = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if within else nullcontext()
 
 
 @dataclass(frozen=True)

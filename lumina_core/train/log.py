@@ -18,13 +18,17 @@ N_WINDOWS = 20
 
 
 class TrainingLog:
-    """Gathers figures between two lines of the log. Steps after ``start`` of an earlier, longer run are cut off."""
+    """Gathers figures between two lines of the log. Steps after ``start`` of an earlier, longer run are cut off.
 
-    def __init__(self, folder: Path, start: int):
+    ``folder`` is None in a process that only gathers.
+    """
+
+    def __init__(self, folder: Path | None, start: int):
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, fields in ((LOSSES, _LOSS_FIELDS), (WINDOWS, _WINDOW_FIELDS)):
-            _begin(folder / name, fields, start)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, fields in ((LOSSES, _LOSS_FIELDS), (WINDOWS, _WINDOW_FIELDS)):
+                _begin(folder / name, fields, start)
         self._sums: dict[str, torch.Tensor] = {}
         self._windows: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(2, N_WINDOWS, dtype=torch.float64))
         self._patches: dict[str, str] = {}
@@ -61,8 +65,9 @@ class TrainingLog:
                     mean = float(sums[window] / counts[window])
                     edges = window / N_WINDOWS, (window + 1) / N_WINDOWS
                     windows.append([step, name, patch, window, *edges, int(counts[window]), mean])
-        _append(self.folder / LOSSES, losses)
-        _append(self.folder / WINDOWS, windows)
+        if self.folder is not None:
+            _append(self.folder / LOSSES, losses)
+            _append(self.folder / WINDOWS, windows)
         self._sums, self._windows = {}, defaultdict(lambda: torch.zeros(2, N_WINDOWS, dtype=torch.float64))
 
 

@@ -5,6 +5,7 @@ Sources: paper section 3 (objective, stages, sources, motion), official train_ex
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from .objective import DISTRIBUTIONS, UNIFORM
 from .shards import IMAGE, VIDEO
 
 PRECISIONS = ("fp32", "bf16")
+LORA_LAYERS = ("wq", "wk", "wv", "wo", "wk_y", "wv_y", "w1", "w2", "w3")
+"""The linear layers of a block's attention and feed-forward."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,10 +155,27 @@ class Ema:
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:
-    """Train low-rank additions to a checkpoint's attention and feed-forward layers, not the checkpoint itself."""
+    """Train low-rank additions to linear layers of a checkpoint's blocks, not the checkpoint itself.
+
+    Args:
+        rank: of each addition.
+        alpha: an addition counts alpha / rank times.
+        layers: names of the layers that get one.
+    """
 
     rank: int = 16
     alpha: float = 16.0
+    layers: tuple[str, ...] = LORA_LAYERS
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise LuminaError(f"The LoRA's rank is {self.rank}; write 1 or more.")
+        if not 0 < self.alpha < math.inf:
+            raise LuminaError(f"The LoRA's alpha is {self.alpha}; write a number above 0, such as the rank.")
+        unknown = sorted(set(self.layers) - set(LORA_LAYERS))
+        if unknown or not self.layers:
+            found = f"a layer '{unknown[0]}'" if unknown else "no layers"
+            raise LuminaError(f"The LoRA has {found}; write any of {', '.join(LORA_LAYERS)}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from ..errors import LuminaError
 from ..weights import Weights, read_safetensors
 
 WEIGHTS, EMA, OPTIMIZER, ABOUT = "weights.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json"
+LORA, LORA_EMA = "lora.safetensors", "lora-ema.safetensors"
 _FOLDER = "step-{:07d}"
 
 
@@ -25,13 +26,16 @@ class State:
         step: steps done.
         weights: trained parameters by name.
         ema: their running average, or nothing.
-        optimizer: AdamW's two moments, named ``first.`` or ``second.`` and the parameter's name.
+        optimizer: AdamW's two moments and its count of steps, named ``first.``, ``second.`` or ``step.`` and the
+            parameter's name.
+        lora: whether the weights are a LoRA's; they then stand in files of other names.
     """
 
     step: int
     weights: Weights
     ema: Weights
     optimizer: Weights
+    lora: bool = False
 
 
 def save_state(run: Path, state: State, metadata: Mapping[str, str], keep: int) -> Path:
@@ -43,7 +47,7 @@ def save_state(run: Path, state: State, metadata: Mapping[str, str], keep: int) 
     shutil.rmtree(half, ignore_errors=True)
     try:
         half.mkdir(parents=True)
-        for name, weights in ((WEIGHTS, state.weights), (EMA, state.ema), (OPTIMIZER, state.optimizer)):
+        for name, weights in zip(_files(state.lora), (state.weights, state.ema, state.optimizer), strict=True):
             if weights:
                 save_file(weights, half / name, metadata=dict(metadata) | {"format": "pt"})
         (half / ABOUT).write_text(json.dumps({"step": state.step}) + "\n", encoding="utf-8")
@@ -77,28 +81,36 @@ def load_state(folder: Path) -> State:
         raise LuminaError(
             f"The saved state {folder} cannot be read ({error}); delete it to go on from an older one."
         ) from None
-    files = (folder / name for name in (WEIGHTS, EMA, OPTIMIZER))
-    return State(step, *(read_safetensors(file)[0] if file.is_file() else {} for file in files))
+    lora = (folder / LORA).is_file()
+    files = (folder / name for name in _files(lora))
+    return State(step, *(read_safetensors(file)[0] if file.is_file() else {} for file in files), lora=lora)
+
+
+def _files(lora: bool) -> tuple[str, str, str]:
+    return (LORA, LORA_EMA, OPTIMIZER) if lora else (WEIGHTS, EMA, OPTIMIZER)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[torch.nn.Parameter, str]) -> Weights:
-    """AdamW's moments by parameter name; nothing before its first step."""
+    """AdamW's moments and step counts by parameter name; nothing for a parameter that no gradient has reached yet."""
     tensors = {}
     for parameter, name in names.items():
         held = optimizer.state.get(parameter)
         if held:
             tensors[f"first.{name}"] = held["exp_avg"]
             tensors[f"second.{name}"] = held["exp_avg_sq"]
+            # A patch size that rests in some steps counts fewer of them.
+            tensors[f"step.{name}"] = held["step"]
     return tensors
 
 
 def restore_optimizer(
-    optimizer: torch.optim.Optimizer, names: Mapping[torch.nn.Parameter, str], tensors: Weights, step: int
+    optimizer: torch.optim.Optimizer, names: Mapping[torch.nn.Parameter, str], tensors: Weights
 ) -> None:
     """Put saved moments back; tensors must lie as the parameters do."""
     for parameter, name in names.items():
-        optimizer.state[parameter] = {
-            "step": torch.tensor(float(step)),
-            "exp_avg": tensors[f"first.{name}"],
-            "exp_avg_sq": tensors[f"second.{name}"],
-        }
+        if f"first.{name}" in tensors:
+            optimizer.state[parameter] = {
+                "step": tensors[f"step.{name}"],
+                "exp_avg": tensors[f"first.{name}"],
+                "exp_avg_sq": tensors[f"second.{name}"],
+            }

@@ -1,0 +1,59 @@
+"""Low-rank additions in training: each chosen linear layer of the frozen network gets two small trained ones beside it.
+
+Source: LoRA (arXiv 2106.09685), section 4.1. The saved keys are those of ``lumina_core.lora``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from ..lora import ALPHA, DOWN, PREFIX, UP
+from ..video_model import MultiScaleNextDiT
+from .chance import generator
+from .recipe import Lora
+
+
+class LoraLinear(nn.Linear):
+    """A frozen linear layer plus ``alpha / rank * B A x``. It takes the layer's weight over and names it as before.
+
+    B starts at zero, so the first pass is the network's own.
+    """
+
+    def __init__(self, layer: nn.Linear, rank: int, alpha: float, numbers: torch.Generator):
+        super().__init__(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
+        self.weight, self.bias = layer.weight, layer.bias
+        self.lora_A = nn.Linear(layer.in_features, rank, bias=False)
+        self.lora_B = nn.Linear(rank, layer.out_features, bias=False)
+        bound = layer.in_features**-0.5
+        with torch.no_grad():
+            self.lora_A.weight.uniform_(-bound, bound, generator=numbers)
+        nn.init.zeros_(self.lora_B.weight)
+        self.register_buffer("alpha", torch.tensor(float(alpha)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + self.lora_B(self.lora_A(x)) * (self.alpha / self.lora_A.out_features)
+
+
+def add_lora(network: MultiScaleNextDiT, lora: Lora, seed: int) -> None:
+    """Freeze the network and put additions beside the chosen layers of every block."""
+    network.requires_grad_(False)
+    chosen = [
+        (part, name, layer)
+        for part in (part for block in network.layers for part in (block.attention, block.feed_forward))
+        for name, layer in part.named_children()
+        if name in lora.layers
+    ]
+    for number, (part, name, layer) in enumerate(chosen):
+        setattr(part, name, LoraLinear(layer, lora.rank, lora.alpha, generator(seed, "lora", number)))
+
+
+def lora_tensors(network: MultiScaleNextDiT) -> Iterator[tuple[str, torch.Tensor]]:
+    """Key in a LoRA file, and the tensor, of all additions."""
+    for path, module in network.named_modules():
+        if isinstance(module, LoraLinear):
+            yield f"{PREFIX}{path}{DOWN}", module.lora_A.weight
+            yield f"{PREFIX}{path}{UP}", module.lora_B.weight
+            yield f"{PREFIX}{path}{ALPHA}", module.alpha

@@ -14,15 +14,20 @@ from ..checkpoint import METADATA_KEY, SETTINGS
 from ..devices import pick_device
 from ..errors import LuminaError
 from ..text import MAX_TOKENS, TextEncoder, load_text_encoder
+from ..vae import load_video_vae
+from .average import averaged, follow
 from .batches import Pick, TaskBatches
 from .chance import generator
+from .distributed import ALONE, Processes, whole
 from .items import TrainItem, make_item
 from .log import TrainingLog
 from .network import Trained, build_network
 from .objective import item_losses, noised
 from .recipe import Recipe, Task, one_patch
+from .samples import draw_samples, write_samples
 from .shards import EncodedSet
 from .state import State, load_state, newest_state, optimizer_tensors, restore_optimizer, save_state
+from .validate import HeldOut, write_losses
 
 
 @dataclass(frozen=True)
@@ -37,16 +42,17 @@ class StepReport:
 class Trainer:
     """One run of a recipe, from its newest saved state or from the start. Raises LuminaError for what does not fit."""
 
-    def __init__(self, recipe: Recipe):
-        self.recipe = recipe
-        self.device = pick_device(recipe.device)
+    def __init__(self, recipe: Recipe, processes: Processes = ALONE):
+        self.recipe, self.processes = recipe, processes
+        processes.check_batches(recipe.tasks.values())
+        self.device = processes.device or pick_device(recipe.device)
         self.sets = {name: EncodedSet(source.encoded) for name, source in recipe.sources.items()}
         period = max(task.ratio for task in recipe.tasks.values())
         self.batches = [
             TaskBatches(task, recipe.sources, self.sets, recipe.seed, period) for task in recipe.tasks.values()
         ]
         self.encoder: TextEncoder = load_text_encoder(recipe.text_encoder, self.device)
-        self.network: Trained = build_network(recipe, self.encoder.width, self.device)
+        self.network: Trained = build_network(recipe, self.encoder.width, self.device, processes)
         self._check_data()
         self.names = {parameter: name for name, parameter in self.network.trained()}
         settings = recipe.optimizer
@@ -54,29 +60,45 @@ class Trainer:
             list(self.names), settings.learning_rate, settings.betas, settings.eps, settings.weight_decay
         )
         self.ema = {name: parameter.detach().clone() for parameter, name in self.names.items()} if recipe.ema else {}
+        self.held_out = HeldOut(recipe) if recipe.validation else None
+        self.vae = load_video_vae(recipe.vae) if recipe.samples else None
         self.step = 0
         self._resume()
-        self.log = TrainingLog(recipe.out, self.step)
+        self.log = TrainingLog(recipe.out if processes.first else None, self.step)
 
-    def run(
-        self,
-        report: Callable[[StepReport], None] = lambda report: None,
-        on_saved: Callable[[Trainer], None] = lambda trainer: None,
-    ) -> None:
-        """Train to the recipe's last step; ``report`` is called after each step, ``on_saved`` after each saved state.
+    def run(self, report: Callable[[StepReport], None] = lambda report: None) -> None:
+        """Train to the recipe's last step; ``report`` is called after each step.
 
         Raises LuminaError when a loss is not finite; the last saved state stays.
         """
         since, started = self.step, time.perf_counter()
         while self.step < self.recipe.steps:
             done = self.train_step()
-            if self.step % self.recipe.log_every == 0 or self.step == self.recipe.steps:
+            if self._due(self.recipe.log_every):
                 self._write_log(done.norm, (time.perf_counter() - started) / (self.step - since))
                 since, started = self.step, time.perf_counter()
             report(done)
-            if self.step % self.recipe.save_every == 0 or self.step == self.recipe.steps:
+            if self._due(self.recipe.save_every):
                 self.save()
-                on_saved(self)
+            self._look()
+
+    def _due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.recipe.steps
+
+    def _look(self) -> None:
+        """Held-out losses and sample clips, where this step asks for them. All processes run the network."""
+        validation, samples = self.recipe.validation, self.recipe.samples
+        losses, latents = [], []
+        if validation and self._due(validation.every):
+            with averaged(self.network.module, self.ema, self.names):
+                losses = self.held_out.losses(self.step, self._velocity)
+        if samples and self._due(samples.every):
+            with averaged(self.network.module, self.ema, self.names):
+                latents = draw_samples(self.network.module, self.encoder, samples, self.device)
+        if self.processes.first:
+            write_losses(self.recipe.out, losses)
+            if latents:
+                write_samples(self.recipe.out, self.step, latents, self.vae, samples)
 
     def train_step(self) -> StepReport:
         """One step of the optimizer."""
@@ -87,14 +109,17 @@ class Trainer:
             if batches.active(self.step)
         }
         settings = self.recipe.optimizer
-        norm = float(torch.nn.utils.clip_grad_norm_(list(self.names), settings.grad_clip))
+        norm = float(whole(torch.nn.utils.clip_grad_norm_(list(self.names), settings.grad_clip)))
+        # Summed first: when a loss of one process is not finite, all of them stop.
+        totals = self.processes.sum(torch.tensor(list(losses.values()), dtype=torch.float64)).tolist()
+        losses = dict(zip(losses, totals, strict=True))
         self._check_finite(losses, norm)
         self.optimizer.param_groups[0]["lr"] = settings.rate(self.step, self.recipe.steps)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         if self.recipe.ema and self.step % self.recipe.ema.every == 0:
-            self._average(self.recipe.ema.decay)
+            follow(self.ema, self.names, self.recipe.ema.decay)
         return StepReport(self.step, losses, norm)
 
     def save(self) -> None:
@@ -104,20 +129,25 @@ class Trainer:
             weights=self.network.whole(dict(self.network.saved())),
             ema=self.network.whole({**dict(self.network.saved()), **self.ema} if self.ema else {}),
             optimizer=self.network.whole(optimizer_tensors(self.optimizer, self.names)),
+            lora=self.network.lora,
         )
-        save_state(self.recipe.out, state, self._metadata(), self.recipe.keep)
+        if self.processes.first:
+            save_state(self.recipe.out, state, self._metadata(), self.recipe.keep)
 
     def _write_log(self, norm: float, seconds: float) -> None:
         rate = self.optimizer.param_groups[0]["lr"]
-        self.log.write(self.step, self.log.gathered()[1], self.recipe.direction_weight, norm, rate, seconds)
+        rows = self.processes.sum(self.log.gathered()[1])
+        self.log.write(self.step, rows, self.recipe.direction_weight, norm, rate, seconds)
 
     def _accumulate(self, task: Task, picks: list[Pick]) -> float:
-        """Add the gradients of a task's batch; returns its mean loss."""
-        size, total = task.micro_batch or len(picks), 0.0
-        for start in range(0, len(picks), size):
-            items = [self._item(task, pick, start + place) for place, pick in enumerate(picks[start : start + size])]
+        """Add the gradients of this process's share of a task's batch; returns its part of the batch's mean loss."""
+        places = self.processes.share(len(picks))
+        size, total = task.micro_batch or len(places), 0.0
+        for start in range(0, len(places), size):
+            items = [self._item(task, picks[place], place) for place in places[start : start + size]]
             loss = self._loss(task, items).sum() / task.batch
-            loss.backward()
+            # Gradients are averaged over the processes, and each holds only its part of the sum.
+            (loss * self.processes.size).backward()
             total += float(loss.detach())
         return total
 
@@ -131,26 +161,29 @@ class Trainer:
         """Loss of each item, (B,)."""
         data = torch.stack([item.data for item in items]).to(self.device)
         noise = torch.stack([item.noise for item in items]).to(self.device)
-        t = torch.stack([item.t for item in items]).to(self.device)
-        text, mask = self._encode([item.text for item in items])
-        motion = torch.tensor([item.motion for item in items], device=self.device)
-        patch = one_patch(task.patch)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            velocity = self.network.module(noised(data, noise, t), t, text, mask, motion, patch)
+        t = torch.stack([item.t for item in items])
+        motion = torch.tensor([item.motion for item in items])
+        x = noised(data, noise, t.to(self.device))
+        velocity = self._velocity(x, t, [item.text for item in items], motion, task)
         squared, direction = item_losses(velocity, data, noise)
+        patch = one_patch(task.patch)
         tokens = data[:, 0].numel() // (patch.frames * patch.space**2)
-        self.log.add(task.name, task.patch, t.cpu(), squared.detach().cpu(), direction.detach().cpu(), tokens)
+        self.log.add(task.name, task.patch, t, squared.detach().cpu(), direction.detach().cpu(), tokens)
         return squared + self.recipe.direction_weight * direction
+
+    def _velocity(
+        self, x: torch.Tensor, t: torch.Tensor, texts: list[str], motion: torch.Tensor, task: Task
+    ) -> torch.Tensor:
+        """The network's velocity of noised items (B, C, F, H, W), in the recipe's precision."""
+        text, mask = self._encode(texts)
+        x, t, motion = (tensor.to(self.device) for tensor in (x, t, motion))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            return self.network.module(x, t, text, mask, motion, one_patch(task.patch))
 
     @torch.no_grad()
     def _encode(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
         rows = [row[:MAX_TOKENS] for row in self.encoder.token_ids(texts)]
         return self.encoder.encode_ids(rows)
-
-    @torch.no_grad()
-    def _average(self, decay: float) -> None:
-        for parameter, name in self.names.items():
-            self.ema[name].lerp_(parameter.detach(), 1 - decay)
 
     def _check_finite(self, losses: dict[str, float], norm: float) -> None:
         if all(map(math.isfinite, (*losses.values(), norm))):
@@ -176,13 +209,14 @@ class Trainer:
 
     def _resume(self) -> None:
         folder = newest_state(self.recipe.out)
-        if folder is None:
+        state = load_state(folder) if folder else None
+        self.processes.check_same_step(state.step if state else 0)
+        if state is None:
             return
-        state = load_state(folder)
         self.network.load(dict(self.network.saved()), state.weights, folder)
         if self.ema:
             self.network.load(self.ema, {name: state.ema[name] for name in self.ema if name in state.ema}, folder)
-        restore_optimizer(self.optimizer, self.names, self.network.parts(state.optimizer, self.names), state.step)
+        restore_optimizer(self.optimizer, self.names, self.network.parts(state.optimizer, self.names))
         self.step = state.step
 
     def _metadata(self) -> dict[str, str]:

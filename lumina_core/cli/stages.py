@@ -1,0 +1,110 @@
+"""Kinds of recipes: what each is made of, which files it needs and makes, and what runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import LuminaError
+from ..mini.autoencoder import AutoencoderRecipe
+from ..mini.bundling import BundleRecipe
+from ..mini.dataset import DrawnDataRecipe
+from ..mini.text_encoder import TextEncoderRecipe
+from ..train.fields import build
+from ..train.recipe import Recipe
+
+KIND = "kind"
+_DEFAULT = "video"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of recipe: its fields, and the paths in it that must be there before it starts."""
+
+    recipe: type
+    needs: Callable[[Any], list[Path]]
+
+
+KINDS = {
+    "video": Kind(
+        Recipe,
+        lambda recipe: [
+            recipe.text_encoder,
+            *(path for path in (recipe.start_from, recipe.vae) if path),
+            *(path for source in recipe.sources.values() for path in (source.encoded, source.held_out) if path),
+        ],
+    ),
+    "autoencoder": Kind(AutoencoderRecipe, lambda recipe: []),
+    "text_encoder": Kind(TextEncoderRecipe, lambda recipe: []),
+    "drawn_data": Kind(DrawnDataRecipe, lambda recipe: [recipe.vae]),
+    "bundle": Kind(BundleRecipe, lambda recipe: [recipe.network, recipe.text_encoder, recipe.vae]),
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A recipe file, read and checked."""
+
+    file: Path
+    kind: str
+    recipe: Any
+
+
+def read_stages(paths: list[Path]) -> list[Stage]:
+    """All recipes, a folder standing for its .yaml files in the order of their names.
+
+    Raises LuminaError for the first that does not hold together, and for a file that is neither there nor made by an
+    earlier recipe.
+    """
+    stages = [read_stage(file) for path in paths for file in _files(path)]
+    made: list[Path] = []
+    for stage in stages:
+        for path in KINDS[stage.kind].needs(stage.recipe):
+            if not path.exists() and not any(path.is_relative_to(folder) for folder in made):
+                raise LuminaError(
+                    f"{stage.file} names {path}, which is not there; mend the path (it counts from the folder that "
+                    "you are in), or make the file first."
+                )
+        made.append(stage.recipe.out)
+    return stages
+
+
+def read_stage(file: Path) -> Stage:
+    """One recipe file. Raises LuminaError."""
+    values = _read_yaml(file)
+    kind = values.pop(KIND, _DEFAULT)
+    if kind not in KINDS:
+        raise LuminaError(f"{file} has kind '{kind}'; write one of {', '.join(KINDS)}.")
+    try:
+        return Stage(file, kind, build(KINDS[kind].recipe, values, "the recipe"))
+    except LuminaError as error:
+        raise LuminaError(f"{file}: {str(error)[:1].upper()}{str(error)[1:]}") from None
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.glob("*.yaml"))
+    if not found:
+        raise LuminaError(f"Folder {path} holds no .yaml file; give a recipe or a folder of recipes.")
+    return found
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise LuminaError(f"Recipe {file} cannot be read ({error}); give a .yaml file.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        raise LuminaError(
+            f"Recipe {file} is not YAML{line} ({getattr(error, 'problem', None) or 'unreadable'}); mend it there."
+        ) from None
+    if not isinstance(values, dict):
+        raise LuminaError(f"Recipe {file} is empty or holds no fields; see recipes/ for examples.")
+    return values

@@ -1,0 +1,154 @@
+"""``train``: recipes become trained models."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..mini.autoencoder import train_autoencoder
+from ..mini.bundling import write_bundle
+from ..mini.dataset import write_drawn_data
+from ..mini.text_encoder import FIGURES, train_text_encoder
+from ..train.distributed import Processes, processes
+from ..train.loop import StepReport, Trainer
+from ..train.state import newest_state
+from .stages import Stage, read_stages
+
+NAME = "train"
+USAGE = "RECIPE [RECIPE ...]"
+HELP = "Train a model, or a LoRA on one, by a recipe."
+EXAMPLES = """examples:
+  python -m lumina_core train recipes/lora.yaml
+  python -m lumina_core train recipes/mini
+  torchrun --nproc-per-node 8 -m lumina_core train recipes/2-f8F32R256.yaml
+
+A folder stands for its .yaml files in the order of their names. All recipes are checked before the first one starts.
+Interrupted or killed, the same command goes on where the last saved state is; what is finished is not done again.
+docs/training.md explains the recipes. The last line on stdout is the folder of the last result."""
+INTERRUPTED = 130
+_SECONDS_IN_A_LOG = 10.0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE", help=".yaml file, or a folder of them")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    stages = read_stages(arguments.recipes)
+    for stage in stages:
+        if status := _RUNNERS[stage.kind](stage):
+            return status
+    return 0
+
+
+def _train_video(stage: Stage) -> int:
+    recipe = stage.recipe
+    with processes(recipe.device) as team:
+        trainer = Trainer(recipe, team)
+        if trainer.step >= recipe.steps:
+            _finished(stage, team)
+            return 0
+        try:
+            with _bar(stage, recipe.steps, trainer.step, team) as show:
+                trainer.run(lambda report: show(_losses(report)))
+        except KeyboardInterrupt:
+            return _interrupted(trainer, team)
+        if team.first:
+            print(newest_state(recipe.out), flush=True)
+    return 0
+
+
+def _interrupted(trainer: Trainer, team: Processes) -> int:
+    """Save what is done, where that needs nobody else: other processes may have stopped in another step."""
+    if team.size == 1:
+        trainer.save()
+    if team.first:
+        last = newest_state(trainer.recipe.out)
+        print(f"Interrupted; the same command goes on from {last or 'the start'}.", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _train_autoencoder(stage: Stage) -> int:
+    if _done(stage, "config.json"):
+        return 0
+    with _bar(stage, stage.recipe.steps) as show:
+        figures = train_autoencoder(stage.recipe, lambda step, loss: show(f"loss {loss:.4f}"))
+    return _tell(stage, figures)
+
+
+def _train_text_encoder(stage: Stage) -> int:
+    if _done(stage, FIGURES):
+        return 0
+    with _bar(stage, stage.recipe.steps) as show:
+        figures = train_text_encoder(stage.recipe, lambda step, loss: show(f"loss {loss:.3f}"))
+    return _tell(stage, figures)
+
+
+def _draw_data(stage: Stage) -> int:
+    recipe = stage.recipe
+    with _bar(stage, sum(recipe.counts())) as show:
+        write_drawn_data(recipe, lambda name: show(name))
+    print(recipe.out, flush=True)
+    return 0
+
+
+def _bundle(stage: Stage) -> int:
+    print(write_bundle(stage.recipe), flush=True)
+    return 0
+
+
+_RUNNERS = {
+    "video": _train_video,
+    "autoencoder": _train_autoencoder,
+    "text_encoder": _train_text_encoder,
+    "drawn_data": _draw_data,
+    "bundle": _bundle,
+}
+
+
+@contextmanager
+def _bar(stage: Stage, total: int, done: int = 0, team: Processes | None = None) -> Iterator[Any]:
+    """A bar with the time left on stderr; gives the function that moves it on by one."""
+    if team is not None and not team.first:
+        yield lambda text: None
+        return
+    from tqdm import tqdm
+
+    # In a log file every update is one more line.
+    interval = 0.1 if sys.stderr.isatty() else _SECONDS_IN_A_LOG
+    with tqdm(
+        total=total, initial=done, desc=stage.file.stem, file=sys.stderr, mininterval=interval, dynamic_ncols=True
+    ) as bar:
+
+        def show(text: str) -> None:
+            bar.set_postfix_str(text, refresh=False)
+            bar.update()
+
+        yield show
+
+
+def _losses(report: StepReport) -> str:
+    return ", ".join(f"{name} {loss:.3f}" for name, loss in report.losses.items())
+
+
+def _done(stage: Stage, last_file: str) -> bool:
+    if not (stage.recipe.out / last_file).is_file():
+        return False
+    _finished(stage)
+    return True
+
+
+def _finished(stage: Stage, team: Processes | None = None) -> None:
+    if team is None or team.first:
+        print(f"{stage.file.stem} is finished: {stage.recipe.out}", flush=True)
+
+
+def _tell(stage: Stage, figures: dict[str, float]) -> int:
+    words = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+    print(f"{stage.file.stem}: {words}", file=sys.stderr)
+    print(stage.recipe.out, flush=True)
+    return 0

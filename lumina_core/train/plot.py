@@ -1,0 +1,43 @@
+"""The held-out loss of every patch size over t, drawn as the paper's figure 3 is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from ..errors import LuminaError
+from .validate import read_losses
+
+PICTURE = "losses.png"
+
+
+def plot_losses(folder: Path) -> Path:
+    """Draw the newest step of a run's validation.csv, a line for each task; returns the picture's path.
+
+    Raises LuminaError without matplotlib, or when there is nothing to draw.
+    """
+    rows = read_losses(folder)
+    if not rows:
+        raise LuminaError(f"{folder} holds no held-out losses; add validation to its recipe, and held_out to a source.")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise LuminaError(
+            f"Plots need matplotlib, which cannot be imported ({error}); run pip install matplotlib."
+        ) from None
+    last = max(int(row["step"]) for row in rows)
+    lines: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for row in rows:
+        if int(row["step"]) == last:
+            middle = (float(row["from_t"]) + float(row["to_t"])) / 2
+            lines[f"{row['source']}, {row['task']}"].append((middle, float(row["squared_error"])))
+    figure = Figure(figsize=(7, 4), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    for name, points in lines.items():
+        axes.plot(*zip(*points, strict=True), marker=".", label=name)
+    axes.set(xlabel="t (0 noise, 1 data)", ylabel="squared error of the velocity", title=f"Held-out loss, step {last}")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    target = folder / PICTURE
+    figure.savefig(target)
+    return target

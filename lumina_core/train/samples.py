@@ -1,0 +1,52 @@
+"""Clips of fixed prompts while training goes on, by the very sampler that makes clips afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ..media import write_image, write_video
+from ..noise import seeded_noise
+from ..sampler import Text, sample
+from ..shapes import VideoSize
+from ..text import TextEncoder
+from ..vae_codec import VideoVAE
+from ..video_model import MultiScaleNextDiT
+from .recipe import Samples
+
+FOLDER = "samples"
+
+
+def draw_samples(
+    network: MultiScaleNextDiT, encoder: TextEncoder, settings: Samples, device: torch.device
+) -> list[torch.Tensor]:
+    """Latents (1, C, F, H, W) of every prompt. All processes must run it, since they share the network."""
+    size = VideoSize(settings.width, settings.height, settings.frames).latent()
+    noise = seeded_noise((1, *size.shape(network.config.channels)), settings.seed, device, torch.float32)
+    negative = _text(encoder, "")
+    return [
+        sample(network, noise, settings.sampling_plan(), _text(encoder, prompt), negative)
+        for prompt in settings.prompts
+    ]
+
+
+def write_samples(run: Path, step: int, latents: list[torch.Tensor], vae: VideoVAE, settings: Samples) -> list[Path]:
+    """Decode and write a step's clips (pictures where there is one frame); returns their paths."""
+    folder = run / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for number, (prompt, item) in enumerate(zip(settings.prompts, latents, strict=True), 1):
+        still = settings.frames == 1
+        file = folder / f"step-{step:07d}-{number}{'.png' if still else '.mp4'}"
+        if still:
+            write_image(file, vae.decode(item.cpu()), {"prompt": prompt})
+        else:
+            write_video(file, vae.decode_stream(item.cpu()), settings.fps, {"prompt": prompt})
+        files.append(file)
+    return files
+
+
+def _text(encoder: TextEncoder, prompt: str) -> Text:
+    encoded = encoder.encode([prompt])
+    return encoded.features, encoded.mask

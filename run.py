@@ -21,23 +21,6 @@ VENV = ROOT / ".venv"
 DEMO = ROOT / ".demo"
 # Three packages that only work in matching versions.
 TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
-DEMO_PLAN = {
-    "--prompt": "a red bird flies over the sea",
-    "--width": "128",
-    "--height": "128",
-    "--frames": "16",
-    "--fps": "12",
-    "--patch": "2x4 | 0.03: 2x2 | 0.125: 1x2",
-    "--guidance": "6",
-    "--motion": "8",
-    "--negative-motion": "2 | 0.05: 8",
-    "--renorm": "1",
-    "--time-shift": "8",
-    "--points": "16",
-    "--seed": "0",
-    "--device": "cpu",
-    "--dtype": "fp32",
-}
 SUITES = ("lint", "core", "host", "web")
 HOW_TO_POINT = (
     "To run the host tests, set COMFYUI_PATH to a ComfyUI folder (several: joined by "
@@ -53,8 +36,8 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
         "demo",
-        help="make an mp4 from a prompt with tiny random models; further arguments (--prompt, --seed, --out ...) go to "
-        "`python -m lumina_core generate`",
+        help="make an mp4 from a prompt with the small models that come along; further arguments (--prompt, --motion, "
+        "--seed, --out ...) go to `python -m lumina_core demo`",
     )
     test = commands.add_parser("test", help="lint and run all tests, or the named suites")
     test.add_argument("suites", nargs="*", metavar="{lint,core,host,web}", help="default: all four")
@@ -68,38 +51,15 @@ def main() -> int:
 
 
 def demo(extra: list[str]) -> int:
-    """Write the tiny models and one video; `extra` overrides the plan. The last line printed is the video's path."""
+    """Make one video with the bundled models; `extra` overrides. The last line printed is the video's path."""
     python = set_up([ROOT / "requirements.txt"])
-    say("These models are tiny and random: the picture is noise. Everything around it is as with the real ones.")
-    models = tiny_models(python)
     outs = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     outs.add_argument("--out", type=Path, default=DEMO / "demo.mp4")
     known, extra = outs.parse_known_args(extra)
     out = known.out.absolute()
-    files = {
-        "--checkpoint": models / "diffusion_models" / "lumina-video-tiny",
-        "--text-encoder": models / "text_encoders" / "gemma-2-tiny",
-        "--vae": models / "vae" / "cogvideox-tiny",
-        "--out": out,
-    }
-    options = [str(word) for pair in {**files, **DEMO_PLAN}.items() for word in pair]
-    code = run([python, "-m", "lumina_core", "generate", *options, *extra])
-    if code == 0:
-        print(out)
-    return code
-
-
-def tiny_models(python: Path) -> Path:
-    """The folder of the tiny set, written anew when its script has changed."""
-    script = ROOT / "scripts" / "make_tiny_set.py"
-    folder = DEMO / f"models-{hashlib.sha256(script.read_bytes()).hexdigest()[:12]}"
-    if not folder.exists():
-        say("Writing tiny random models.")
-        half = folder.with_suffix(".part")
-        shutil.rmtree(half, ignore_errors=True)
-        check([python, script, half])
-        half.replace(folder)
-    return folder
+    if known.out.parent == DEMO:
+        DEMO.mkdir(exist_ok=True)
+    return run([python, "-m", "lumina_core", "demo", "--out", out, *extra])
 
 
 def test_suites(suites: list[str]) -> int:

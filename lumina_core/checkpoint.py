@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,9 +22,11 @@ from .weights import Weights, check_finite, check_fit, read_pth, read_safetensor
 RELEASED_NAMES = ("consolidated.00-of-01.safetensors", "consolidated.00-of-01.pth")
 ARGS_NAME = "model_args.pth"
 METADATA_KEY = "lumina_video"
-"""Safetensors metadata entry: a JSON object with any of ``SETTINGS``."""
+"""Safetensors metadata entry: a JSON object with any of ``SETTINGS`` and ``LATENT_RGB``."""
 SETTINGS = ("rope_theta", "t_scale", "motion_scale")
 """What shapes cannot tell; the defaults of ``VideoConfig`` are the released values."""
+LATENT_RGB = "latent_rgb"
+"""For previews: a list with red, green and blue of each latent channel."""
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 _PATCH_KEY = re.compile(r"all_x_embedder\.(\d+-\d+)\.weight")
 
@@ -33,7 +37,7 @@ class Checkpoint:
 
     path: Path
     weights: Weights
-    settings: dict[str, float]
+    settings: dict[str, Any]
 
 
 def load_video_model(
@@ -105,8 +109,8 @@ def clean_keys(weights: Mapping[str, torch.Tensor]) -> Weights:
     return cleaned
 
 
-def read_settings(file: Path, metadata: Mapping[str, str]) -> dict[str, float]:
-    """``SETTINGS`` from the file's metadata, else from a model_args.pth beside it, else nothing."""
+def read_settings(file: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """``SETTINGS`` and ``LATENT_RGB`` from the file's metadata, else from a model_args.pth beside it, else nothing."""
     fields: Mapping = {}
     if METADATA_KEY in metadata:
         try:
@@ -121,7 +125,21 @@ def read_settings(file: Path, metadata: Mapping[str, str]) -> dict[str, float]:
     for name, value in settings.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
             raise LuminaError(f"The settings of {file.name} give {name} = {value!r}; expected a number above 0.")
-    return {name: float(value) for name, value in settings.items()}
+    settings = {name: float(value) for name, value in settings.items()}
+    return settings if fields.get(LATENT_RGB) is None else settings | {LATENT_RGB: _latent_rgb(file, fields)}
+
+
+def _latent_rgb(file: Path, fields: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:
+    try:
+        rows = tuple(tuple(float(value) for value in row) for row in fields[LATENT_RGB])
+    except (TypeError, ValueError):
+        rows = ()
+    if not rows or any(len(row) != 3 or not all(map(math.isfinite, row)) for row in rows):
+        raise LuminaError(
+            f"The settings of {file.name} give a {LATENT_RGB} that is not a list of rows of three numbers; write red, "
+            "green and blue of each latent channel, or leave it out."
+        )
+    return rows
 
 
 def detect_config(checkpoint: Checkpoint) -> VideoConfig:
@@ -144,7 +162,7 @@ def detect_config(checkpoint: Checkpoint) -> VideoConfig:
     return config
 
 
-def _config_from_shapes(weights: Mapping[str, torch.Tensor], settings: Mapping[str, float]) -> VideoConfig:
+def _config_from_shapes(weights: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> VideoConfig:
     keys = [m[1] for m in map(_PATCH_KEY.fullmatch, weights) if m]
     if not keys:
         raise KeyError("all_x_embedder")

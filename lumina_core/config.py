@@ -58,6 +58,7 @@ class VideoConfig:
         text_dim: width of the text features.
         rope_theta: base of the rotary frequencies.
         t_scale, motion_scale: factors on t and on the motion score before their embedding.
+        latent_rgb: red, green and blue of each latent channel, for previews; None where they are not known.
         rope_limits: patch positions along frames, height and width; larger clips are refused.
     """
 
@@ -76,6 +77,7 @@ class VideoConfig:
     t_scale: float = 1000.0
     motion_scale: float = 20.0
     rope_limits: tuple[int, int, int] = ROPE_LIMITS
+    latent_rgb: tuple[tuple[float, float, float], ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.patches:
@@ -84,6 +86,8 @@ class VideoConfig:
             raise LuminaError(
                 f"Heads are {self.block.head_dim} wide; 3-axis rotary positions need a multiple of 16 (width / heads)."
             )
+        if self.latent_rgb is not None and len(self.latent_rgb) != self.channels:
+            raise LuminaError(f"latent_rgb has {len(self.latent_rgb)} rows; the latents have {self.channels} channels.")
 
     @property
     def block(self) -> BlockConfig:
@@ -116,6 +120,14 @@ class VideoConfig:
         for patch in patches:
             self.check_patch(patch)
         size.check_all(patches, self.rope_limits)
+
+    def check_channels(self, channels: int) -> None:
+        """Raise LuminaError unless latents of so many channels, as a VAE makes them, fit."""
+        if channels != self.channels:
+            raise LuminaError(
+                f"The latents have {channels} channels, and this checkpoint's {self.channels}; use the VAE that "
+                "it was trained with (that of CogVideoX-2b has 16)."
+            )
 
     def check_text_width(self, width: int) -> None:
         """Raise LuminaError unless text features of ``width`` fit."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,22 +17,25 @@ import torch
 
 from .checkpoint import find_weights, load_video_model, read_video_config
 from .config import VideoConfig
+from .contact_sheet import enlarge
 from .cost import step_costs
 from .devices import AUTO, pick_device, pick_dtype, release_memory, wide_dtype
 from .errors import LuminaError
+from .lora import LoraChoice, apply_lora, check_lora
 from .media import check_target, write_image, write_video
 from .noise import MAX_SEED, seeded_noise
 from .plan import SamplingPlan
 from .sampler import StepInfo, Text, sample
 from .shapes import LatentSize, VideoSize
-from .text import MAX_TOKENS, load_text_encoder
-from .vae import VideoVAE, load_video_vae
+from .text import MAX_TOKENS, load_text_encoder, read_text_width
+from .vae import VideoVAE, load_video_vae, read_vae_channels
 from .vae_tiles import plan_tiles
 from .version import VERSION
 
 METADATA_KEY = "lumina_video"
 """Entry of the written file: one JSON object with what made it."""
 MAX_FPS = 1000
+MAX_SCALE = 32
 _PACKAGES = ("av", "diffusers", "transformers", "safetensors")
 
 
@@ -41,8 +45,8 @@ class GenerateRequest:
 
     Args:
         checkpoint: folder in the released layout, or one .safetensors or .pth file.
-        text_encoder: Gemma-2-2B in the transformers layout.
-        vae: vae folder of CogVideoX-2b, or one .safetensors file.
+        text_encoder: Gemma-2 in the transformers layout.
+        vae: vae folder of CogVideoX-2b or of a bundle, or one .safetensors file.
         out: file to write, .mp4, or .png when the clip is one frame; replaced when it exists.
         size: pixels and frames.
         fps: frames per second of the file, above 0 and up to 1000.
@@ -50,6 +54,8 @@ class GenerateRequest:
         device: auto, cpu, cuda, cuda:1 or mps.
         dtype: auto, fp32, bf16 or fp16.
         vae_tile: side of the VAE's tiles in latent pixels (8 pixels each), None for whole frames.
+        scale: 1 to 32, pixels of the file per pixel of the clip, each side.
+        loras: LoRA files that are added to the checkpoint, one after another.
     """
 
     checkpoint: Path
@@ -65,6 +71,8 @@ class GenerateRequest:
     device: str = AUTO
     dtype: str = AUTO
     vae_tile: int | None = None
+    scale: int = 1
+    loras: tuple[LoraChoice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,9 @@ class Watcher:
     def step(self, info: StepInfo) -> None:
         """A step is done."""
 
+    def frames(self, frames: torch.Tensor) -> None:
+        """Frames (f, H, W, 3) in 0..1 are decoded, in order; pixels as asked for, without ``scale``."""
+
     def close(self) -> None:
         """Sampling is over, also when it failed."""
 
@@ -118,6 +129,8 @@ def prepare(request: GenerateRequest) -> Prepared:
         raise LuminaError(f"fps is {request.fps}; write a number above 0 and up to {MAX_FPS}.")
     if not 0 <= request.seed <= MAX_SEED:
         raise LuminaError(f"seed is {request.seed}; write a whole number from 0 to {MAX_SEED}.")
+    if not 1 <= request.scale <= MAX_SCALE:
+        raise LuminaError(f"scale is {request.scale}; write a whole number from 1 to {MAX_SCALE}.")
     device = pick_device(request.device)
     dtype = pick_dtype(request.dtype, device)
     plan_tiles(latent.height, latent.width, request.vae_tile)
@@ -128,7 +141,11 @@ def prepare(request: GenerateRequest) -> Prepared:
         if find_spec(package) is None:
             raise LuminaError(f"The package {package} is not installed; run: pip install {package}.")
     config = read_video_config(request.checkpoint)
+    config.check_text_width(read_text_width(request.text_encoder))
+    config.check_channels(read_vae_channels(request.vae))
     config.check_size(latent, request.plan.patches)
+    for lora in request.loras:
+        check_lora(config, lora)
     return Prepared(latent, config, device, dtype)
 
 
@@ -148,7 +165,7 @@ def generate(request: GenerateRequest, watcher: Watcher | None = None) -> Genera
     positive, negative = _encode_prompts(request, job, watcher)
     latents = _sample(request, job, positive, negative, watcher)
     watcher.stage("decoding and writing")
-    width, height, frames = _write(request, job, vae, latents)
+    width, height, frames = _write(request, job, vae, latents, watcher)
     evaluations = list(request.plan.evaluations(job.dtype))
     return GenerateResult(
         file=request.out,
@@ -165,7 +182,6 @@ def generate(request: GenerateRequest, watcher: Watcher | None = None) -> Genera
 def _encode_prompts(request: GenerateRequest, job: Prepared, watcher: Watcher) -> list[Text]:
     watcher.stage("encoding the prompts")
     encoder = load_text_encoder(request.text_encoder, job.device, wide_dtype(job.dtype))
-    job.config.check_text_width(encoder.width)
     encoded = encoder.encode([request.prompt, request.negative_prompt])
     for name, cut in zip(("prompt", "negative prompt"), encoded.truncated, strict=True):
         if cut:
@@ -181,7 +197,9 @@ def _encode_prompts(request: GenerateRequest, job: Prepared, watcher: Watcher) -
 def _sample(request: GenerateRequest, job: Prepared, positive: Text, negative: Text, watcher: Watcher) -> torch.Tensor:
     watcher.stage("reading the network")
     model = load_video_model(request.checkpoint, job.device, job.dtype)
-    noise = seeded_noise((1, *job.latent.shape), request.seed, job.device, job.dtype)
+    for lora in request.loras:
+        apply_lora(model, lora.path, lora.strength)
+    noise = seeded_noise((1, *job.latent.shape(job.config.channels)), request.seed, job.device, job.dtype)
     watcher.stage("sampling")
     watcher.sampling(step_costs(request.plan, job.latent, job.config, job.dtype))
     try:
@@ -193,21 +211,32 @@ def _sample(request: GenerateRequest, job: Prepared, positive: Text, negative: T
     return latents
 
 
-def _write(request: GenerateRequest, job: Prepared, vae: VideoVAE, latents: torch.Tensor) -> tuple[int, int, int]:
+def _write(
+    request: GenerateRequest, job: Prepared, vae: VideoVAE, latents: torch.Tensor, watcher: Watcher
+) -> tuple[int, int, int]:
     """Width, height and frames written."""
     vae.module.to(job.device)
+    frames = _enlarged(vae.decode_stream(latents, request.vae_tile), request.scale, watcher)
     metadata = {METADATA_KEY: json.dumps(describe(request), ensure_ascii=False)}
     if _is_image(request):
-        frame = vae.decode(latents, request.vae_tile)
+        frame = torch.cat(list(frames))
         write_image(request.out, frame, metadata)
         return frame.shape[2], frame.shape[1], 1
-    info = write_video(request.out, vae.decode_stream(latents, request.vae_tile), request.fps, metadata)
+    info = write_video(request.out, frames, request.fps, metadata)
     return info.width, info.height, info.frames
+
+
+def _enlarged(chunks: Iterator[torch.Tensor], scale: int, watcher: Watcher) -> Iterator[torch.Tensor]:
+    """The frames as they go into the file; ``watcher`` is shown each."""
+    for chunk in chunks:
+        watcher.frames(chunk)
+        yield enlarge(chunk, scale)
 
 
 def describe(request: GenerateRequest) -> dict[str, object]:
     """What made a file, for its metadata; ``SamplingPlan(**plan)`` gives the plan back."""
-    return {
+    loras = [{"file": lora.path.name, "strength": lora.strength} for lora in request.loras]
+    return ({"loras": loras} if loras else {}) | {
         "version": VERSION,
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,

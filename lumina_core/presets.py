@@ -1,6 +1,6 @@
-"""The four released sampling presets, by their released names, numbers unchanged.
+"""The four released sampling presets, by their released names, numbers unchanged, and those of the mini bundle.
 
-Source: official ``configs/sample/__init__.py``. ``points`` is what it calls ``step``.
+Source of the released ones: official ``configs/sample/__init__.py``. ``points`` is what it calls ``step``.
 """
 
 from __future__ import annotations
@@ -20,19 +20,29 @@ _R960 = SamplingPlan(
     points=70,
 )
 _R512 = _R960.replace(guidance="12 | 0.4: 0", renorm=-1.0, time_shift=8.0)
+_MINI = SamplingPlan(
+    patch="1x2",
+    guidance="4 | 0.5: 0",
+    motion=1.5,
+    negative_motion=0.25,
+    time_shift=4.0,
+    points=31,
+)
 
 PRESETS: dict[str, SamplingPlan] = {
     "f24F96R960-MultiScale": _R960.replace(patch="2x4 | 0.03: 2x2 | 0.125: 1x2"),
     "f24F96R960": _R960,
     "f16F64R512-MultiScale": _R512.replace(patch="2x4 | 0.075: 2x2 | 0.3: 1x2"),
     "f16F64R512": _R512,
+    "mini-MultiScale": _MINI.replace(patch="2x4 | 0.1: 2x2 | 0.3: 1x2"),
+    "mini": _MINI,
 }
 DEFAULT_PRESET = "f24F96R960-MultiScale"
 
 
 @dataclass(frozen=True)
 class PresetClip:
-    """The clip a preset was released for: fps, and a size of its resolution class."""
+    """The clip a preset was made for: fps, and a size of its resolution class."""
 
     size: VideoSize
     fps: int
@@ -41,6 +51,7 @@ class PresetClip:
 _CLIPS = {
     "f24F96R960": PresetClip(VideoSize(1248, 704, 96), 24),
     "f16F64R512": PresetClip(VideoSize(672, 384, 64), 16),
+    "mini": PresetClip(VideoSize(64, 64, 32), 8),
 }
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+
+from .config import VideoConfig
+from .shapes import LATENT_CHANNELS
 
 # Least-squares fit of RGB in -1..1 against CogVideoX latents, published as data in kijai/ComfyUI-CogVideoXWrapper,
 # latent_preview.py, rounded to 4 decimals. `benchmarks/fit_preview.py` fits them again on a real VAE.
@@ -26,7 +31,19 @@ LATENT_RGB_FACTORS = [
 ]
 
 
-def latents_to_rgb(latents: torch.Tensor) -> torch.Tensor:
-    """Rough colours of scaled latents (B, 16, F, H, W): (B, F, H, W, 3) in 0..1, one pixel per latent pixel."""
-    factors = torch.tensor(LATENT_RGB_FACTORS, dtype=latents.dtype, device=latents.device)
-    return ((torch.einsum("bcfhw,cr->bfhwr", latents, factors) + 1) / 2).clamp(0, 1)
+def preview_factors(config: VideoConfig) -> list[list[float]] | None:
+    """The factors that go with a network's latents: the checkpoint's own, else the released ones if the count fits."""
+    if config.latent_rgb is not None:
+        return [list(row) for row in config.latent_rgb]
+    return LATENT_RGB_FACTORS if config.channels == LATENT_CHANNELS else None
+
+
+def latents_to_rgb(
+    latents: torch.Tensor, factors: Sequence[Sequence[float]] = LATENT_RGB_FACTORS
+) -> torch.Tensor:
+    """Rough colours of scaled latents (B, C, F, H, W): (B, F, H, W, 3) in 0..1, one pixel per latent pixel.
+
+    factors: a row of red, green and blue for each channel.
+    """
+    table = torch.tensor(factors, dtype=latents.dtype, device=latents.device)
+    return ((torch.einsum("bcfhw,cr->bfhwr", latents, table) + 1) / 2).clamp(0, 1)

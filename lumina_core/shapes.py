@@ -9,6 +9,7 @@ from .errors import LuminaError
 from .schedules import PatchSize
 
 LATENT_CHANNELS = 16
+"""Of the released models' VAE; a network's own count is ``VideoConfig.channels``."""
 VAE_FRAMES = 4
 """Video frames per latent frame (CogVideoX VAE)."""
 VAE_SPACE = 8
@@ -17,16 +18,15 @@ VAE_SPACE = 8
 
 @dataclass(frozen=True)
 class LatentSize:
-    """Frames, height and width of a latent video (B, 16, frames, height, width)."""
+    """Frames, height and width of a latent video (B, channels, frames, height, width)."""
 
     frames: int
     height: int
     width: int
 
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
+    def shape(self, channels: int) -> tuple[int, int, int, int]:
         """One item's tensor shape: channels, frames, height, width."""
-        return LATENT_CHANNELS, self.frames, self.height, self.width
+        return channels, self.frames, self.height, self.width
 
     @property
     def pixel_frames(self) -> int:

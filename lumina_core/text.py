@@ -16,6 +16,7 @@ SYSTEM_PROMPT = (
     "You are an assistant designed to generate high-quality videos with the highest degree of image-text alignment "
     "based on user prompts. <Prompt Start> "
 )
+GEMMA_WIDTH = 2304  # of Gemma-2-2B, whose config.json may leave it out
 MAX_TOKENS = 256  # BOS and system prompt included
 
 
@@ -122,6 +123,14 @@ def load_text_encoder(
     return TextEncoder(model.eval().requires_grad_(False).to(device), tokenizer)
 
 
+def read_text_width(path: str | Path) -> int:
+    """Width of the features that ``load_text_encoder(path)`` would give, from its config alone. Raises LuminaError."""
+    width = _check_folder(Path(path)).get("hidden_size", GEMMA_WIDTH)
+    if not isinstance(width, int):
+        raise LuminaError(f"{path} gives hidden_size {width!r} in config.json, expected a number; fetch it again.")
+    return width
+
+
 def _load_model(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
     from safetensors import SafetensorError
     from transformers import AutoModel
@@ -159,14 +168,16 @@ def _up_to_second_last(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(folder: Path) -> dict:
+    """The folder's config, if the folder holds what is needed. Raises LuminaError."""
     if not folder.is_dir():
         raise LuminaError(
             f"Text encoder folder {folder} does not exist or is a file; "
             "give the folder of google/gemma-2-2b in the transformers layout."
         )
     try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind = config.get("model_type")
     except FileNotFoundError:
         raise LuminaError(f"{folder} has no config.json, expected a text encoder folder (Gemma-2).") from None
     except (ValueError, AttributeError, OSError) as error:
@@ -177,6 +188,7 @@ def _check_folder(folder: Path) -> None:
         raise LuminaError(f"{folder} has no .safetensors file; fetch the weights of google/gemma-2-2b into it.")
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         raise LuminaError(f"{folder} has no tokenizer.json or tokenizer.model; fetch the tokenizer files into it.")
+    return config
 
 
 def _dtype_keyword() -> str:

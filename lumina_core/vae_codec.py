@@ -1,4 +1,4 @@
-"""Latents to frames and back: the CogVideoX-2b VAE, streamed over time so that memory does not grow with the clip.
+"""Latents to frames and back: a video VAE, streamed over time so that memory does not grow with the clip.
 
 Source: `generate.py` of Lumina-Video for the scale; diffusers' AutoencoderKLCogVideoX for the network and for the
 batches of two latent frames, which decide the result (its normalisation runs over one batch) and are kept exactly.
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 
 from .errors import LuminaError
-from .shapes import LATENT_CHANNELS, VAE_SPACE, LatentSize
+from .shapes import VAE_SPACE, LatentSize
 from .vae_tiles import Tile, cut, merge, plan_tiles
 
 SCALE = 1.15258426  # the network's latents are the VAE's times this
@@ -29,11 +29,16 @@ def latent_count(frames: int) -> int:
 
 
 class VideoVAE:
-    """Scaled latents (1, 16, n, h, w) <-> frames (f, 8h, 8w, 3) in 0..1 on the CPU. Made by `vae.load_video_vae`."""
+    """Scaled latents (1, C, n, h, w) <-> frames (f, 8h, 8w, 3) in 0..1 on the CPU. Made by `vae.load_video_vae`."""
 
     def __init__(self, module: torch.nn.Module, scale: float = SCALE) -> None:
         self.module = module
         self.scale = scale  # 1 for a caller whose latents are the VAE's own
+
+    @property
+    def channels(self) -> int:
+        """C: 16 in the VAE of CogVideoX-2b."""
+        return self.module.config.latent_channels
 
     @property
     def device(self) -> torch.device:
@@ -48,12 +53,12 @@ class VideoVAE:
     ) -> Iterator[torch.Tensor]:
         """Decode as the caller asks for frames; each item is (f, H, W, 3) float32 in 0..1, f mostly 8.
 
-        latents: (1, 16, n, h, w) as sampled (scaled). tile: side of a square tile in latent pixels, None for the whole
+        latents: (1, C, n, h, w) as sampled (scaled). tile: side of a square tile in latent pixels, None for the whole
         picture; overlap: latent pixels shared by neighbours, default a quarter of the tile. Tiles cost some accuracy
         (each is normalised for itself) and save memory; they always run over the full time.
         Raises LuminaError for wrong shapes or values at once, and for frames that are not finite while decoding.
         """
-        _check_latents(latents)
+        _check_latents(latents, self.channels)
         tiles = plan_tiles(latents.shape[-2], latents.shape[-1], tile, overlap)
         return self._stream(latents, tiles)
 
@@ -69,7 +74,7 @@ class VideoVAE:
         return frames
 
     def encode(self, frames: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Scaled latents (1, 16, n, h, w), float32 on the CPU, of frames (f, H, W, 3) in 0..1.
+        """Scaled latents (1, C, n, h, w), float32 on the CPU, of frames (f, H, W, 3) in 0..1.
 
         f is 8k or 8k + 1, H and W are multiples of 8. Without generator the mean of the posterior, with one a sample.
         """
@@ -82,7 +87,7 @@ class VideoVAE:
     def encode_stream(
         self, frames: torch.Tensor, tile: int | None = None, overlap: int | None = None
     ) -> Iterator[torch.Tensor]:
-        """Encode as the caller asks; each item is the posterior (1, 32, n, h, w) of a few frames, float32 on the CPU.
+        """Encode as the caller asks; each item is the posterior (1, 2C, n, h, w) of a few frames, float32 on the CPU.
 
         Its first half is the mean, unscaled, its second the log variance. frames as in `encode`; tile and overlap as in
         `decode_stream`. Raises LuminaError for wrong shapes at once.
@@ -151,11 +156,12 @@ def _move(cache, device: torch.device):
     return cache if cache is None else cache.to(device)
 
 
-def _check_latents(latents: torch.Tensor) -> None:
+def _check_latents(latents: torch.Tensor, channels: int) -> None:
     shape = tuple(latents.shape)
-    if len(shape) != 5 or shape[:2] != (1, LATENT_CHANNELS) or min(shape) < 1:
+    if len(shape) != 5 or shape[:2] != (1, channels) or min(shape) < 1:
         raise LuminaError(
-            f"The latents have shape {shape}, expected (1, 16, frames, height, width); decode one clip at a time."
+            f"The latents have shape {shape}, expected (1, {channels}, frames, height, width); decode one clip at a "
+            "time, with the VAE that its network was trained with."
         )
     if not latents.isfinite().all():
         raise LuminaError(

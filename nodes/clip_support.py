@@ -14,6 +14,7 @@ from comfy.sd1_clip import ClipTokenWeightEncoder
 
 from ..lumina_core.errors import LuminaError
 from ..lumina_core.text import TextEncoder, load_text_encoder
+from .bundles import bundle_of
 from .patcher import WholePatcher
 
 KEY = "gemma2"
@@ -106,9 +107,9 @@ def text_encoder_folders() -> list[str]:
     )
 
 
-def load_clip(folder_name: str) -> GemmaCLIP:
-    """Load one of `text_encoder_folders`. Raises LuminaError."""
-    folder = _find(folder_name)
+def load_clip(name: str) -> GemmaCLIP:
+    """Load one of `text_encoder_folders`, or a bundle's encoder. Raises LuminaError."""
+    folder = find_text_encoder(name)
     device = comfy.model_management.text_encoder_device()
     offload = comfy.model_management.text_encoder_offload_device()
     encoder = load_text_encoder(folder, offload, _dtype(device))
@@ -119,13 +120,17 @@ def load_clip(folder_name: str) -> GemmaCLIP:
     return GemmaCLIP(encoder, device, offload)
 
 
-def _find(name: str) -> Path:
+def find_text_encoder(name: str) -> Path:
+    """The folder of one of `text_encoder_folders`, or of a bundle's entry. Raises LuminaError."""
+    if bundle := bundle_of(name):
+        return bundle.text_encoder
     roots = [Path(root) for root in folder_paths.get_folder_paths("text_encoders")]
     for root in roots:
         if (root / name / "config.json").is_file():
             return root / name
     raise LuminaError(
-        f"Text encoder folder {name!r} is not in {', '.join(map(str, roots))}; put google/gemma-2-2b there."
+        f"'{name}' is not in {', '.join(map(str, roots))}; put the folder of google/gemma-2-2b there and reload the "
+        "page, or choose another."
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import comfy.model_management
 import torch
 from comfy_api.latest import io
@@ -10,20 +12,19 @@ from ..lumina_core.config import ROPE_LIMITS
 from ..lumina_core.errors import LuminaError
 from ..lumina_core.noise import seeded_noise
 from ..lumina_core.plan import patch_schedule
-from ..lumina_core.preview import latents_to_rgb
+from ..lumina_core.preview import LATENT_RGB_FACTORS, latents_to_rgb
 from ..lumina_core.shapes import LATENT_CHANNELS, VAE_FRAMES, VAE_SPACE, LatentSize
 from ..lumina_core.vae import SCALE
 from .fields import first_fault, latent_size, patch_input, seed_input, size_inputs
 from .names import schema
 
 
-def empty_latent(width: int, height: int, frames: int, batch_size: int = 1) -> dict:
-    """A native LATENT of zeros; raises LuminaError."""
+def empty_latent(
+    width: int, height: int, frames: int, batch_size: int = 1, channels: int = LATENT_CHANNELS
+) -> dict:
+    """A native LATENT of zeros, whose channels every sampler of the host adapts to its model; raises LuminaError."""
     size = latent_size(width, height, frames)
-    samples = torch.zeros(
-        (batch_size, LATENT_CHANNELS, size.frames, size.height, size.width),
-        device=comfy.model_management.intermediate_device(),
-    )
+    samples = torch.zeros((batch_size, *size.shape(channels)), device=comfy.model_management.intermediate_device())
     return {"samples": samples, "downscale_ratio_spacial": VAE_SPACE, "downscale_ratio_temporal": VAE_FRAMES}
 
 
@@ -106,23 +107,37 @@ class LatentPreview(io.ComfyNode):
                 io.Latent.Input("samples", tooltip="Denoised latents: the second output of SamplerCustomAdvanced."),
                 io.Int.Input("columns", default=6, min=1, max=64, tooltip="Frames shown per clip, spread evenly."),
                 io.Int.Input("scale", default=4, min=1, max=16, tooltip="Picture pixels per latent pixel."),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="The model that the latents are from; needed where it is not a released one, whose colours "
+                    "are taken else.",
+                ),
             ],
             outputs=[io.Image.Output(tooltip="One picture.")],
         )
 
     @classmethod
-    def execute(cls, samples, columns, scale) -> io.NodeOutput:
-        return io.NodeOutput(contact_sheet(samples["samples"], columns, scale))
+    def execute(cls, samples, columns, scale, model=None) -> io.NodeOutput:
+        factors = LATENT_RGB_FACTORS if model is None else model.get_model_object("latent_format").latent_rgb_factors
+        if factors is None:
+            raise LuminaError(
+                "This model does not say how its latents are coloured; decode with the VAE to see them, or save the "
+                "checkpoint with latent_rgb in its metadata."
+            )
+        return io.NodeOutput(contact_sheet(samples["samples"], columns, scale, factors))
 
 
-def contact_sheet(latents: torch.Tensor, columns: int, scale: int) -> torch.Tensor:
-    """(B, 16, F, H, W) unscaled latents to one IMAGE (1, B * H * scale, columns * W * scale, 3)."""
-    if latents.ndim != 5 or latents.shape[1] != LATENT_CHANNELS:
+def contact_sheet(
+    latents: torch.Tensor, columns: int, scale: int, factors: Sequence[Sequence[float]] = LATENT_RGB_FACTORS
+) -> torch.Tensor:
+    """(B, C, F, H, W) unscaled latents to one IMAGE (1, B * H * scale, columns * W * scale, 3)."""
+    if latents.ndim != 5 or latents.shape[1] != len(factors):
         raise LuminaError(
-            f"samples have shape {tuple(latents.shape)}; expected (batch, {LATENT_CHANNELS}, frames, height, width), "
-            "the latents of Lumina-Video."
+            f"samples have shape {tuple(latents.shape)}; expected (batch, {len(factors)}, frames, height, width), "
+            "the latents of Lumina-Video; link the model that they are from."
         )
     frames = torch.linspace(0, latents.shape[2] - 1, min(columns, latents.shape[2])).round().long()
-    rgb = latents_to_rgb(latents[:, :, frames].float().cpu() * SCALE)
+    rgb = latents_to_rgb(latents[:, :, frames].float().cpu() * SCALE, factors)
     sheet = rgb.permute(0, 2, 1, 3, 4).flatten(2, 3).flatten(0, 1)
     return sheet.repeat_interleave(scale, 0).repeat_interleave(scale, 1)[None]

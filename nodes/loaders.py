@@ -1,4 +1,4 @@
-"""Load the released model files as native MODEL, VAE and CLIP."""
+"""Load the released model files, or a bundle's, as native MODEL, VAE and CLIP."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
-from ..lumina_core.checkpoint import ARGS_NAME
-from .clip_support import load_clip, text_encoder_folders
+from ..lumina_core.checkpoint import ARGS_NAME, find_weights
+from ..lumina_core.errors import LuminaError
+from ..lumina_core.vae import find_vae_weights
+from .bundles import bundle_of, bundled_entries
+from .clip_support import find_text_encoder, load_clip, text_encoder_folders
+from .fields import first_fault
 from .model_patches import guard_first_step
 from .model_support import load_model
 from .names import schema
@@ -40,9 +44,27 @@ def _model_files() -> list[str]:
     return [name for name in folder_paths.get_filename_list("diffusion_models") if Path(name).name != ARGS_NAME]
 
 
-def _missing(folder: str, name: str) -> str:
+def _own_file(folder: str, name: str) -> Path:
+    """A user's file in one of the host's folders. Raises LuminaError."""
+    path = folder_paths.get_full_path(folder, name)
+    if path is None:
+        raise _missing(folder, name)
+    return Path(path)
+
+
+def _missing(folder: str, name: str) -> LuminaError:
     looked = ", ".join(folder_paths.get_folder_paths(folder)) or f"models/{folder}"
-    return f"'{name}' is not in {looked}; put the file there and reload the page, or choose another."
+    return LuminaError(f"'{name}' is not in {looked}; put the file there and reload the page, or choose another.")
+
+
+def _checkpoint(name: str) -> Path:
+    bundle = bundle_of(name)
+    return find_weights(bundle.checkpoint) if bundle else _own_file("diffusion_models", name)
+
+
+def _vae(name: str) -> Path:
+    bundle = bundle_of(name)
+    return find_vae_weights(bundle.vae) if bundle else _own_file("vae", name)
 
 
 class ModelLoader(io.ComfyNode):
@@ -57,9 +79,9 @@ class ModelLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model_name",
-                    options=_model_files(),
-                    tooltip="Weights in models/diffusion_models: the released folder's consolidated.00-of-01 file, or "
-                    "a single .safetensors.",
+                    options=[*bundled_entries(), *_model_files()],
+                    tooltip="The bundled small model, or weights in models/diffusion_models: the released folder's "
+                    "consolidated.00-of-01 file, or a single .safetensors.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
@@ -74,17 +96,15 @@ class ModelLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model_name):
-        path = folder_paths.get_full_path("diffusion_models", model_name)
-        return True if path else _missing("diffusion_models", model_name)
+        return first_fault(lambda: _checkpoint(model_name))
 
     @classmethod
     def fingerprint_inputs(cls, model_name, weight_dtype):
-        return _stamp(folder_paths.get_full_path("diffusion_models", model_name))
+        return _stamp(_checkpoint(model_name))
 
     @classmethod
     def execute(cls, model_name, weight_dtype) -> io.NodeOutput:
-        path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
-        return io.NodeOutput(guard_first_step(load_model(path, _DTYPES[weight_dtype])))
+        return io.NodeOutput(guard_first_step(load_model(_checkpoint(model_name), _DTYPES[weight_dtype])))
 
 
 class VAELoader(io.ComfyNode):
@@ -99,9 +119,9 @@ class VAELoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "vae_name",
-                    options=vae_files(),
-                    tooltip="Weights in models/vae: diffusion_pytorch_model.safetensors of THUDM/CogVideoX-2b, under "
-                    "any name; a config.json beside it is used.",
+                    options=[*bundled_entries(), *vae_files()],
+                    tooltip="The bundled one, or weights in models/vae: diffusion_pytorch_model.safetensors of "
+                    "THUDM/CogVideoX-2b, under any name; a config.json beside it is used.",
                 ),
             ],
             outputs=[io.Vae.Output(tooltip="For VAE Decode, VAE Decode (Tiled) and VAE Encode.")],
@@ -109,15 +129,15 @@ class VAELoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, vae_name):
-        return True if folder_paths.get_full_path("vae", vae_name) else _missing("vae", vae_name)
+        return first_fault(lambda: _vae(vae_name))
 
     @classmethod
     def fingerprint_inputs(cls, vae_name):
-        return _stamp(folder_paths.get_full_path("vae", vae_name))
+        return _stamp(_vae(vae_name))
 
     @classmethod
     def execute(cls, vae_name) -> io.NodeOutput:
-        return io.NodeOutput(load_vae(folder_paths.get_full_path_or_raise("vae", vae_name)))
+        return io.NodeOutput(load_vae(_vae(vae_name)))
 
 
 class TextEncoderLoader(io.ComfyNode):
@@ -132,8 +152,9 @@ class TextEncoderLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "folder",
-                    options=text_encoder_folders(),
-                    tooltip="A folder in models/text_encoders with config.json, tokenizer files and .safetensors.",
+                    options=[*bundled_entries(), *text_encoder_folders()],
+                    tooltip="The bundled one, or a folder in models/text_encoders with config.json, tokenizer files "
+                    "and .safetensors.",
                 ),
             ],
             outputs=[io.Clip.Output(tooltip="For Lumina-Video Text Encode.")],
@@ -141,7 +162,7 @@ class TextEncoderLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, folder):
-        return True if folder in text_encoder_folders() else _missing("text_encoders", folder)
+        return first_fault(lambda: find_text_encoder(folder))
 
     @classmethod
     def execute(cls, folder) -> io.NodeOutput:

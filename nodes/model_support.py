@@ -46,6 +46,7 @@ class HostMultiScaleNextDiT(MultiScaleNextDiT):
         t = flow_time(t, transformer_options)
         now = float(t[0])
         schedule = transformer_options.get(OPTIONS_KEY, {}).get("patch") or self.default_patch()
+        self.config.check_channels(x.shape[1])
         self.config.check_size(LatentSize(*x.shape[2:]), schedule.values)
         mask = None if text_mask is None or bool(text_mask.all()) else text_mask.bool()
         scores = [NO_MOTION if s is None or s.at(now) is None else s.at(now) for s in motion or [None] * len(x)]
@@ -125,7 +126,9 @@ def load_model(path: str | Path, dtype: torch.dtype | None = None, disable_dynam
     weights, metadata = _read(path)
     checkpoint = Checkpoint(path, clean_keys(weights), read_settings(path, metadata))
     check_finite(path.name, checkpoint.weights)
-    model_config = LuminaVideoConfig({"config": detect_config(checkpoint)})
+    config = detect_config(checkpoint)
+    model_config = LuminaVideoConfig({"config": config})
+    model_config.latent_format = LuminaVideoLatent(config)
     weights = checkpoint.weights
     device = comfy.model_management.get_torch_device()
     supported = model_config.supported_inference_dtypes

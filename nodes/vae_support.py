@@ -1,4 +1,4 @@
-"""The CogVideoX VAE as a native VAE that decodes a few frames at a time, exactly as diffusers does."""
+"""A video VAE as a native VAE that decodes a few frames at a time: CogVideoX's exactly as diffusers does."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import comfy.utils
 import folder_paths
 import torch
 
+from ..lumina_core.compact_vae import CompactVAE
 from ..lumina_core.errors import LuminaError
-from ..lumina_core.shapes import LATENT_CHANNELS, VAE_FRAMES, VAE_SPACE, LatentSize
+from ..lumina_core.shapes import VAE_FRAMES, VAE_SPACE, LatentSize
 from ..lumina_core.vae import load_video_vae
 from ..lumina_core.vae_codec import FRAME_BATCH, LATENT_BATCH, VideoVAE
 from .patcher import WholePatcher
@@ -26,6 +27,9 @@ SMALLEST_TILE = 16
 # network (22515 and 9601), with a little room for the device's own workspace.
 DECODE_PEAK = 24_000
 ENCODE_PEAK = 10_500
+# The same of the bundled one: 148 and 246.
+COMPACT_DECODE_PEAK = 200
+COMPACT_ENCODE_PEAK = 320
 
 
 class VAENetwork(torch.nn.Module):
@@ -48,12 +52,16 @@ class LuminaVideoVAE(comfy.sd.VAE):
         offload = comfy.model_management.vae_offload_device()
         self.codec = VideoVAE(load_video_vae(path, offload, self.vae_dtype).module, scale=1.0)
         self.first_stage_model = VAENetwork(self.codec.module)
+        self.latent_channels = self.codec.channels
+        compact = isinstance(self.codec.module, CompactVAE)
+        self.decode_peak, self.encode_peak = (
+            (COMPACT_DECODE_PEAK, COMPACT_ENCODE_PEAK) if compact else (DECODE_PEAK, ENCODE_PEAK)
+        )
         self.size = comfy.model_management.module_size(self.first_stage_model)
         self.patcher = WholePatcher(self.first_stage_model, load_device=self.device, offload_device=offload)
 
     def _set_facts(self) -> None:
         """What the host and other nodes ask a VAE for."""
-        self.latent_channels = LATENT_CHANNELS
         self.latent_dim = 3
         self.output_channels = 3
         self.upscale_ratio = (lambda n: LatentSize(n, 1, 1).pixel_frames, VAE_SPACE, VAE_SPACE)
@@ -61,10 +69,10 @@ class LuminaVideoVAE(comfy.sd.VAE):
         self.upscale_index_formula = (VAE_FRAMES, VAE_SPACE, VAE_SPACE)
         self.downscale_index_formula = (VAE_FRAMES, VAE_SPACE, VAE_SPACE)
         self.memory_used_decode = lambda shape, dtype: (
-            DECODE_PEAK * shape[-2] * shape[-1] * VAE_SPACE**2 * comfy.model_management.dtype_size(dtype)
+            self.decode_peak * shape[-2] * shape[-1] * VAE_SPACE**2 * comfy.model_management.dtype_size(dtype)
         )
         self.memory_used_encode = lambda shape, dtype: (
-            ENCODE_PEAK * shape[-2] * shape[-1] * comfy.model_management.dtype_size(dtype)
+            self.encode_peak * shape[-2] * shape[-1] * comfy.model_management.dtype_size(dtype)
         )
         self.working_dtypes = [torch.bfloat16, torch.float32]
         self.process_input = lambda pixels: pixels * 2.0 - 1.0
@@ -79,23 +87,23 @@ class LuminaVideoVAE(comfy.sd.VAE):
         self.audio_sample_rate = 44100
 
     def decode(self, samples_in, vae_options=None):
-        """(B, 16, n, h, w) to (B, F, 8h, 8w, 3) in 0..1; in spatial tiles where memory would not do."""
-        _check_latents(samples_in)
-        return self._decode(samples_in, self._largest_tile(DECODE_PEAK, samples_in.shape[-2:]), None)
+        """(B, C, n, h, w) to (B, F, 8h, 8w, 3) in 0..1; in spatial tiles where memory would not do."""
+        _check_latents(samples_in, self.latent_channels)
+        return self._decode(samples_in, self._largest_tile(self.decode_peak, samples_in.shape[-2:]), None)
 
     def decode_tiled(self, samples, tile_x=None, tile_y=None, overlap=None, tile_t=None, overlap_t=None):
         """As `decode`, in square tiles over the whole time: cutting time would change the result."""
-        _check_latents(samples)
+        _check_latents(samples, self.latent_channels)
         tile = min(tile_x or DEFAULT_TILE, tile_y or DEFAULT_TILE)
         return self._decode(samples, tile, overlap)
 
     def encode(self, pixel_samples):
-        """(F, H, W, 3) or (B, F, H, W, 3) in 0..1 to (B, 16, n, h, w), the mean of the posterior.
+        """(F, H, W, 3) or (B, F, H, W, 3) in 0..1 to (B, C, n, h, w), the mean of the posterior.
 
         H and W are cropped to multiples of 8. Raises LuminaError unless F is 8k or 8k + 1.
         """
         clips = self._clips(pixel_samples)
-        return self._encode(clips, self._largest_tile(ENCODE_PEAK, _latent_sides(clips[0])), None)
+        return self._encode(clips, self._largest_tile(self.encode_peak, _latent_sides(clips[0])), None)
 
     def encode_tiled(self, pixel_samples, tile_x=None, tile_y=None, overlap=None, tile_t=None, overlap_t=None):
         """As `encode`, in square tiles (sides in pixels) over the whole time."""
@@ -114,7 +122,7 @@ class LuminaVideoVAE(comfy.sd.VAE):
         frames = torch.empty(shape, device=self.output_device, dtype=_output_dtype())
 
         def run(tile: int, overlap: int | None) -> None:
-            self._make_room(DECODE_PEAK, latents.shape[-2:], tile)
+            self._make_room(self.decode_peak, latents.shape[-2:], tile)
             bar = comfy.utils.ProgressBar(len(latents) * max(1, size.frames // LATENT_BATCH))
             for clip, out in zip(latents.split(1), frames, strict=True):
                 start = 0
@@ -129,7 +137,7 @@ class LuminaVideoVAE(comfy.sd.VAE):
         latents: list[torch.Tensor] = []
 
         def run(tile: int, overlap: int | None) -> None:
-            self._make_room(ENCODE_PEAK, _latent_sides(clips[0]), tile)
+            self._make_room(self.encode_peak, _latent_sides(clips[0]), tile)
             bar = comfy.utils.ProgressBar(len(clips) * max(1, len(clips[0]) // FRAME_BATCH))
             latents.clear()
             for clip in clips:
@@ -169,7 +177,7 @@ def vae_files() -> list[str]:
 
 
 def load_vae(path: str | Path) -> LuminaVideoVAE:
-    """The VAE of CogVideoX-2b, a diffusers .safetensors file, as a native VAE. Raises LuminaError."""
+    """What `lumina_core.vae.load_video_vae` takes, as a native VAE. Raises LuminaError."""
     return LuminaVideoVAE(path)
 
 
@@ -210,9 +218,10 @@ def _output_dtype() -> torch.dtype:
     return newer() if newer else torch.float32
 
 
-def _check_latents(latents: torch.Tensor) -> None:
+def _check_latents(latents: torch.Tensor, channels: int) -> None:
     shape = tuple(latents.shape)
-    if len(shape) != 5 or shape[1] != LATENT_CHANNELS or min(shape) < 1:
+    if len(shape) != 5 or shape[1] != channels or min(shape) < 1:
         raise LuminaError(
-            f"samples have shape {shape}, expected (batch, 16, frames, height, width); use latents of Lumina-Video."
+            f"samples have shape {shape}, expected (batch, {channels}, frames, height, width); use latents of "
+            "Lumina-Video, and the VAE that belongs to their model."
         )

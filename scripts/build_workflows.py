@@ -21,6 +21,8 @@ from server import HostServer  # noqa: E402
 
 WORKFLOWS = ROOT / "workflows"
 API = WORKFLOWS / "api"
+BUNDLED = "(bundled)"
+"""End of the name of what comes along."""
 # Where the loaders look for what their inputs name.
 FOLDERS = {"model_name": "diffusion_models", "clip_name": "text_encoders", "vae_name": "vae"}
 
@@ -66,7 +68,8 @@ def _write_named_files(models: Path, prompts: dict[str, dict]) -> None:
     for prompt in prompts.values():
         for node in prompt.values():
             for name, folder in FOLDERS.items():
-                if isinstance(value := node["inputs"].get(name), str):
+                value = node["inputs"].get(name)
+                if isinstance(value, str) and not value.endswith(BUNDLED):
                     file = models / folder / value
                     file.parent.mkdir(parents=True, exist_ok=True)
                     file.touch()

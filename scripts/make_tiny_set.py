@@ -2,6 +2,7 @@
 
 For tests and for trying things out without a download: pictures are noise, everything else is as with real weights.
     python scripts/make_tiny_set.py FOLDER
+    python scripts/make_tiny_set.py FOLDER --bundle
 """
 
 import argparse
@@ -14,7 +15,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lumina_core.bundle import DESCRIPTION  # noqa: E402
+from lumina_core.checkpoint import LATENT_RGB, METADATA_KEY  # noqa: E402
+from lumina_core.compact_vae import CompactVAE, CompactVAEConfig  # noqa: E402
 from lumina_core.config import VideoConfig  # noqa: E402
+from lumina_core.mini.autoencoder import write_autoencoder  # noqa: E402
 from lumina_core.text import SYSTEM_PROMPT  # noqa: E402
 from lumina_core.video_model import MultiScaleNextDiT  # noqa: E402
 
@@ -22,6 +27,19 @@ TEXT_WIDTH = 48
 MODEL_FOLDER = "diffusion_models/lumina-video-tiny"
 TEXT_FOLDER = "text_encoders/gemma-2-tiny"
 VAE_FOLDER = "vae/cogvideox-tiny"
+BUNDLE_CHANNELS = 6
+BUNDLE = {
+    "name": "mini",
+    "about": "tiny random weights, for tests",
+    "checkpoint": "video",
+    "text_encoder": "text_encoder",
+    "vae": "vae",
+    "preset": "mini-MultiScale",
+    "size": {"width": 64, "height": 64, "frames": 32},
+    "fps": 8,
+    "motion_range": [0, 6],
+    "prompt": "a red bird flies over the sea",
+}
 # Fields and values that the official train.py saves with every checkpoint (train_exps/f8F32R256/train.sh).
 MODEL_ARGS = {
     "model": "MultiScaleNextDiT_2B_GQA",
@@ -60,17 +78,39 @@ def write_tiny_set(folder: str | Path, seed: int = 0) -> Path:
     return folder
 
 
+def write_bundle(folder: str | Path, seed: int = 0) -> Path:
+    """Write a bundle of the shipped one's layout, 6 latent channels included, with random weights; returns the folder.
+    """
+    folder = Path(folder)
+    generator = torch.Generator().manual_seed(seed)
+    latent_rgb = torch.rand(BUNDLE_CHANNELS, 3, generator=generator).tolist()
+    _write_weights(folder / "video", seed, {METADATA_KEY: json.dumps({LATENT_RGB: latent_rgb})}, BUNDLE_CHANNELS)
+    write_text_encoder(folder / "text_encoder", seed + 1)
+    vae = CompactVAE(CompactVAEConfig(latent_channels=BUNDLE_CHANNELS, wide=16, narrow=8, depth=1))
+    # The range of the latents stays what it is: a random spread may be negative.
+    weights = random_weights(vae.state_dict(), seed + 2)
+    vae.load_state_dict({name: value for name, value in weights.items() if ".range." not in name}, strict=False)
+    write_autoencoder(vae, folder / "vae")
+    (folder / DESCRIPTION).write_text(json.dumps(BUNDLE, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
 def write_network(folder: Path, seed: int) -> None:
     """A video network of width 64: consolidated.00-of-01.safetensors and model_args.pth."""
+    _write_weights(folder, seed)
+    torch.save(argparse.Namespace(**MODEL_ARGS), folder / "model_args.pth")
+
+
+def _write_weights(folder: Path, seed: int, metadata: dict[str, str] | None = None, channels: int = 16) -> None:
     from safetensors.torch import save_file
 
-    config = VideoConfig(dim=64, layers=2, heads=4, kv_heads=2, ffn_hidden=256, text_dim=TEXT_WIDTH, cond_dim=64)
+    config = VideoConfig(
+        dim=64, layers=2, heads=4, kv_heads=2, ffn_hidden=256, text_dim=TEXT_WIDTH, cond_dim=64, channels=channels
+    )
     with torch.device("meta"):
         shapes = MultiScaleNextDiT(config).state_dict()
-    weights = random_weights(shapes, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(weights, folder / "consolidated.00-of-01.safetensors")
-    torch.save(argparse.Namespace(**MODEL_ARGS), folder / "model_args.pth")
+    save_file(random_weights(shapes, seed), folder / "consolidated.00-of-01.safetensors", metadata)
 
 
 def write_text_encoder(folder: Path, seed: int) -> None:
@@ -167,8 +207,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write a complete set of tiny random Lumina-Video models.")
     parser.add_argument("folder", type=Path, help="where to put diffusion_models/, text_encoders/ and vae/")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other weights (default 0)")
+    parser.add_argument("--bundle", action="store_true", help="write one bundle of the shipped one's layout instead")
     arguments = parser.parse_args()
-    print(write_tiny_set(arguments.folder, arguments.seed))
+    write = write_bundle if arguments.bundle else write_tiny_set
+    print(write(arguments.folder, arguments.seed))
 
 
 if __name__ == "__main__":

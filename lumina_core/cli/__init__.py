@@ -9,18 +9,21 @@ import torch
 
 from ..errors import LuminaError
 from ..version import VERSION
-from . import generate, plan
+from . import demo, encode, generate, motion, plan, train
 from .options import Parser
 
-COMMANDS = (generate, plan)
+COMMANDS = (demo, generate, plan, motion, encode, train)
 INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 2 bad input, 130 interrupted, 1 the machine's limits."""
+    """Run one command; returns the exit status: 0 done, 2 bad input, 130 interrupted, 1 the machine's limits.
+
+    1 is also what a command returns that did its work on some of many inputs.
+    """
     try:
         arguments = build_parser().parse_args(argv)
-        arguments.run(arguments)
+        return arguments.run(arguments) or 0
     except LuminaError as error:
         return _fail(f"error: {error}", 2)
     except torch.cuda.OutOfMemoryError:
@@ -29,7 +32,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"error: {error}", 1)
     except KeyboardInterrupt:
         return _fail("Interrupted; nothing was written.", INTERRUPTED)
-    return 0
 
 
 def build_parser() -> Parser:

@@ -7,15 +7,18 @@ from pathlib import Path
 
 from ..checkpoint import read_video_config
 from ..devices import AUTO, DTYPES
+from ..lora import LoraChoice
 from ..pipeline import GenerateRequest, GenerateResult, generate
 from ..presets import preset_clip
-from .options import add_plan_options, add_size_options, existing, number, plan_from, size_from, whole
+from .models import Models, add_model_options, models_from
+from .options import add_plan_options, add_size_options, number, plan_from, preset_name, size_from, whole
 from .progress import Progress
 
 NAME = "generate"
-USAGE = "--checkpoint PATH --text-encoder FOLDER --vae PATH --prompt TEXT [flags]"
+USAGE = "[--checkpoint PATH --text-encoder FOLDER --vae PATH | --bundle NAME] --prompt TEXT [flags]"
 HELP = "Make a video from a prompt."
-EXAMPLES = """example:
+EXAMPLES = """examples:
+  python -m lumina_core generate --prompt "a red circle moves to the left on a navy background"
   python -m lumina_core generate \\
     --checkpoint models/Lumina-Video-f24R960 --text-encoder models/gemma-2-2b --vae models/CogVideoX-2b/vae \\
     --prompt "A red kite over a grey sea, wind in the grass" --motion 8 --seed 7 --out kite.mp4
@@ -24,12 +27,15 @@ Progress goes to stderr. The last line on stdout starts with the file's path."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    models = parser.add_argument_group("models")
-    models.add_argument(
-        "--checkpoint", required=True, metavar="PATH", help="released folder, .safetensors or .pth file"
+    add_model_options(parser)
+    parser.add_argument(
+        "--lora",
+        action="append",
+        default=[],
+        type=lora_choice,
+        metavar="PATH[:STRENGTH]",
+        help="LoRA .safetensors file for the checkpoint, strength 1 unless given; may be repeated",
     )
-    models.add_argument("--text-encoder", required=True, metavar="FOLDER", help="google/gemma-2-2b for transformers")
-    models.add_argument("--vae", required=True, metavar="PATH", help="vae folder of CogVideoX-2b, or .safetensors file")
     texts = parser.add_argument_group(
         "text (up to 256 tokens each, the built-in system prompt included; the rest is cut)"
     )
@@ -60,31 +66,43 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    models = models_from(arguments)
     with Progress() as progress:
-        result = generate(request_from(arguments), progress)
+        if models.note:
+            progress.note(models.note)
+        result = generate(request_from(arguments, models), progress)
     print(summary(result), flush=True)
 
 
-def request_from(arguments: argparse.Namespace) -> GenerateRequest:
+def request_from(arguments: argparse.Namespace, models: Models) -> GenerateRequest:
     """The flags as a request. Raises LuminaError."""
     size = size_from(arguments)
-    checkpoint = existing("--checkpoint", arguments.checkpoint)
-    fps = preset_clip(arguments.preset).fps if arguments.fps is None else arguments.fps
+    fps = preset_clip(preset_name(arguments)).fps if arguments.fps is None else arguments.fps
     return GenerateRequest(
-        checkpoint=checkpoint,
-        text_encoder=existing("--text-encoder", arguments.text_encoder),
-        vae=existing("--vae", arguments.vae),
+        checkpoint=models.checkpoint,
+        text_encoder=models.text_encoder,
+        vae=models.vae,
         out=Path(arguments.out or f"lumina-video.{'png' if size.frames == 1 else 'mp4'}"),
         prompt=arguments.prompt,
         negative_prompt=arguments.negative_prompt,
         size=size,
         fps=fps,
-        plan=plan_from(arguments, size, read_video_config(checkpoint)),
+        plan=plan_from(arguments, size, read_video_config(models.checkpoint)),
         seed=arguments.seed,
         device=arguments.device,
         dtype=arguments.dtype,
         vae_tile=arguments.vae_tile,
+        loras=tuple(arguments.lora),
     )
+
+
+def lora_choice(text: str) -> LoraChoice:
+    """Type of a flag. Only a number behind the last colon is a strength: a path of Windows has a colon of its own."""
+    path, _, strength = text.rpartition(":")
+    try:
+        return LoraChoice(Path(path), float(strength)) if path else LoraChoice(Path(text))
+    except ValueError:
+        return LoraChoice(Path(text))
 
 
 def summary(result: GenerateResult) -> str:

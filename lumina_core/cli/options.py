@@ -60,7 +60,7 @@ def add_size_options(parser: argparse.ArgumentParser) -> None:
 
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sampling (defaults: those of the preset)", _SAMPLING)
-    group.add_argument("--preset", default=DEFAULT_PRESET, metavar="NAME", help=f"default {DEFAULT_PRESET}")
+    group.add_argument("--preset", metavar="NAME", help=f"default {DEFAULT_PRESET}, or that of the bundle")
     group.add_argument(
         "--patch",
         metavar="PATCH",
@@ -97,7 +97,7 @@ def plan_from(arguments: argparse.Namespace, size: VideoSize, config: VideoConfi
     Raises LuminaError.
     """
     changes = {name: getattr(arguments, name) for name in _OVERRIDES if getattr(arguments, name) is not None}
-    plan = _preset(arguments.preset).replace(**changes)
+    plan = PRESETS[preset_name(arguments)].replace(**changes)
     if arguments.budget is None:
         config.check_size(size.latent(), plan.patches)
         return plan
@@ -108,8 +108,7 @@ def plan_from(arguments: argparse.Namespace, size: VideoSize, config: VideoConfi
 
 def size_from(arguments: argparse.Namespace) -> VideoSize:
     """The preset's clip with the given changes."""
-    _preset(arguments.preset)
-    size = preset_clip(arguments.preset).size
+    size = preset_clip(preset_name(arguments)).size
     given = {name: getattr(arguments, name) for name in ("width", "height", "frames")}
     return VideoSize(**{name: getattr(size, name) if value is None else value for name, value in given.items()})
 
@@ -121,7 +120,15 @@ def existing(flag: str, path: str) -> Path:
     return Path(path)
 
 
-def _preset(name: str) -> SamplingPlan:
+def use_preset(arguments: argparse.Namespace, name: str) -> None:
+    """Make ``name`` the preset where none was asked for."""
+    if arguments.preset is None:
+        arguments.preset = name
+
+
+def preset_name(arguments: argparse.Namespace) -> str:
+    """The preset that counts. Raises LuminaError where there is none of that name."""
+    name = arguments.preset or DEFAULT_PRESET
     if name not in PRESETS:
         raise LuminaError(f"preset is '{name}'; use one of {', '.join(PRESETS)}.")
-    return PRESETS[name]
+    return name

@@ -5,18 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 
+from ..bundle import find_bundle
 from ..checkpoint import read_video_config
 from ..config import VideoConfig
 from ..cost import REFERENCE, PlanCost, Segment, plan_cost
+from ..errors import LuminaError
 from ..plan import SamplingPlan
 from ..shapes import VideoSize
-from .options import add_plan_options, add_size_options, existing, plan_from, size_from
+from .models import add_bundle_option
+from .options import add_plan_options, add_size_options, existing, plan_from, size_from, use_preset
 
 NAME = "plan"
 USAGE = "[flags]"
 HELP = "Show what a schedule costs, per segment. Loads no model."
 EXAMPLES = f"""examples:
   python -m lumina_core plan
+  python -m lumina_core plan --bundle mini
   python -m lumina_core plan --preset f16F64R512-MultiScale --budget 0.3
   python -m lumina_core plan --width 640 --height 384 --frames 48 --patch '2x4 | 0.1: 1x2' --json
 
@@ -27,18 +31,30 @@ _HEADER = ("patch", "t", "steps", "tokens", "guided", "passes", "share")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="PATH", help="count for this network (default: the released one)")
+    add_bundle_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_size_options(parser)
     add_plan_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    path = arguments.checkpoint
-    config = VideoConfig() if path is None else read_video_config(existing("--checkpoint", path))
+    config = _config(arguments)
     size = size_from(arguments)
     plan = plan_from(arguments, size, config)
     cost = plan_cost(plan, size.latent(), config)
     print(json.dumps(as_data(plan, size, cost)) if arguments.json else as_text(plan, size, cost))
+
+
+def _config(arguments: argparse.Namespace) -> VideoConfig:
+    """The network to count for; a bundle's preset becomes the default one."""
+    if arguments.bundle is None:
+        path = arguments.checkpoint
+        return VideoConfig() if path is None else read_video_config(existing("--checkpoint", path))
+    if arguments.checkpoint is not None:
+        raise LuminaError("--bundle brings all models and --checkpoint names one; use only one of them.")
+    bundle = find_bundle(arguments.bundle)
+    use_preset(arguments, bundle.preset)
+    return read_video_config(bundle.checkpoint)
 
 
 def as_data(plan: SamplingPlan, size: VideoSize, cost: PlanCost) -> dict[str, object]:

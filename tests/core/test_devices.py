@@ -11,12 +11,12 @@ from lumina_core.shapes import LatentSize
 
 def test_the_seed_decides_and_dtypes_start_alike():
     size, cpu = LatentSize(2, 4, 4), torch.device("cpu")
-    first = seeded_noise((1, *size.shape), 5, cpu, torch.float32)
+    first = seeded_noise((1, *size.shape(16)), 5, cpu, torch.float32)
     assert first.shape == (1, 16, 2, 4, 4)
-    assert torch.equal(first, seeded_noise((1, *size.shape), 5, cpu, torch.float32))
-    assert not torch.equal(first, seeded_noise((1, *size.shape), 6, cpu, torch.float32))
-    assert torch.equal(first.bfloat16(), seeded_noise((1, *size.shape), 5, cpu, torch.bfloat16))
-    seeded_noise((1, *size.shape), 2**64 - 1, cpu, torch.float32)
+    assert torch.equal(first, seeded_noise((1, *size.shape(16)), 5, cpu, torch.float32))
+    assert not torch.equal(first, seeded_noise((1, *size.shape(16)), 6, cpu, torch.float32))
+    assert torch.equal(first.bfloat16(), seeded_noise((1, *size.shape(16)), 5, cpu, torch.bfloat16))
+    seeded_noise((1, *size.shape(16)), 2**64 - 1, cpu, torch.float32)
 
 
 def test_names_of_devices_and_dtypes():

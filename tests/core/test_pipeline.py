@@ -122,7 +122,7 @@ def test_it_is_the_same_as_calling_the_parts(request_with, tiny_set, monkeypatch
     generate(request)
     texts = load_text_encoder(tiny_set.text).encode([request.prompt, request.negative_prompt])
     positive, negative = ((texts.features[i : i + 1], texts.mask[i : i + 1]) for i in range(2))
-    noise = seeded_noise((1, *LatentSize(4, 4, 8).shape), 0, torch.device("cpu"), torch.float32)
+    noise = seeded_noise((1, *LatentSize(4, 4, 8).shape(16)), 0, torch.device("cpu"), torch.float32)
     latents = sample(load_video_model(tiny_set.model), noise, PLAN, positive, negative)
     frames = load_video_vae(tiny_set.vae).decode(latents)
     assert torch.equal(torch.cat(caught), frames)
@@ -210,7 +210,7 @@ def test_a_gpu_run_starts_from_the_official_noise(request_with):
     size, gpu = LatentSize(2, 4, 4), torch.device("cuda")
     torch.random.manual_seed(1000)
     official = torch.randn([1, 16, 2, 4, 4], device="cuda", dtype=torch.bfloat16)
-    assert torch.equal(official, seeded_noise((1, *size.shape), 1000, gpu, torch.bfloat16))
+    assert torch.equal(official, seeded_noise((1, *size.shape(16)), 1000, gpu, torch.bfloat16))
     assert generate(request_with(device="auto")).frames == 16
 
 

@@ -23,7 +23,7 @@ def test_latent_size_and_tokens(clip, latent, tokens):
     assert clip.latent() == latent
     assert tuple(latent.tokens(p) for p in (P12, P22, P24)) == tokens
     latent.check_all(ALL, ROPE_LIMITS)
-    assert latent.shape == (16, latent.frames, latent.height, latent.width)
+    assert latent.shape(16) == (16, latent.frames, latent.height, latent.width)
 
 
 def test_grid_is_counted_in_patches():

@@ -74,14 +74,17 @@ class Result:
 class HostServer:
     """`with HostServer(host, models) as server:` starts the host on the processor and always ends it.
 
-    `models` is a folder whose content is copied into the base folder's `models/`. `startup_log` is what the server had
-    printed when it first answered.
+    `models` is a folder whose content is copied into the base folder's `models/`. `bundle` is the folder of a bundle
+    that the pack is given in place of its own. `startup_log` is what the server had printed when it first answered.
     """
 
-    def __init__(self, host: Host, models: Path | None = None, extra_args: tuple[str, ...] = ()):
+    def __init__(
+        self, host: Host, models: Path | None = None, extra_args: tuple[str, ...] = (), bundle: Path | None = None
+    ):
         self.host = host
         self.base = Path(tempfile.mkdtemp(prefix="lumina-host-"))
         self._models = models
+        self._bundle = bundle
         self._extra_args = extra_args
         self._process: subprocess.Popen | None = None
         self.port = 0
@@ -175,11 +178,21 @@ class HostServer:
             raise HostError(text, failed[0], result.messages)
         return result
 
+    def _pack_with_bundle(self, pack: Path) -> None:
+        """A pack of the repository's own files, with a bundle in place of those in the repository."""
+        for name in ("lumina_core", "nodes", "web"):
+            shutil.copytree(REPOSITORY / name, pack / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(REPOSITORY / "__init__.py", pack)
+        shutil.copytree(self._bundle, pack / "bundles" / "mini")
+
     def _prepare(self) -> None:
         nodes = self.base / "custom_nodes"
         nodes.mkdir()
         if self._models is not None:
             shutil.copytree(self._models, self.base / "models", dirs_exist_ok=True)
+        if self._bundle is not None:
+            self._pack_with_bundle(nodes / PACK)
+            return
         try:
             (nodes / PACK).symlink_to(REPOSITORY, target_is_directory=True)
         except OSError:

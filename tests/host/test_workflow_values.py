@@ -8,9 +8,16 @@ from graphs import SIZE
 from PIL import Image
 from test_workflows import NAMES, shrunk, twin
 
+from lumina_core.presets import preset_clip
+
 # Names of files that only a user has.
 FILES = {"model_name", "vae_name", "clip_name", "folder"}
-PRESET_FPS = 24
+
+
+def fps_of(prompt: dict[str, dict]) -> int:
+    """Frames per second of the preset that the graph names."""
+    (preset,) = {node["inputs"]["preset"] for node in prompt.values() if "preset" in node["inputs"]}
+    return preset_clip(preset).fps
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +74,7 @@ def test_file_carries_the_prompt(server, name):
             carried = dict(container.metadata)
             stream = container.streams.video[0]
             assert stream.codec_context.name == "h264"
-            assert (stream.average_rate, stream.frames) == (PRESET_FPS, SIZE["frames"])
+            assert (stream.average_rate, stream.frames) == (fps_of(prompt), SIZE["frames"])
     found = json.loads(carried["prompt"])
     for node in found.values():
         # What fingerprint_inputs said; the host writes it into the prompt.

@@ -31,6 +31,8 @@ def shrunk(prompt: dict[str, dict]) -> dict[str, dict]:
         inputs = node["inputs"]
         if node["class_type"] == "CLIPLoader":
             node["class_type"], node["inputs"] = "LuminaVideoTextEncoderLoader", {"folder": ENCODER}
+        if node["class_type"] == "LuminaVideoTextEncoderLoader":
+            inputs["folder"] = ENCODER
         replaced = {"model_name": MODEL, "vae_name": VAE, "points": POINTS, "steps": POINTS - 1, **SIZE}
         if inputs.get("frames") in (0, 1):
             del replaced["frames"]

@@ -1,0 +1,115 @@
+"""``demo``: the bundle that comes along, from a prompt to a video, a contact sheet, and what both cost and show."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from ..bundle import Bundle
+from ..checkpoint import read_video_config
+from ..config import VideoConfig
+from ..contact_sheet import contact_sheet
+from ..cost import plan_cost
+from ..errors import LuminaError
+from ..media import check_target, write_image
+from ..motion import motion_score
+from ..pipeline import GenerateRequest, generate
+from ..plan import SamplingPlan
+from ..presets import preset_clip
+from ..shapes import VideoSize
+from .models import Models, add_bundle_option, bundle_models
+from .options import add_plan_options, add_size_options, plan_from, preset_name, size_from, whole
+from .plan import as_text
+from .progress import Progress
+
+NAME = "demo"
+USAGE = "[flags]"
+HELP = "Make a video with the small bundle that comes along, and show what it cost and how much moves."
+EXAMPLES = """examples:
+  python -m lumina_core demo
+  python -m lumina_core demo --prompt "a red circle moves to the left on a navy background" --motion 3 --out red.mp4
+  python -m lumina_core demo --patch 1x2 --seed 4
+
+Writes the video and, beside it, a contact sheet (.png). The last line on stdout is the video's path."""
+
+
+class Shown(Progress):
+    """Keeps the frames that go by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chunks: list[torch.Tensor] = []
+
+    def frames(self, frames: torch.Tensor) -> None:
+        self.chunks.append(frames)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_bundle_option(parser)
+    parser.add_argument("--prompt", metavar="TEXT", help="what to show, in the bundle's words (default: its example)")
+    parser.add_argument("--negative-prompt", default="", metavar="TEXT", help="what to move away from (default: empty)")
+    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="another seed, another clip (default 0)")
+    parser.add_argument(
+        "--scale", type=whole, default=4, metavar="N", help="pixels of the file per pixel of the clip (default 4)"
+    )
+    parser.add_argument(
+        "--out", default="lumina-demo.mp4", metavar="FILE.mp4", help="replaced if there (default lumina-demo.mp4)"
+    )
+    add_size_options(parser)
+    add_plan_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    models = bundle_models(arguments)
+    out = check_target(arguments.out, ".mp4")
+    size = size_from(arguments)
+    if size.frames == 1:
+        raise LuminaError("demo makes a video: --frames is 1; write 8 or more, or use generate for an image.")
+    config = read_video_config(models.checkpoint)
+    plan = plan_from(arguments, size, config)
+    prompt = models.bundle.prompt if arguments.prompt is None else arguments.prompt
+    print(_before(models.bundle, prompt, plan, size, config), flush=True)
+    with Shown() as shown:
+        result = generate(_request(arguments, models, prompt, size, plan), shown)
+    frames = torch.cat(shown.chunks)
+    sheet = write_image(out.with_suffix(".png"), contact_sheet(frames, prompt))
+    print(f"{result.frames} frames in {result.seconds:.1f} s{_motion(frames, result.fps)}")
+    print(f"contact sheet: {sheet}")
+    print(result.file, flush=True)
+
+
+def _before(bundle: Bundle, prompt: str, plan: SamplingPlan, size: VideoSize, config: VideoConfig) -> str:
+    return "\n".join(
+        [
+            f"bundle           {bundle.name}: {bundle.about}",
+            f"prompt           {prompt}",
+            as_text(plan, size, plan_cost(plan, size.latent(), config)),
+        ]
+    )
+
+
+def _request(
+    arguments: argparse.Namespace, models: Models, prompt: str, size: VideoSize, plan: SamplingPlan
+) -> GenerateRequest:
+    return GenerateRequest(
+        checkpoint=models.checkpoint,
+        text_encoder=models.text_encoder,
+        vae=models.vae,
+        out=Path(arguments.out),
+        prompt=prompt,
+        negative_prompt=arguments.negative_prompt,
+        size=size,
+        fps=preset_clip(preset_name(arguments)).fps,
+        plan=plan,
+        seed=arguments.seed,
+        scale=arguments.scale,
+    )
+
+
+def _motion(frames: torch.Tensor, fps: float) -> str:
+    """The measured score in words; nothing for a clip that is too short for one."""
+    if len(frames) <= fps / 2:
+        return ""
+    return f", motion score {motion_score(frames, fps):.2f} as measured (optical flow, pixels per half second)"

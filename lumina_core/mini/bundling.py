@@ -1,0 +1,115 @@
+"""The last step of the mini bundle: its parts into one folder, in the layout that ``lumina_core.bundle`` reads."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from ..bundle import DESCRIPTION
+from ..checkpoint import LATENT_RGB, METADATA_KEY, RELEASED_NAMES, SETTINGS, load_video_model
+from ..errors import LuminaError
+from ..shapes import VAE_FRAMES, VAE_SPACE
+from ..train.network import start_weights
+from ..vae import WEIGHTS as VAE_WEIGHTS
+from ..vae import load_video_vae
+from ..vae_codec import VideoVAE
+from .draw import draw
+from .world import FPS, FRAMES, SIDE, random_scene
+
+STORED = torch.bfloat16
+"""Rounding to it costs nothing that can be seen, and halves the files."""
+_FITTED_CLIPS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleRecipe:
+    """Where the parts are, and what the bundle says of itself.
+
+    Args:
+        out: folder of the bundle; other files in it, such as its card, stay.
+        network: run of the video network; its newest averaged weights are taken.
+        text_encoder, vae: folders.
+        preset: sampling preset that the bundle is made for.
+        motion_range: least and largest motion score that the network has learned.
+        prompt: an example.
+    """
+
+    out: Path
+    network: Path
+    text_encoder: Path
+    vae: Path
+    name: str
+    about: str
+    preset: str
+    motion_range: tuple[float, float]
+    prompt: str
+
+
+def write_bundle(recipe: BundleRecipe) -> Path:
+    """Write the bundle's files; returns its folder. Raises LuminaError for parts that do not fit together."""
+    network = load_video_model(start_weights(recipe.network))
+    vae = load_video_vae(recipe.vae)
+    if network.config.channels != vae.channels:
+        raise LuminaError(
+            f"The network of {recipe.network} has {network.config.channels} latent channels and the VAE of "
+            f"{recipe.vae} {vae.channels}; train the network on this VAE's latents."
+        )
+    settings = {name: getattr(network.config, name) for name in SETTINGS}
+    settings[LATENT_RGB] = [[round(number, 4) for number in row] for row in fit_latent_rgb(vae).tolist()]
+    _write_weights(recipe.out / "video" / RELEASED_NAMES[0], network.state_dict(), {METADATA_KEY: json.dumps(settings)})
+    _write_weights(recipe.out / "vae" / VAE_WEIGHTS, vae.module.state_dict(), {})
+    shutil.copyfile(recipe.vae / "config.json", recipe.out / "vae" / "config.json")
+    _copy_text_encoder(recipe.text_encoder, recipe.out / "text_encoder")
+    _write_description(recipe)
+    return recipe.out
+
+
+def fit_latent_rgb(vae: VideoVAE) -> torch.Tensor:
+    """Red, green and blue in -1..1 of each latent channel, (C, 3), by least squares on drawn clips."""
+    rng = random.Random(0)
+    rows, colours = [], []
+    for _ in range(_FITTED_CLIPS):
+        frames = draw(random_scene(rng, outline_share=0.1))
+        rows.append(vae.encode(frames)[0].permute(1, 2, 3, 0).flatten(0, 2))
+        patches = frames.unflatten(0, (-1, VAE_FRAMES)).unflatten(2, (-1, VAE_SPACE)).unflatten(4, (-1, VAE_SPACE))
+        colours.append((patches.mean(dim=(1, 3, 5)) * 2 - 1).flatten(0, 2))
+    return torch.linalg.lstsq(torch.cat(rows), torch.cat(colours)).solution
+
+
+def _write_weights(file: Path, weights: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    half = file.with_suffix(".part")
+    stored = {name: tensor.to(STORED).contiguous() for name, tensor in weights.items()}
+    save_file(stored, half, metadata=metadata | {"format": "pt"})
+    half.replace(file)
+
+
+def _copy_text_encoder(source: Path, target: Path) -> None:
+    from safetensors.torch import load_file
+
+    _write_weights(target / "model.safetensors", load_file(source / "model.safetensors"), {})
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(source / name, target / name)
+
+
+def _write_description(recipe: BundleRecipe) -> None:
+    description = {
+        "name": recipe.name,
+        "about": recipe.about,
+        "checkpoint": f"video/{RELEASED_NAMES[0]}",
+        "text_encoder": "text_encoder",
+        "vae": "vae",
+        "preset": recipe.preset,
+        "size": {"width": SIDE, "height": SIDE, "frames": FRAMES},
+        "fps": FPS,
+        "motion_range": list(recipe.motion_range),
+        "prompt": recipe.prompt,
+    }
+    text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+    (recipe.out / DESCRIPTION).write_text(text, encoding="utf-8")

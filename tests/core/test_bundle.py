@@ -1,0 +1,312 @@
+"""Bundles: the file that describes them, the flags that choose them, and a run from prompt to files."""
+
+import json
+import re
+import shutil
+
+import pytest
+import torch
+
+from lumina_core import LuminaError
+from lumina_core.bundle import DESCRIPTION, SHIPPED, bundled, find_bundle, read_bundle
+from lumina_core.checkpoint import LATENT_RGB, METADATA_KEY, load_video_model, read_video_config
+from lumina_core.cli import main
+from lumina_core.contact_sheet import contact_sheet, enlarge
+from lumina_core.frames import probe, read_frames
+from lumina_core.media import read_metadata
+from lumina_core.preview import LATENT_RGB_FACTORS, latents_to_rgb, preview_factors
+from lumina_core.shapes import VideoSize
+from lumina_core.text import read_text_width
+from lumina_core.vae import load_video_vae, read_vae_channels
+from lumina_core.weights import read_safetensors
+from scripts.make_tiny_set import BUNDLE, BUNDLE_CHANNELS, TEXT_WIDTH, write_bundle
+
+QUICK = ["--points", "4", "--frames", "16"]
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    """A `bundles` folder with one random bundle, mini."""
+    folder = tmp_path_factory.mktemp("bundles")
+    write_bundle(folder / "mini")
+    return folder
+
+
+@pytest.fixture
+def shipped(shelf, monkeypatch):
+    monkeypatch.setattr("lumina_core.bundle.SHIPPED", shelf)
+    return shelf
+
+
+@pytest.fixture
+def described(shelf, tmp_path):
+    """A copy whose description can be changed: described(field=value), or None to take a field away."""
+    folder = shutil.copytree(shelf / "mini", tmp_path / "copy")
+
+    def change(**fields):
+        values = {key: value for key, value in {**BUNDLE, **fields}.items() if value is not None}
+        (folder / DESCRIPTION).write_text(json.dumps(values), encoding="utf-8")
+        return folder
+
+    return change
+
+
+def test_a_bundle_is_found_by_name_and_by_folder(shipped, described):
+    bundle = find_bundle("mini")
+    assert (bundle.name, bundle.preset) == ("mini", "mini-MultiScale")
+    assert (bundle.size, bundle.fps) == (VideoSize(64, 64, 32), 8)
+    assert bundle.checkpoint == shipped / "mini" / "video" and bundle.motion_range == (0.0, 6.0)
+    assert bundled() == ["mini"]
+    assert find_bundle(described(name="other")).name == "other"
+
+
+def test_no_folder_of_bundles_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr("lumina_core.bundle.SHIPPED", tmp_path / "absent")
+    assert bundled() == []
+    with pytest.raises(LuminaError, match="There is no bundle 'mini'; give the folder of one"):
+        find_bundle("mini")
+
+
+@pytest.mark.parametrize("fields, words", [
+    ({"preset": "fast"}, "preset 'fast'; use one of"),
+    ({"vae": "../vae"}, "vae '../vae'; give a path below"),
+    ({"vae": "/vae"}, "vae '/vae'; give a path below"),
+    ({"checkpoint": "elsewhere"}, "checkpoint 'elsewhere', which is not there"),
+    ({"prompt": None}, "lacks the field 'prompt'"),
+    ({"folder": "x"}, "unknown field 'folder'; known fields are name, about"),
+    ({"promt": "x"}, "unknown field 'promt'; did you mean prompt"),
+    ({"fps": "fast"}, "fps"),
+    ({"motion_range": [1]}, "motion_range, has 1 values; write 2"),
+    ({"size": {"width": 64}}, "size lacks the field 'height'"),
+])  # fmt: skip
+def test_a_wrong_description_is_told_in_a_sentence(described, fields, words):
+    with pytest.raises(LuminaError, match=re.escape(words)) as told:
+        read_bundle(described(**fields))
+    assert DESCRIPTION in str(told.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]"])
+def test_a_description_that_is_no_object(described, text):
+    folder = described()
+    (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+    with pytest.raises(LuminaError, match=DESCRIPTION):
+        read_bundle(folder)
+    (folder / DESCRIPTION).unlink()
+    with pytest.raises(LuminaError, match=f"has no {DESCRIPTION}"):
+        read_bundle(folder)
+
+
+def test_the_networks_take_what_the_bundle_says(shelf, random):
+    bundle = read_bundle(shelf / "mini")
+    config = read_video_config(bundle.checkpoint)
+    assert (config.channels, config.text_dim) == (BUNDLE_CHANNELS, TEXT_WIDTH)
+    assert load_video_model(bundle.checkpoint).config == config
+    assert read_vae_channels(bundle.vae) == BUNDLE_CHANNELS
+    assert read_text_width(bundle.text_encoder) == TEXT_WIDTH
+    factors = preview_factors(config)
+    latents = random(1, BUNDLE_CHANNELS, 2, 4, 4)
+    expected = ((latents.permute(0, 2, 3, 4, 1) @ torch.tensor(factors) + 1) / 2).clamp(0, 1)
+    torch.testing.assert_close(latents_to_rgb(latents, factors), expected)
+
+
+def test_the_released_factors_are_for_released_channels_alone(shelf, tiny_set, tmp_path):
+    assert preview_factors(read_video_config(tiny_set.model)) == LATENT_RGB_FACTORS
+    file = rewritten(shelf, tmp_path, {})
+    assert preview_factors(read_video_config(file)) is None
+
+
+def rewritten(shelf, folder, settings):
+    """The bundle's network with other metadata."""
+    from safetensors.torch import save_file
+
+    weights, _ = read_safetensors(next((shelf / "mini" / "video").glob("*.safetensors")))
+    file = folder / "network.safetensors"
+    save_file(weights, file, metadata={METADATA_KEY: json.dumps(settings)})
+    return file
+
+
+@pytest.mark.parametrize("value, words", [
+    ("red", "not a list of rows of three numbers"),
+    ([[1, 2]] * 6, "not a list of rows of three numbers"),
+    ([[1, 2, float("nan")]] * 6, "not a list of rows of three numbers"),
+    ([[1, 2, "x"]] * 6, "not a list of rows of three numbers"),
+    ([], "not a list of rows of three numbers"),
+    ([[1, 2, 3]] * 5, "latent_rgb has 5 rows; the latents have 6 channels"),
+])  # fmt: skip
+def test_wrong_preview_colours_are_told(shelf, tmp_path, value, words):
+    with pytest.raises(LuminaError, match=words):
+        read_video_config(rewritten(shelf, tmp_path, {LATENT_RGB: value}))
+
+
+@pytest.mark.parametrize("frames", [8, 9, 24, 33])
+def test_the_compact_vae_streams_as_the_released_one(shelf, random, frames):
+    vae = load_video_vae(shelf / "mini" / "vae")
+    clip = random(frames, 16, 24, 3).sigmoid()
+    latents = vae.encode(clip)
+    assert latents.shape == (1, BUNDLE_CHANNELS, frames // 4 + frames % 8, 2, 3)
+    whole = vae.decode(latents)
+    assert whole.shape == clip.shape
+    torch.testing.assert_close(torch.cat(list(vae.decode_stream(latents))), whole)
+
+
+def test_the_compact_vae_in_tiles(shelf, random):
+    vae = load_video_vae(shelf / "mini" / "vae")
+    latents = random(1, BUNDLE_CHANNELS, 2, 12, 12)
+    whole, tiled = vae.decode(latents), vae.decode(latents, tile=8)
+    assert tiled.shape == whole.shape and (tiled - whole).abs().mean() < 0.1
+    with pytest.raises(LuminaError, match=r"shape \(1, 16, 2, 4, 4\), expected \(1, 6, frames"):
+        vae.decode(random(1, 16, 2, 4, 4))
+
+
+@pytest.mark.parametrize("fields, words", [
+    ({"wide": 0}, "wide 0"), ({"wide": True}, "wide True"), ({"deep": 3}, "deep 3"), ({"depth": None}, "no depth"),
+])  # fmt: skip
+def test_a_wrong_compact_config_is_told(described, fields, words):
+    folder = described() / "vae"
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | fields
+    config = {key: value for key, value in config.items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    for read in (load_video_vae, read_vae_channels):
+        with pytest.raises(LuminaError, match=words):
+            read(folder)
+
+
+def test_generate_without_models_takes_the_bundle_and_says_so(shipped, tmp_path, capsys):
+    out = tmp_path / "clip.mp4"
+    assert main(["generate", "--prompt", "a cat", "--out", str(out), *QUICK]) == 0
+    told = capsys.readouterr()
+    assert "note: no models were named, so the bundle mini is used" in told.err
+    assert told.out.startswith(f"{out}  64x64, 16 frames at 8 fps")
+    made = json.loads(read_metadata(out)["lumina_video"])
+    assert made["plan"]["points"] == 4 and made["plan"]["patch"].startswith("2x4 | 0.1")
+
+
+def test_generate_takes_a_bundle_by_folder_and_its_preset_can_be_replaced(shelf, tmp_path, capsys):
+    out = tmp_path / "clip.mp4"
+    flags = ["--bundle", str(shelf / "mini"), "--prompt", "a cat", "--out", str(out), "--preset", "mini", *QUICK]
+    assert main(["generate", *flags]) == 0
+    assert "note:" not in capsys.readouterr().err
+    assert json.loads(read_metadata(out)["lumina_video"])["plan"]["patch"] == "1x2"
+
+
+def test_models_that_do_not_go_together(shipped, tiny_set, tmp_path, capsys):
+    bundle = shipped / "mini"
+    own = {"--checkpoint": tiny_set.model, "--text-encoder": tiny_set.text, "--vae": tiny_set.vae}
+    size = ["--width", "64", "--height", "64", "--frames", "16"]
+    out = ["--out", str(tmp_path / "clip.mp4"), "--prompt", "a cat", *size]
+
+    def error(**changed):
+        models = {**own, **{f"--{key.replace('_', '-')}": value for key, value in changed.items()}}
+        assert main(["generate", *out, *(str(part) for pair in models.items() for part in pair)]) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1, err
+        return err
+
+    assert "latents have 6 channels, and this checkpoint's 16" in error(vae=bundle / "vae")
+    assert "latents have 16 channels, and this checkpoint's 6" in error(checkpoint=bundle / "video")
+    assert "--bundle brings all models and --checkpoint names one" in error(bundle="mini")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_text_encoder_of_another_width_is_told_before_anything_is_loaded(tiny_set, tmp_path, capsys, monkeypatch):
+    folder = shutil.copytree(tiny_set.text, tmp_path / "text")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 64}), encoding="utf-8")
+    for name in ("load_video_vae", "load_text_encoder", "load_video_model"):
+        monkeypatch.setattr(f"lumina_core.pipeline.{name}", None)
+    flags = ["--checkpoint", tiny_set.model, "--text-encoder", folder, "--vae", tiny_set.vae, "--prompt", "a cat"]
+    size = ["--width", "64", "--height", "64", "--frames", "16", "--out", tmp_path / "clip.mp4"]
+    assert main(["generate", *map(str, flags), *map(str, size)]) == 2
+    assert "text features are 64 wide, and this checkpoint reads 48" in capsys.readouterr().err
+
+
+def test_no_models_and_no_bundle(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("lumina_core.bundle.SHIPPED", tmp_path)
+    assert main(["generate", "--prompt", "a cat"]) == 2
+    assert "the bundle mini is not there" in capsys.readouterr().err
+    assert main(["demo"]) == 2
+    assert "There is no bundle 'mini'" in capsys.readouterr().err
+
+
+def test_plan_counts_for_a_bundle(shipped, capsys):
+    assert main(["plan", "--bundle", "mini", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert (data["latent"], data["plan"]["points"]) == ([8, 8, 8], 31)
+    assert main(["plan", "--preset", "mini-MultiScale", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["flops"] > 1000 * data["flops"]
+    assert main(["plan", "--bundle", "mini", "--checkpoint", "x"]) == 2
+    assert "use only one of them" in capsys.readouterr().err
+
+
+def test_demo_writes_a_video_a_sheet_and_what_they_show(shipped, tmp_path, capsys):
+    from PIL import Image
+
+    out = tmp_path / "demo.mp4"
+    assert main(["demo", "--out", str(out), "--points", "4", "--scale", "3", "--prompt", "a cat", "--motion", "2"]) == 0
+    text = capsys.readouterr().out
+    assert text.splitlines()[-1] == str(out)
+    for words in ("a cat", "total 0.", "32 frames in", "motion score", f"contact sheet: {out.with_suffix('.png')}"):
+        assert words in text
+    assert re.search(r"motion +2\n", text)
+    assert (probe(out).width, probe(out).height) == (192, 192)
+    sheet = Image.open(out.with_suffix(".png"))
+    assert sheet.width == 8 * 128 + 7 * 4 and sheet.height > 128
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["demo.mp4", "demo.png"]
+
+
+def test_demo_of_one_frame_is_refused_and_a_short_one_has_no_score(shipped, tmp_path, capsys):
+    out = ["--out", str(tmp_path / "demo.mp4"), "--points", "3"]
+    assert main(["demo", *out, "--scale", "0"]) == 2
+    assert "scale is 0; write a whole number from 1" in capsys.readouterr().err
+    assert main(["demo", *out, "--frames", "1", "--patch", "1x2"]) == 2
+    assert "demo makes a video: --frames is 1" in capsys.readouterr().err
+    assert main(["demo", *out, "--frames", "4", "--patch", "1x2"]) == 0
+    assert "motion score" not in capsys.readouterr().out
+
+
+def test_enlarged_pixels_are_the_same_ones(random):
+    frames = random(2, 3, 4, 3)
+    large = enlarge(frames, 3)
+    assert large.shape == (2, 9, 12, 3)
+    for row in range(3):
+        for column in range(3):
+            assert torch.equal(large[:, row::3, column::3], frames)
+
+
+def test_a_contact_sheet_shows_first_and_last_frame():
+    frames = torch.linspace(0, 1, 20)[:, None, None, None].expand(20, 8, 8, 3)
+    sheet = contact_sheet(frames, columns=4, side=16)
+    assert sheet.shape == (16, 4 * 16 + 3 * 4, 3)
+    shown = [float(sheet[0, start, 0]) for start in (0, 20, 40, 60)]
+    assert shown == pytest.approx([0, 6 / 19, 13 / 19, 1])
+    captioned = contact_sheet(frames, "a cat on the water " * 3, columns=4, side=16)
+    assert torch.equal(captioned[:16], sheet) and captioned[16:].min() < 0.5 < captioned[16:].max()
+    assert contact_sheet(frames, "红色", columns=4, side=16).shape == sheet.shape
+
+
+REAL = pytest.mark.skipif(
+    not (SHIPPED / "mini" / DESCRIPTION).is_file(), reason="bundles/mini is not there: what it draws is unchecked"
+)
+
+
+@REAL
+def test_the_shipped_bundle_is_whole():
+    bundle = find_bundle("mini")
+    config = read_video_config(bundle.checkpoint)
+    assert config.channels == read_vae_channels(bundle.vae) == len(preview_factors(config))
+    assert config.text_dim == read_text_width(bundle.text_encoder)
+    size = sum(file.stat().st_size for file in bundle.folder.rglob("*") if file.is_file())
+    assert size <= 30 * 2**20 and (bundle.folder / "README.md").is_file()
+
+
+@REAL
+def test_the_shipped_bundle_follows_prompt_and_motion(tmp_path, capsys):
+    scores, means = [], []
+    for name, motion in (("red", "0"), ("blue", "3")):
+        out = tmp_path / f"{name}.mp4"
+        prompt = f"A {name} circle moves to the right on a black background."
+        assert main(["demo", "--prompt", prompt, "--motion", motion, "--out", str(out), "--scale", "1"]) == 0
+        scores.append(float(re.search(r"motion score ([\d.]+)", capsys.readouterr().out)[1]))
+        means.append(read_frames(out, [1.0])[0].mean(dim=(0, 1)))
+    assert scores[0] < scores[1], "more motion was asked for, and none came"
+    assert means[0][0] > means[0][2] and means[1][2] > means[1][0], "red is not red, or blue not blue"

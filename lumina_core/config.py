@@ -58,7 +58,8 @@ class VideoConfig:
         text_dim: width of the text features.
         rope_theta: base of the rotary frequencies.
         t_scale, motion_scale: factors on t and on the motion score before their embedding.
-        latent_rgb: red, green and blue of each latent channel, for previews; None where they are not known.
+        latent_rgb: red, green and blue of each latent channel, for previews, and in one more row those of latents of
+            zeros; None where they are not known.
         rope_limits: patch positions along frames, height and width; larger clips are refused.
     """
 
@@ -86,7 +87,7 @@ class VideoConfig:
             raise LuminaError(
                 f"Heads are {self.block.head_dim} wide; 3-axis rotary positions need a multiple of 16 (width / heads)."
             )
-        if self.latent_rgb is not None and len(self.latent_rgb) != self.channels:
+        if self.latent_rgb is not None and len(self.latent_rgb) not in (self.channels, self.channels + 1):
             raise LuminaError(f"latent_rgb has {len(self.latent_rgb)} rows; the latents have {self.channels} channels.")
 
     @property

@@ -22,7 +22,7 @@ _R960 = SamplingPlan(
 _R512 = _R960.replace(guidance="12 | 0.4: 0", renorm=-1.0, time_shift=8.0)
 _MINI = SamplingPlan(
     patch="1x2",
-    guidance="4 | 0.5: 0",
+    guidance="4 | 0.48: 0",
     motion=1.5,
     negative_motion=0.25,
     time_shift=4.0,

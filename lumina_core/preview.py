@@ -43,7 +43,9 @@ def latents_to_rgb(
 ) -> torch.Tensor:
     """Rough colours of scaled latents (B, C, F, H, W): (B, F, H, W, 3) in 0..1, one pixel per latent pixel.
 
-    factors: a row of red, green and blue for each channel.
+    factors: a row of red, green and blue for each channel and, where there is one row more, the colour of zeros.
     """
     table = torch.tensor(factors, dtype=latents.dtype, device=latents.device)
-    return ((torch.einsum("bcfhw,cr->bfhwr", latents, table) + 1) / 2).clamp(0, 1)
+    channels = latents.shape[1]
+    colours = torch.einsum("bcfhw,cr->bfhwr", latents, table[:channels]) + table[channels:].sum(dim=0)
+    return ((colours + 1) / 2).clamp(0, 1)

@@ -24,4 +24,11 @@ class LuminaVideoLatent(comfy.latent_formats.LatentFormat):
     def __init__(self, config: VideoConfig | None = None):
         config = config or VideoConfig()
         self.latent_channels = config.channels
-        self.latent_rgb_factors = preview_factors(config)
+        rows = preview_factors(config)
+        self.latent_rgb_factors = rows and rows[: config.channels]
+        self.latent_rgb_factors_bias = rows[config.channels] if rows and len(rows) > config.channels else None
+
+    def preview_rows(self) -> list[list[float]] | None:
+        """Both as ``lumina_core.preview.latents_to_rgb`` takes them."""
+        bias = self.latent_rgb_factors_bias
+        return self.latent_rgb_factors if bias is None else [*self.latent_rgb_factors, bias]

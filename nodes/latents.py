@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import comfy.model_management
 import torch
 from comfy_api.latest import io
@@ -12,10 +10,11 @@ from ..lumina_core.config import ROPE_LIMITS
 from ..lumina_core.errors import LuminaError
 from ..lumina_core.noise import seeded_noise
 from ..lumina_core.plan import patch_schedule
-from ..lumina_core.preview import LATENT_RGB_FACTORS, latents_to_rgb
+from ..lumina_core.preview import latents_to_rgb
 from ..lumina_core.shapes import LATENT_CHANNELS, VAE_FRAMES, VAE_SPACE, LatentSize
 from ..lumina_core.vae import SCALE
 from .fields import first_fault, latent_size, patch_input, seed_input, size_inputs
+from .latent_format import LuminaVideoLatent
 from .names import schema
 
 
@@ -119,25 +118,24 @@ class LatentPreview(io.ComfyNode):
 
     @classmethod
     def execute(cls, samples, columns, scale, model=None) -> io.NodeOutput:
-        factors = LATENT_RGB_FACTORS if model is None else model.get_model_object("latent_format").latent_rgb_factors
-        if factors is None:
+        latent_format = LuminaVideoLatent() if model is None else model.get_model_object("latent_format")
+        if not isinstance(latent_format, LuminaVideoLatent) or latent_format.latent_rgb_factors is None:
             raise LuminaError(
                 "This model does not say how its latents are coloured; decode with the VAE to see them, or save the "
                 "checkpoint with latent_rgb in its metadata."
             )
-        return io.NodeOutput(contact_sheet(samples["samples"], columns, scale, factors))
+        return io.NodeOutput(contact_sheet(samples["samples"], columns, scale, latent_format))
 
 
-def contact_sheet(
-    latents: torch.Tensor, columns: int, scale: int, factors: Sequence[Sequence[float]] = LATENT_RGB_FACTORS
-) -> torch.Tensor:
+def contact_sheet(latents: torch.Tensor, columns: int, scale: int, latent_format: LuminaVideoLatent) -> torch.Tensor:
     """(B, C, F, H, W) unscaled latents to one IMAGE (1, B * H * scale, columns * W * scale, 3)."""
-    if latents.ndim != 5 or latents.shape[1] != len(factors):
+    channels = latent_format.latent_channels
+    if latents.ndim != 5 or latents.shape[1] != channels:
         raise LuminaError(
-            f"samples have shape {tuple(latents.shape)}; expected (batch, {len(factors)}, frames, height, width), "
+            f"samples have shape {tuple(latents.shape)}; expected (batch, {channels}, frames, height, width), "
             "the latents of Lumina-Video; link the model that they are from."
         )
     frames = torch.linspace(0, latents.shape[2] - 1, min(columns, latents.shape[2])).round().long()
-    rgb = latents_to_rgb(latents[:, :, frames].float().cpu() * SCALE, factors)
+    rgb = latents_to_rgb(latents[:, :, frames].float().cpu() * SCALE, latent_format.preview_rows())
     sheet = rgb.permute(0, 2, 1, 3, 4).flatten(2, 3).flatten(0, 1)
     return sheet.repeat_interleave(scale, 0).repeat_interleave(scale, 1)[None]

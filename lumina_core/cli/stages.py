@@ -75,7 +75,7 @@ def read_stage(file: Path) -> Stage:
     """One recipe file. Raises LuminaError."""
     values = _read_yaml(file)
     kind = values.pop(KIND, _DEFAULT)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise LuminaError(f"{file} has kind '{kind}'; write one of {', '.join(KINDS)}.")
     try:
         return Stage(file, kind, build(KINDS[kind].recipe, values, "the recipe"))

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..errors import LuminaError
 from ..mini.autoencoder import train_autoencoder
 from ..mini.bundling import write_bundle
 from ..mini.dataset import write_drawn_data
 from ..mini.text_encoder import FIGURES, train_text_encoder
 from ..train.distributed import Processes, processes
 from ..train.loop import StepReport, Trainer
+from ..train.plot import plot_losses
+from ..train.recipe import Recipe
 from ..train.state import newest_state
+from ..train.validate import read_losses, source_means
 from .stages import Stage, read_stages
 
 NAME = "train"
@@ -52,22 +57,50 @@ def _train_video(stage: Stage) -> int:
         if trainer.step >= recipe.steps:
             _finished(stage, team)
             return 0
-        try:
-            with _bar(stage, recipe.steps, trainer.step, team) as show:
-                trainer.run(lambda report: show(_losses(report)))
-        except KeyboardInterrupt:
-            return _interrupted(trainer, team)
+        with _bar(stage, recipe.steps, trainer.step, team) as show, _whole_steps(team) as asked_to_stop:
+
+            def after_step(report: StepReport) -> None:
+                show(_losses(report))
+                if asked_to_stop():
+                    trainer.save()
+                    raise KeyboardInterrupt
+
+            try:
+                trainer.run(after_step)
+            except KeyboardInterrupt:
+                return _interrupted(recipe.out, team)
         if team.first:
             print(newest_state(recipe.out), flush=True)
     return 0
 
 
-def _interrupted(trainer: Trainer, team: Processes) -> int:
-    """Save what is done, where that needs nobody else: other processes may have stopped in another step."""
-    if team.size == 1:
-        trainer.save()
+@contextmanager
+def _whole_steps(team: Processes) -> Iterator[Callable[[], bool]]:
+    """Until its end a first interrupt is only noted, so that no state is half of one step; a second one acts at once.
+
+    Several processes are interrupted at once: noting it, they would stop in different steps and wait for one another.
+    """
+    if team.size > 1:
+        yield lambda: False
+        return
+    asked: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        print("\nStopping after this step; interrupt again to drop it.", file=sys.stderr, flush=True)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupted(run: Path, team: Processes) -> int:
     if team.first:
-        last = newest_state(trainer.recipe.out)
+        last = newest_state(run)
         print(f"Interrupted; the same command goes on from {last or 'the start'}.", file=sys.stderr)
     return INTERRUPTED
 

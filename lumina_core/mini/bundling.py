@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from ..bundle import DESCRIPTION
@@ -71,7 +72,7 @@ def write_bundle(recipe: BundleRecipe) -> Path:
 
 
 def fit_latent_rgb(vae: VideoVAE) -> torch.Tensor:
-    """Red, green and blue in -1..1 of each latent channel, (C, 3), by least squares on drawn clips."""
+    """Red, green and blue in -1..1 of each latent channel and of zeros, (C + 1, 3), by least squares on drawn clips."""
     rng = random.Random(0)
     rows, colours = [], []
     for _ in range(_FITTED_CLIPS):
@@ -79,7 +80,8 @@ def fit_latent_rgb(vae: VideoVAE) -> torch.Tensor:
         rows.append(vae.encode(frames)[0].permute(1, 2, 3, 0).flatten(0, 2))
         patches = frames.unflatten(0, (-1, VAE_FRAMES)).unflatten(2, (-1, VAE_SPACE)).unflatten(4, (-1, VAE_SPACE))
         colours.append((patches.mean(dim=(1, 3, 5)) * 2 - 1).flatten(0, 2))
-    return torch.linalg.lstsq(torch.cat(rows), torch.cat(colours)).solution
+    latents = torch.cat(rows)
+    return torch.linalg.lstsq(F.pad(latents, (0, 1), value=1.0), torch.cat(colours)).solution
 
 
 def _write_weights(file: Path, weights: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:

@@ -53,6 +53,8 @@ class Trainer:
         ]
         self.encoder: TextEncoder = load_text_encoder(recipe.text_encoder, self.device)
         self.network: Trained = build_network(recipe, self.encoder.width, self.device, processes)
+        self.held_out = HeldOut(recipe) if recipe.validation else None
+        self.vae = load_video_vae(recipe.vae) if recipe.samples else None
         self._check_data()
         self.names = {parameter: name for name, parameter in self.network.trained()}
         settings = recipe.optimizer
@@ -60,8 +62,6 @@ class Trainer:
             list(self.names), settings.learning_rate, settings.betas, settings.eps, settings.weight_decay
         )
         self.ema = {name: parameter.detach().clone() for parameter, name in self.names.items()} if recipe.ema else {}
-        self.held_out = HeldOut(recipe) if recipe.validation else None
-        self.vae = load_video_vae(recipe.vae) if recipe.samples else None
         self.step = 0
         self._resume()
         self.log = TrainingLog(recipe.out if processes.first else None, self.step)
@@ -197,15 +197,19 @@ class Trainer:
         )
 
     def _check_data(self) -> None:
-        channels = self.network.config.channels
-        for name, found in self.sets.items():
-            if found.entries[0].shape[0] != channels:
+        config, samples = self.network.config, self.recipe.samples
+        held_out = self.held_out.sets if self.held_out else {}
+        for name, found in [*self.sets.items(), *((f"{name}, held_out,", found) for name, found in held_out.items())]:
+            if found.entries[0].shape[0] != config.channels:
                 raise LuminaError(
                     f"Source {name} was encoded with {found.entries[0].shape[0]} channels, and the network has "
-                    f"{channels}; encode it with the network's own VAE."
+                    f"{config.channels}; encode it with the network's own VAE."
                 )
         for task in self.recipe.tasks.values():
-            self.network.config.check_patch(one_patch(task.patch))
+            config.check_patch(one_patch(task.patch))
+        if samples:
+            config.check_channels(self.vae.channels)
+            config.check_size(samples.size.latent(), samples.sampling_plan().patches)
 
     def _resume(self) -> None:
         folder = newest_state(self.recipe.out)

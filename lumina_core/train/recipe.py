@@ -6,7 +6,7 @@ Sources: paper section 3 (objective, stages, sources, motion), official train_ex
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..config import VideoConfig
 from ..errors import LuminaError
 from ..plan import SamplingPlan
 from ..schedules import PatchSize, parse_patch
+from ..shapes import VideoSize
 from ..text import SYSTEM_PROMPT
 from .objective import DISTRIBUTIONS, UNIFORM
 from .shards import IMAGE, VIDEO
@@ -21,6 +22,13 @@ from .shards import IMAGE, VIDEO
 PRECISIONS = ("fp32", "bf16")
 LORA_LAYERS = ("wq", "wk", "wv", "wo", "wk_y", "wv_y", "w1", "w2", "w3")
 """The linear layers of a block's attention and feed-forward."""
+
+
+def _check_counts(where: str, settings: object, *names: str) -> None:
+    for name in names:
+        count = getattr(settings, name)
+        if count is not None and count < 1:
+            raise LuminaError(f"{where} has {name} {count}; write 1 or more.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +70,10 @@ class Source:
     system_prompt: str = SYSTEM_PROMPT
     weight: float = 1.0
 
+    def __post_init__(self) -> None:
+        if not 0 < self.weight < math.inf:
+            raise LuminaError(f"Source {self.name} has weight {self.weight}; write a number above 0, or leave it out.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
@@ -99,10 +111,8 @@ class Task:
             raise LuminaError(f"{where} trains images with patch size {patch}; images take 1x2, which is one frame.")
         if self.times not in DISTRIBUTIONS:
             raise LuminaError(f"{where} draws t as '{self.times}'; write one of {', '.join(DISTRIBUTIONS)}.")
-        for name in ("batch", "micro_batch", "ratio", "max_frames"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise LuminaError(f"{where} has {name} {getattr(self, name)}; write 1 or more.")
-        if not self.time_shift > 0:
+        _check_counts(where, self, "batch", "micro_batch", "ratio", "max_frames")
+        if not 0 < self.time_shift < math.inf:
             raise LuminaError(f"{where} has time_shift {self.time_shift}; write a number above 0 (1 = no shift).")
 
 
@@ -138,6 +148,16 @@ class Optimizer:
     warmup: int = 0
     decay: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "eps", "grad_clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise LuminaError(f"The optimizer has {name} {getattr(self, name)}; write a number above 0.")
+        for name in ("weight_decay", "warmup", "decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise LuminaError(f"The optimizer has {name} {getattr(self, name)}; write 0 or more.")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise LuminaError(f"The optimizer has betas {list(self.betas)}; write two numbers from 0 to below 1.")
+
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of a step, counted from 0."""
         rising = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
@@ -151,6 +171,11 @@ class Ema:
 
     decay: float = 0.99
     every: int = 10
+
+    def __post_init__(self) -> None:
+        _check_counts("The running average (ema)", self, "every")
+        if not 0 <= self.decay < 1:
+            raise LuminaError(f"The running average (ema) has decay {self.decay}; write a number from 0 to below 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +211,9 @@ class Validation:
     items: int = 64
     windows: int = 20
 
+    def __post_init__(self) -> None:
+        _check_counts("The validation", self, "every", "items", "windows")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
@@ -200,11 +228,22 @@ class Samples:
     fps: float = 8.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        _check_counts("The samples", self, "every")
+        self.size.latent()
+        self.sampling_plan()
+
+    @property
+    def size(self) -> VideoSize:
+        return VideoSize(self.width, self.height, self.frames)
+
     def sampling_plan(self) -> SamplingPlan:
-        try:
-            return SamplingPlan(**self.plan)
-        except TypeError as error:
-            raise LuminaError(f"The recipe's samples have a plan that does not fit ({error}).") from None
+        known = [field.name for field in fields(SamplingPlan)]
+        unknown = sorted(set(self.plan) - set(known))
+        if unknown or "patch" not in self.plan:
+            found = f"an unknown field '{unknown[0]}'" if unknown else "no field 'patch'"
+            raise LuminaError(f"The samples have a plan with {found}; its fields are {', '.join(known)}.")
+        return SamplingPlan(**self.plan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,15 +297,16 @@ class Recipe:
             raise LuminaError("The recipe asks for samples and names no vae; add vae, or leave samples out.")
         if self.precision not in PRECISIONS:
             raise LuminaError(f"precision is '{self.precision}'; write {' or '.join(PRECISIONS)}.")
-        for name in ("steps", "log_every", "save_every", "keep"):
-            if getattr(self, name) < 1:
-                raise LuminaError(f"{name} is {getattr(self, name)}; write 1 or more.")
+        _check_counts("The recipe", self, "steps", "log_every", "save_every", "keep")
         if not self.sources or not self.tasks:
             raise LuminaError("The recipe has no sources or no tasks; it needs at least one of each.")
         for task in self.tasks.values():
             unknown = sorted(set(task.sources or ()) - set(self.sources))
             if unknown:
-                raise LuminaError(f"Task {task.name} draws from '{unknown[0]}', which is no source of this recipe.")
+                raise LuminaError(
+                    f"Task {task.name} draws from '{unknown[0]}', which is no source of this recipe; name one of "
+                    f"{', '.join(self.sources)}."
+                )
 
 
 def one_patch(text: str) -> PatchSize:

@@ -9,7 +9,6 @@ import torch
 from ..media import write_image, write_video
 from ..noise import seeded_noise
 from ..sampler import Text, sample
-from ..shapes import VideoSize
 from ..text import TextEncoder
 from ..vae_codec import VideoVAE
 from ..video_model import MultiScaleNextDiT
@@ -22,8 +21,8 @@ def draw_samples(
     network: MultiScaleNextDiT, encoder: TextEncoder, settings: Samples, device: torch.device
 ) -> list[torch.Tensor]:
     """Latents (1, C, F, H, W) of every prompt. All processes must run it, since they share the network."""
-    size = VideoSize(settings.width, settings.height, settings.frames).latent()
-    noise = seeded_noise((1, *size.shape(network.config.channels)), settings.seed, device, torch.float32)
+    shape = settings.size.latent().shape(network.config.channels)
+    noise = seeded_noise((1, *shape), settings.seed, device, torch.float32)
     negative = _text(encoder, "")
     return [
         sample(network, noise, settings.sampling_plan(), _text(encoder, prompt), negative)

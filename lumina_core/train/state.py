@@ -65,7 +65,8 @@ def save_state(run: Path, state: State, metadata: Mapping[str, str], keep: int) 
 
 def saved_states(run: Path) -> list[Path]:
     """Folders of the whole states of a run, oldest first."""
-    return sorted(path for path in run.glob("step-*") if path.suffix != ".part" and (path / ABOUT).is_file())
+    found = (path for path in run.glob("step-*") if path.suffix != ".part" and (path / ABOUT).is_file())
+    return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
 def newest_state(run: Path) -> Path | None:
@@ -77,7 +78,9 @@ def load_state(folder: Path) -> State:
     """Read a saved state. Raises LuminaError for one that is not whole."""
     try:
         step = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["step"]
-    except (OSError, ValueError, KeyError) as error:
+        if not isinstance(step, int):
+            raise ValueError(f"step is {step!r}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise LuminaError(
             f"The saved state {folder} cannot be read ({error}); delete it to go on from an older one."
         ) from None

@@ -42,3 +42,11 @@ def test_keeps_dtype_and_leaves_its_input_alone(random, dtype):
 
 def test_table_has_a_row_per_channel():
     assert [len(row) for row in LATENT_RGB_FACTORS] == [3] * LATENT_CHANNELS
+
+
+def test_one_row_more_is_the_colour_of_zeros():
+    factors = [[0.5, 0.0, 0.0], [0.0, 0.5, 0.0], [-0.5, 0.0, 0.5]]
+    rgb = latents_to_rgb(torch.zeros(1, 2, 1, 1, 1), factors)
+    torch.testing.assert_close(rgb.flatten(), torch.tensor([0.25, 0.5, 0.75]))
+    lit = latents_to_rgb(torch.ones(1, 2, 1, 1, 1), factors)
+    torch.testing.assert_close(lit.flatten(), torch.tensor([0.5, 0.75, 0.75]))

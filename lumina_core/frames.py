@@ -139,7 +139,7 @@ def _timed(container, stream, start: float, path: str | Path) -> Iterator[tuple[
     first = _first(decoding, path)
     if first.time is None:  # such as raw H.264: count
         fps = _rate(stream)
-        yield from ((number / fps, frame) for number, frame in enumerate(chain([first], decoding)))
+        yield from ((number / fps, frame) for number, frame in enumerate(_readable(chain([first], decoding))))
         return
     if start > _SEEK:
         # One second early, so that the frame before `start` is there to compare with.
@@ -154,11 +154,22 @@ def _timed(container, stream, start: float, path: str | Path) -> Iterator[tuple[
     else:
         decoding = chain([first], decoding)
     last = -math.inf
-    for frame in decoding:
+    for frame in _readable(decoding):
         # A damaged index can send a frame twice or without its time.
         if frame.time is not None and frame.time > last:
             last = frame.time
             yield frame.time - first.time, frame
+
+
+def _readable(decoding: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """The frames up to where a file is damaged.
+
+    With one thread the decoder reports what is cut off there, with several it may pass it over.
+    """
+    import av
+
+    with contextlib.suppress(av.error.InvalidDataError):
+        yield from decoding
 
 
 def _nearest(timed: Iterator[tuple[float, av.VideoFrame]], times: Sequence[float]) -> Iterator[av.VideoFrame]:

@@ -57,21 +57,35 @@ def _train_video(stage: Stage) -> int:
         if trainer.step >= recipe.steps:
             _finished(stage, team)
             return 0
-        with _bar(stage, recipe.steps, trainer.step, team) as show, _whole_steps(team) as asked_to_stop:
+        try:
+            with _bar(stage, recipe.steps, trainer.step, team) as show, _whole_steps(team) as asked_to_stop:
 
-            def after_step(report: StepReport) -> None:
-                show(_losses(report))
-                if asked_to_stop():
-                    trainer.save()
-                    raise KeyboardInterrupt
+                def after_step(report: StepReport) -> None:
+                    show(_losses(report))
+                    if asked_to_stop():
+                        trainer.save()
+                        raise KeyboardInterrupt
 
-            try:
                 trainer.run(after_step)
-            except KeyboardInterrupt:
-                return _interrupted(recipe.out, team)
+        except KeyboardInterrupt:
+            return _interrupted(recipe.out, team)
         if team.first:
+            _tell_held_out(recipe)
             print(newest_state(recipe.out), flush=True)
     return 0
+
+
+def _tell_held_out(recipe: Recipe) -> None:
+    """List the sources by their held-out loss, where it was measured, and draw it over t."""
+    means = source_means(read_losses(recipe.out))
+    if not means:
+        return
+    listed = ", ".join(f"{source} {loss:.4g}" for source, loss in means.items())
+    print(f"Held-out loss of the sources, best first: {listed}.", file=sys.stderr)
+    try:
+        print(f"It is drawn in {plot_losses(recipe.out)}.", file=sys.stderr)
+    except LuminaError as error:
+        print(error, file=sys.stderr)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..checkpoint import METADATA_KEY, SETTINGS
+from ..checkpoint import LATENT_RGB, METADATA_KEY, SETTINGS
 from ..devices import pick_device
 from ..errors import LuminaError
 from ..text import MAX_TOKENS, TextEncoder, load_text_encoder
@@ -225,4 +225,7 @@ class Trainer:
 
     def _metadata(self) -> dict[str, str]:
         config = self.network.config
-        return {METADATA_KEY: json.dumps({name: getattr(config, name) for name in SETTINGS})}
+        settings = {name: getattr(config, name) for name in SETTINGS}
+        if config.latent_rgb is not None:
+            settings[LATENT_RGB] = config.latent_rgb
+        return {METADATA_KEY: json.dumps(settings)}

@@ -23,8 +23,7 @@ _R512 = _R960.replace(guidance="12 | 0.4: 0", renorm=-1.0, time_shift=8.0)
 _MINI = SamplingPlan(
     patch="1x2",
     guidance="4 | 0.48: 0",
-    motion=1.5,
-    negative_motion=0.25,
+    motion=2.0,
     time_shift=4.0,
     points=31,
 )
@@ -34,7 +33,7 @@ PRESETS: dict[str, SamplingPlan] = {
     "f24F96R960": _R960,
     "f16F64R512-MultiScale": _R512.replace(patch="2x4 | 0.075: 2x2 | 0.3: 1x2"),
     "f16F64R512": _R512,
-    "mini-MultiScale": _MINI.replace(patch="2x4 | 0.1: 2x2 | 0.3: 1x2"),
+    "mini-MultiScale": _MINI.replace(patch="2x4 | 0.1: 2x2 | 0.35: 1x2"),
     "mini": _MINI,
 }
 DEFAULT_PRESET = "f24F96R960-MultiScale"

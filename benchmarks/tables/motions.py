@@ -18,8 +18,8 @@ from .statistics import Difference, paired, quantile
 
 PAPER_UNIT = 4
 """The paper's score that stands for the median training clip here."""
-SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
-"""Shares of the training clips that lie below the five scores of the rank correlation."""
+RANKED = (0.5, 1, 2, 4, 8)
+"""Scores of the rank correlation, in the paper's terms: each twice the one before, up to its largest."""
 _SEED = 1
 COMPARISONS = {
     "score, equal": ("4 / 4", "8 / 8"),
@@ -78,7 +78,7 @@ def table_3(
             what: {name: _as_dict(paired(rows[a].values(name), rows[b].values(name))) for name in COMPARED}
             for what, (a, b) in COMPARISONS.items()
         },
-        "rank": _rank(mini, plan, ranked, [quantile(scores, share) for share in SHARES], report),
+        "rank": _rank(mini, plan, ranked, [score * unit for score in RANKED], report),
     }
 
 

@@ -9,7 +9,7 @@ import textwrap
 from itertools import pairwise
 
 from . import paper
-from .motions import PAPER_UNIT, SHARES
+from .motions import PAPER_UNIT, RANKED
 from .patches import COMBINED, REFERENCE
 from .quality import ASKED
 from .targets import TARGETS, headline
@@ -76,7 +76,7 @@ def table_3(tables: dict) -> str:
         for name, row in found["rows"].items()
     ]  # fmt: skip
     rank = found["rank"]
-    shares = ", ".join(f"{share:.0%}" for share in SHARES)
+    scores = ", ".join(f"{score:g}" for score in RANKED)
     ranks = table(
         ["motion score", "measured motion", "accuracy"],
         [
@@ -93,8 +93,8 @@ def table_3(tables: dict) -> str:
                 *_said_of_motion(found["differences"]),
             ),
             prose(
-                f"Scores that {shares} of the training clips lie below, {rank['prompts']} prompts each, against a "
-                f"negative score of {rank['negative']}. Spearman's rank correlation over all clips is "
+                f"Scores of {scores} in the paper's terms, {rank['prompts']} prompts each, against a negative score of "
+                f"{rank['negative']}. Spearman's rank correlation over all clips is "
                 f"{_number(rank['spearman'], 3)}."
             ),
             ranks,

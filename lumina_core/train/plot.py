@@ -39,5 +39,7 @@ def plot_losses(folder: Path) -> Path:
     axes.legend()
     axes.grid(alpha=0.3)
     target = folder / PICTURE
-    figure.savefig(target)
+    half = target.with_suffix(".part")
+    figure.savefig(half, format="png")
+    half.replace(target)
     return target

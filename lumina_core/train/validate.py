@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from ..errors import LuminaError
 from .batches import used_shape
 from .chance import generator
 from .items import cut
@@ -42,22 +43,36 @@ class WindowLoss:
 
 
 class HeldOut:
-    """The held-out sets of a recipe's sources. Raises LuminaError for a set that is not whole."""
+    """The held-out sets of a recipe's sources. Raises LuminaError for a set that is not whole or that no task can use,
+    and where there is none."""
 
     def __init__(self, recipe: Recipe):
         self.recipe = recipe
         self.sets = {
             name: EncodedSet(source.held_out) for name, source in recipe.sources.items() if source.held_out is not None
         }
+        if not self.sets:
+            raise LuminaError(
+                "The recipe asks for validation and no source has held_out; add a held-out set to a source, or leave "
+                "validation out."
+            )
+        for name, chosen in self.sets.items():
+            if not any(self._picks(chosen, task) for task in self._tasks(name)):
+                raise LuminaError(
+                    f"No task can use an item of the held-out set {chosen.folder} of source {name}; hold out items "
+                    "that are like those it trains on."
+                )
 
     def losses(self, step: int, velocity: Velocity) -> list[WindowLoss]:
         """All window losses of a step."""
         found = []
         for name, chosen in self.sets.items():
-            for task in self.recipe.tasks.values():
-                if name in (task.sources or self.recipe.sources):
-                    found += self._task_losses(step, self.recipe.sources[name], chosen, task, velocity)
+            for task in self._tasks(name):
+                found += self._task_losses(step, self.recipe.sources[name], chosen, task, velocity)
         return found
+
+    def _tasks(self, source: str) -> list[Task]:
+        return [task for task in self.recipe.tasks.values() if source in (task.sources or self.recipe.sources)]
 
     def _task_losses(
         self, step: int, source: Source, chosen: EncodedSet, task: Task, velocity: Velocity

@@ -125,7 +125,8 @@ def test_drawing_shows_the_colours_where_they_should_be():
 
 
 def test_an_outline_is_hollow():
-    for scene in scenes(count=20, outline_share=1.0):
+    # The edges of the other two come so near to the middle that the line covers it.
+    for scene in (scene for scene in scenes(count=40, outline_share=1.0) if scene.shape in ("circle", "square")):
         x, y = scene.position(0)
         middle = draw(scene)[0, round(y - 0.5), round(x - 0.5)]
         assert (middle - torch.tensor(BACKGROUNDS[scene.background]) / 255).abs().max() < 8 / 255

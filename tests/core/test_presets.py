@@ -8,7 +8,7 @@ R960 = {
     "points": 70, "solver": "euler",
 }  # fmt: skip
 MINI = {
-    "guidance": "4 | 0.48: 0", "motion": "1.5", "negative_motion": "0.25", "renorm": -1.0, "time_shift": 4.0,
+    "guidance": "4 | 0.48: 0", "motion": "2", "negative_motion": "none", "renorm": -1.0, "time_shift": 4.0,
     "points": 31, "solver": "euler",
 }  # fmt: skip
 R512 = {**R960, "guidance": "12 | 0.4: 0", "renorm": -1.0, "time_shift": 8.0}
@@ -20,7 +20,7 @@ def test_presets_hold_their_numbers():
         "f24F96R960": {"patch": "1x2", **R960},
         "f16F64R512-MultiScale": {"patch": "2x4 | 0.075: 2x2 | 0.3: 1x2", **R512},
         "f16F64R512": {"patch": "1x2", **R512},
-        "mini-MultiScale": {"patch": "2x4 | 0.1: 2x2 | 0.3: 1x2", **MINI},
+        "mini-MultiScale": {"patch": "2x4 | 0.1: 2x2 | 0.35: 1x2", **MINI},
         "mini": {"patch": "1x2", **MINI},
     }
     assert DEFAULT_PRESET in PRESETS

@@ -17,7 +17,13 @@ DRAWS = 3000
 
 def entry(**changes) -> Entry:
     fields = dict(
-        name="a", kind="video", caption="a cat", motion=3.5, shape=(2, 1, 2, 2), fps=8.0, shard="shard-00000.safetensors"
+        name="a",
+        kind="video",
+        caption="a cat",
+        motion=3.5,
+        shape=(2, 1, 2, 2),
+        fps=8.0,
+        shard="shard-00000.safetensors",
     )
     return Entry(**fields | changes)
 

@@ -165,7 +165,9 @@ def test_warmup_and_decay(straight):
 
 def log(fields: dict, name: str = "log.csv") -> list[dict]:
     with (Path(fields["out"]) / name).open(encoding="utf-8", newline="") as lines:
-        return [{key: value for key, value in row.items() if key != "seconds_per_step"} for row in csv.DictReader(lines)]
+        return [
+            {key: value for key, value in row.items() if key != "seconds_per_step"} for row in csv.DictReader(lines)
+        ]
 
 
 def assert_same_end(found: dict, wanted: dict, step: int = STEPS) -> None:
@@ -232,7 +234,9 @@ def test_the_log_counts_items_and_tokens(straight):
     for row in rows:
         assert (row["patch"], int(row["items"])) == ({"coarse": "2x4", "fine": "1x2"}[row["task"]], 4)
         assert int(row["tokens"]) == {"coarse": 4 * 2, "fine": 4 * 16}[row["task"]]
-        assert float(row["loss"]) == pytest.approx(float(row["squared_error"]) + float(row["direction_error"]), rel=1e-4)
+        assert float(row["loss"]) == pytest.approx(
+            float(row["squared_error"]) + float(row["direction_error"]), rel=1e-4
+        )
     windows = log(straight[0], "windows.csv")
     for row in rows:
         parts = [part for part in windows if (part["step"], part["task"]) == (row["step"], row["task"])]
@@ -253,7 +257,9 @@ def test_log_lines_hold_the_mean_of_the_steps_between(tiny_set, tmp_path, straig
     for row in rows[:4]:
         last = int(row["step"])
         part = [
-            float(line["loss"]) for line in every if last - 3 < int(line["step"]) <= last and line["task"] == row["task"]
+            float(line["loss"])
+            for line in every
+            if last - 3 < int(line["step"]) <= last and line["task"] == row["task"]
         ]
         assert float(row["loss"]) == pytest.approx(sum(part) / len(part), rel=1e-4)
 
@@ -286,7 +292,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_counts(tiny_set, tmp_
     bad = next(step for step in range(3) if any(pick.index == 7 for pick in trainer.batches[0].at(step)))
     with pytest.raises(LuminaError) as caught:
         trainer.run()
-    kept = "no state was saved yet" if bad == 0 else f"the last saved state is {Path(fields['out']) / f'step-{bad:07d}'}"
+    kept = (
+        "no state was saved yet" if bad == 0 else f"the last saved state is {Path(fields['out']) / f'step-{bad:07d}'}"
+    )
     assert str(caught.value).startswith(f"Step {bad + 1} gave a loss that is not a finite number (fine), and {kept}; ")
     assert trainer.step == bad
     assert len(log(fields)) == bad

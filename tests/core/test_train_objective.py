@@ -55,7 +55,9 @@ def test_noised_items_against_loops(random):
     for item in range(3):
         for place in torch.cartesian_prod(*(torch.arange(size) for size in data.shape[1:])).tolist():
             d, n = float(data[(item, *place)]), float(noise[(item, *place)])
-            assert float(found[(item, *place)]) == pytest.approx(float(t[item]) * d + (1 - float(t[item])) * n, abs=1e-6)
+            assert float(found[(item, *place)]) == pytest.approx(
+                float(t[item]) * d + (1 - float(t[item])) * n, abs=1e-6
+            )
     assert torch.equal(found[0], noise[0]) and torch.equal(found[2], data[2])
 
 
@@ -82,6 +84,8 @@ def test_losses_of_a_scaled_truth(random, factor, error, turn):
 
 
 def test_half_precision_is_measured_in_float32(random):
-    velocity, data, noise = (tensor.bfloat16() for tensor in (random(2, 3, 2, 4, 4), random(2, 3, 2, 4, 4), random(2, 3, 2, 4, 4)))
+    velocity, data, noise = (
+        tensor.bfloat16() for tensor in (random(2, 3, 2, 4, 4), random(2, 3, 2, 4, 4), random(2, 3, 2, 4, 4))
+    )
     squared, direction = item_losses(velocity, data, noise)
     assert squared.dtype == direction.dtype == torch.float32

@@ -64,7 +64,11 @@ def test_the_least_that_a_recipe_says():
     ("path", "value", "words"),
     [
         ("stepz", 3, "the recipe has an unknown field 'stepz'; did you mean steps?"),
-        ("tasks.fine.timeshift", 3, "the recipe, tasks, fine has an unknown field 'timeshift'; did you mean time_shift?"),
+        (
+            "tasks.fine.timeshift",
+            3,
+            "the recipe, tasks, fine has an unknown field 'timeshift'; did you mean time_shift?",
+        ),
         ("optimizer.lr", 1, "the recipe, optimizer has an unknown field 'lr'; known fields are learning_rate, betas"),
         ("steps", REMOVED, "the recipe lacks the field 'steps'; add it."),
         ("tasks.fine.time_shift", REMOVED, "the recipe, tasks, fine lacks the field 'time_shift'"),

@@ -23,7 +23,7 @@ _R512 = _R960.replace(guidance="12 | 0.4: 0", renorm=-1.0, time_shift=8.0)
 _MINI = SamplingPlan(
     patch="1x2",
     guidance="4 | 0.48: 0",
-    motion=2.0,
+    motion=3.0,
     time_shift=4.0,
     points=31,
 )

@@ -8,7 +8,7 @@ R960 = {
     "points": 70, "solver": "euler",
 }  # fmt: skip
 MINI = {
-    "guidance": "4 | 0.48: 0", "motion": "2", "negative_motion": "none", "renorm": -1.0, "time_shift": 4.0,
+    "guidance": "4 | 0.48: 0", "motion": "3", "negative_motion": "none", "renorm": -1.0, "time_shift": 4.0,
     "points": 31, "solver": "euler",
 }  # fmt: skip
 R512 = {**R960, "guidance": "12 | 0.4: 0", "renorm": -1.0, "time_shift": 8.0}

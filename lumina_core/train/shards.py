@@ -137,16 +137,17 @@ def read_index(folder: Path) -> list[Entry]:
     file = folder / INDEX
     if not file.is_file():
         raise LuminaError(f"{folder} holds no {INDEX}; give a folder that the encode command has written.")
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    # As bytes: a kill may cut a character, and in texts more than the end of a line counts as one.
+    lines = file.read_bytes().splitlines(keepends=True)
     names = {field.name for field in fields(Entry)}
     entries = []
     for number, line in enumerate(lines, 1):
         try:
             values = json.loads(line)
-            if set(values) != names:
+            if not isinstance(values, dict) or set(values) != names:
                 raise ValueError("other fields")
         except ValueError:
-            if number == len(lines) and not line.endswith("\n"):
+            if number == len(lines) and not line.endswith(b"\n"):
                 break
             raise LuminaError(
                 f"{file} line {number} is not an entry of this program; encode the source again."
@@ -159,7 +160,7 @@ def _mended_index(folder: Path) -> list[Entry]:
     """The entries, with a last line that a kill cut short taken out of the file, so that more can be added to it."""
     entries = read_index(folder)
     file = folder / INDEX
-    if not file.read_text(encoding="utf-8").endswith("\n"):
+    if not file.read_bytes().endswith(b"\n"):
         half = file.with_suffix(".part")
         half.write_text("".join(_line(entry) for entry in entries), encoding="utf-8")
         half.replace(file)

@@ -110,13 +110,33 @@ def test_a_line_cut_short_by_a_kill_is_written_again(tmp_path, kept):
     assert_whole(tmp_path, range(5))
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"name": "x"}'])
+def test_a_line_cut_short_within_a_character_is_written_again(tmp_path):
+    write(tmp_path, range(3), per_shard=1)
+    whole = (tmp_path / INDEX).read_bytes()
+    cut = whole.rindex("色".encode()) + 1
+    (tmp_path / INDEX).write_bytes(whole[:cut])
+    assert [entry.name for entry in read_index(tmp_path)] == ["item-0", "item-1"]
+    write(tmp_path, [2], per_shard=1)
+    assert_whole(tmp_path, range(3))
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "null", '{"name": "x"}', "7"])
 def test_a_damaged_line_in_the_middle_is_named(tmp_path, line):
     write(tmp_path, range(3))
     lines = (tmp_path / INDEX).read_text(encoding="utf-8").splitlines()
     (tmp_path / INDEX).write_text("\n".join([lines[0], line, lines[2], ""]), encoding="utf-8")
     with pytest.raises(LuminaError, match=f"{INDEX} line 2 is not an entry of this program; encode the source again"):
         EncodedSet(tmp_path)
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\x85", "\x0b", "\x1c", "\r"])
+def test_a_caption_may_hold_any_mark_that_some_count_as_an_end_of_line(tmp_path, mark):
+    with ShardWriter(tmp_path) as writer:
+        for name in ("first", "second"):
+            writer.add(name, "video", f"{name}{mark}cat", None, latents(0), 8.0)
+    assert [entry.caption for entry in read_index(tmp_path)] == [f"first{mark}cat", f"second{mark}cat"]
+    with ShardWriter(tmp_path) as writer:
+        assert writer.done == {"first", "second"}
 
 
 def test_a_folder_without_an_index_and_one_without_items_are_told_apart(tmp_path):

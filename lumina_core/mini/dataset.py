@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -22,12 +23,17 @@ CLIPS, PICTURES, OUTLINES = "clips", "pictures", "outlines"
 
 @dataclass(frozen=True)
 class DrawnItem:
-    """One item of a source; frames (f, 64, 64, 3) in 0..1."""
+    """One item of a source."""
 
     name: str
     scene: Scene
     caption: str
-    frames: torch.Tensor
+    count: int
+
+    @cached_property
+    def frames(self) -> torch.Tensor:
+        """(count, 64, 64, 3) in 0..1; drawn when first asked for, so that a resumed run skips what is done quickly."""
+        return draw(self.scene, self.count)
 
 
 def drawn_items(source: str, count: int, seed: int, held: bool = False) -> Iterator[DrawnItem]:
@@ -38,7 +44,7 @@ def drawn_items(source: str, count: int, seed: int, held: bool = False) -> Itera
         still = source == PICTURES
         scene = random_scene(rng, still=still, held=held, outline_share=1.0 if source == OUTLINES else 0.0)
         text = caption(scene, rng, rng.choice(LANGUAGES))
-        yield DrawnItem(f"{source}-{number:06d}", scene, text, draw(scene, 1 if still else FRAMES))
+        yield DrawnItem(f"{source}-{number:06d}", scene, text, 1 if still else FRAMES)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,7 @@ def train_text_encoder(recipe: TextEncoderRecipe, report=lambda step, loss: None
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        report(step, float(loss))
+        report(step, float(loss.detach()))
     _write_trained(recipe.out, model.eval().requires_grad_(False))
     trained = load_text_encoder(recipe.out)
     figures = {language: _accuracy(trained, directions, language) for language in LANGUAGES}

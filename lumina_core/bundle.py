@@ -10,9 +10,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from .errors import LuminaError
+from .fields import build
+from .plan import SamplingPlan
 from .presets import PRESETS
 from .shapes import VideoSize
-from .train.fields import build
 
 # Not resolved: where the pack is reached by a link, what lies beside the link is meant.
 SHIPPED = Path(__file__).absolute().parents[1] / "bundles"
@@ -47,6 +48,16 @@ class Bundle:
     fps: float
     motion_range: tuple[float, float]
     prompt: str
+
+
+def unlearned_motion(bundle: Bundle, plan: SamplingPlan) -> str | None:
+    """A sentence where the plan asks for a motion score that the network never saw; 0 is how it marks pictures."""
+    least, largest = bundle.motion_range
+    asked = (score for schedule in (plan.motion, plan.negative_motion) for score in schedule.values)
+    outside = next((score for score in asked if score is not None and not least <= score <= largest), None)
+    if outside is None:
+        return None
+    return f"motion {outside:g} is outside of what {bundle.name} has learned, {least:g} to {largest:g}"
 
 
 def bundled() -> list[str]:

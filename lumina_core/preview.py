@@ -38,9 +38,7 @@ def preview_factors(config: VideoConfig) -> list[list[float]] | None:
     return LATENT_RGB_FACTORS if config.channels == LATENT_CHANNELS else None
 
 
-def latents_to_rgb(
-    latents: torch.Tensor, factors: Sequence[Sequence[float]] = LATENT_RGB_FACTORS
-) -> torch.Tensor:
+def latents_to_rgb(latents: torch.Tensor, factors: Sequence[Sequence[float]] = LATENT_RGB_FACTORS) -> torch.Tensor:
     """Rough colours of scaled latents (B, C, F, H, W): (B, F, H, W, 3) in 0..1, one pixel per latent pixel.
 
     factors: a row of red, green and blue for each channel and, where there is one row more, the colour of zeros.

@@ -18,9 +18,7 @@ from .latent_format import LuminaVideoLatent
 from .names import schema
 
 
-def empty_latent(
-    width: int, height: int, frames: int, batch_size: int = 1, channels: int = LATENT_CHANNELS
-) -> dict:
+def empty_latent(width: int, height: int, frames: int, batch_size: int = 1, channels: int = LATENT_CHANNELS) -> dict:
     """A native LATENT of zeros, whose channels every sampler of the host adapts to its model; raises LuminaError."""
     size = latent_size(width, height, frames)
     samples = torch.zeros((batch_size, *size.shape(channels)), device=comfy.model_management.intermediate_device())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ..bundle import Bundle
+from ..bundle import Bundle, unlearned_motion
 from ..checkpoint import read_video_config
 from ..config import VideoConfig
 from ..contact_sheet import contact_sheet
@@ -81,13 +81,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _before(bundle: Bundle, prompt: str, plan: SamplingPlan, size: VideoSize, config: VideoConfig) -> str:
-    return "\n".join(
-        [
-            f"bundle           {bundle.name}: {bundle.about}",
-            f"prompt           {prompt}",
-            as_text(plan, size, plan_cost(plan, size.latent(), config)),
-        ]
-    )
+    lines = [
+        f"bundle           {bundle.name}: {bundle.about}",
+        f"prompt           {prompt}",
+        as_text(plan, size, plan_cost(plan, size.latent(), config)),
+    ]
+    if warning := unlearned_motion(bundle, plan):
+        lines.append(f"note: {warning}")
+    return "\n".join(lines)
 
 
 def _request(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..bundle import unlearned_motion
 from ..checkpoint import read_video_config
 from ..devices import AUTO, DTYPES
 from ..lora import LoraChoice
@@ -67,10 +68,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     models = models_from(arguments)
+    request = request_from(arguments, models)
     with Progress() as progress:
         if models.note:
             progress.note(models.note)
-        result = generate(request_from(arguments, models), progress)
+        if models.bundle and (warning := unlearned_motion(models.bundle, request.plan)):
+            progress.note(warning)
+        result = generate(request, progress)
     print(summary(result), flush=True)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LuminaError
+from ..fields import build
 from ..mini.autoencoder import AutoencoderRecipe
 from ..mini.bundling import BundleRecipe
 from ..mini.dataset import DrawnDataRecipe
 from ..mini.text_encoder import TextEncoderRecipe
-from ..train.fields import build
 from ..train.recipe import Recipe
 
 KIND = "kind"

@@ -109,9 +109,7 @@ class HeldOut:
         numbers = [generator(seed, "validation", source.name, task.name, index) for index in picks]
         entries = [chosen.entries[index] for index in picks]
         shape = used_shape(entries[0].shape, task)
-        data = torch.stack(
-            [cut(chosen.latents(index), shape, rng) for index, rng in zip(picks, numbers, strict=True)]
-        )
+        data = torch.stack([cut(chosen.latents(index), shape, rng) for index, rng in zip(picks, numbers, strict=True)])
         noise = torch.stack([torch.randn(data.shape[1:], generator=rng) for rng in numbers])
         place = torch.stack([torch.rand((), generator=rng) for rng in numbers])
         texts = [source.system_prompt + entry.caption for entry in entries]

@@ -7,6 +7,8 @@ import pytest
 from hosts import REPOSITORY
 from server import PACK
 
+from lumina_core.bundle import find_bundle
+from lumina_core.checkpoint import read_video_config
 from lumina_core.config import VideoConfig
 from lumina_core.cost import plan_cost
 from lumina_core.presets import PRESETS, preset_clip
@@ -127,7 +129,9 @@ def test_preset_page_gives_the_presets_numbers(name: str):
     written = {value(row[0]): value(row[column]) for row in table(page, "Output") if value(row[0]) != "patch"}
     size = {"width": clip.size.width, "height": clip.size.height, "frames": clip.size.frames, "fps": float(clip.fps)}
     assert written == {key: str(size[key] if key in size else getattr(plan, key)) for key in written}
-    share = plan_cost(plan, clip.size.latent(), VideoConfig()).relative
+    bundle = find_bundle("mini") if name.startswith("mini") else None
+    config = read_video_config(bundle.checkpoint) if bundle else VideoConfig()
+    share = plan_cost(plan, clip.size.latent(), config).relative
     assert [f"`{name}`", f"`{plan.patch}`", f"{100 * share:.0f} %"] in table(page, "Preset")
 
 

@@ -14,6 +14,8 @@ from .ops import Ops
 
 FREQUENCIES = 128
 MAX_PERIOD = 10000.0
+_TABLE_SCALE = 100.0
+"""Positions are seconds; a hundredth of one is the shortest that the table tells apart well."""
 
 
 def sinusoid(values: torch.Tensor) -> torch.Tensor:
@@ -23,6 +25,13 @@ def sinusoid(values: torch.Tensor) -> torch.Tensor:
     """
     steps = torch.arange(FREQUENCIES, dtype=torch.float32, device=values.device)
     angles = values[:, None].float() * torch.exp(-math.log(MAX_PERIOD) * steps / FREQUENCIES)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def sinusoid_table(positions: torch.Tensor, width: int) -> torch.Tensor:
+    """Cosines, then sines, of (L,) positions: (L, width) float32."""
+    steps = torch.arange(width // 2, dtype=torch.float32, device=positions.device)
+    angles = positions[:, None].float() * torch.exp(-math.log(MAX_PERIOD) * steps / (width // 2)) * _TABLE_SCALE
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 

@@ -1,0 +1,103 @@
+"""Sound checkpoints: what is saved comes back, and what is not one is told in a sentence."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lumina_core.audio_checkpoint import (
+    CHECKPOINT_NAME,
+    METADATA_KEY,
+    load_sound_model,
+    read_sound_config,
+    sound_metadata,
+)
+from lumina_core.audio_config import MMAUDIO, AudioConfig
+from lumina_core.audio_model import SoundNextDiT
+from lumina_core.errors import LuminaError
+
+CONFIG = AudioConfig(
+    channels=3, bins=8, dim=32, layers=1, heads=4, kv_heads=2, visual_dim=10, text_dim=12, sync_dim=6, text_tokens=5,
+    cond_dim=16, sync_align=MMAUDIO, visual_times=False, t_scale=7.0,
+)  # fmt: skip
+
+
+@pytest.fixture
+def written(tmp_path):
+    """written(change=..., metadata=...): a checkpoint file, its weights changed in place."""
+    torch.manual_seed(0)
+    network = SoundNextDiT(CONFIG)
+
+    def write(change=lambda weights: None, metadata=None):
+        weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        change(weights)
+        save_file(weights, tmp_path / CHECKPOINT_NAME, sound_metadata(CONFIG) if metadata is None else metadata)
+        return tmp_path / CHECKPOINT_NAME
+
+    write.network = network
+    return write
+
+
+def test_a_checkpoint_comes_back_with_every_choice(written):
+    file = written()
+    for path in (file, file.parent):
+        loaded = load_sound_model(path)
+        assert loaded.config == read_sound_config(path) == CONFIG
+        assert not loaded.training
+        for name, value in written.network.state_dict().items():
+            assert torch.equal(loaded.state_dict()[name], value)
+
+
+def test_names_of_other_tools_are_cleaned(written):
+    def compiled(weights):
+        for name in list(weights):
+            weights[f"model.diffusion_model.{name}"] = weights.pop(name)
+
+    assert load_sound_model(written(compiled)).config == CONFIG
+
+
+def _header(**changes):
+    return {METADATA_KEY: json.dumps({**json.loads(sound_metadata(CONFIG)[METADATA_KEY]), **changes})}
+
+
+@pytest.mark.parametrize(
+    "change, metadata, words",
+    [
+        (lambda w: w.pop("null_sync"), None, "1 missing (null_sync)"),
+        (lambda w: w.update(extra=torch.zeros(1)), None, "1 unexpected (extra)"),
+        (lambda w: w.update(null_sync=torch.zeros(1, 9)), None, "1 of another shape (null_sync)"),
+        (lambda w: w["x_embedder.bias"].fill_(float("nan")), None, "NaN or infinite values in x_embedder.bias"),
+        (lambda w: None, {}, "is no Lumina-V2A sound model"),
+        (lambda w: None, {"lumina_video": "{}"}, "it is a Lumina-Video checkpoint"),
+        (lambda w: None, {METADATA_KEY: "{"}, "is damaged"),
+        (lambda w: None, {METADATA_KEY: "[]"}, "write fields"),
+        (lambda w: None, _header(layers=2), "missing"),
+        (lambda w: None, _header(speed=1), "unknown field 'speed'"),
+        (lambda w: None, _header(heads=5), "multiple of the next"),
+    ],
+)
+def test_what_is_no_whole_checkpoint_is_told(written, change, metadata, words):
+    with pytest.raises(LuminaError) as told:
+        load_sound_model(written(change, metadata))
+    assert words in str(told.value)
+
+
+def test_a_header_is_enough_to_refuse(written):
+    with pytest.raises(LuminaError, match="missing"):
+        read_sound_config(written(lambda weights: weights.pop("null_sync")))
+
+
+def test_truncated_and_absent_files_are_told(written, tmp_path):
+    file = written()
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(LuminaError, match="cannot be read"):
+        load_sound_model(file)
+    with pytest.raises(LuminaError, match="does not exist"):
+        load_sound_model(tmp_path / "none.safetensors")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LuminaError, match="holds no model.safetensors"):
+        load_sound_model(tmp_path / "empty")
+    (tmp_path / "model.pth").write_bytes(b"x")
+    with pytest.raises(LuminaError, match="expected a .safetensors"):
+        load_sound_model(tmp_path / "model.pth")

@@ -1,4 +1,5 @@
-"""Write a complete, tiny, random set of Lumina-Video models: network, text encoder and VAE in their released layouts.
+"""Write a complete, tiny, random set of Lumina-Video models in their released layouts: network, text encoder and VAE,
+and the parts of sound.
 
 For tests and for trying things out without a download: pictures are noise, everything else is as with real weights.
     python scripts/make_tiny_set.py FOLDER
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+
+from make_tiny_sound import write_codec, write_features, write_sound, write_sound_model  # noqa: E402
 
 from lumina_core.bundle import DESCRIPTION  # noqa: E402
 from lumina_core.checkpoint import LATENT_RGB, METADATA_KEY  # noqa: E402
@@ -27,6 +30,9 @@ TEXT_WIDTH = 48
 MODEL_FOLDER = "diffusion_models/lumina-video-tiny"
 TEXT_FOLDER = "text_encoders/gemma-2-tiny"
 VAE_FOLDER = "vae/cogvideox-tiny"
+SOUND_MODEL = "diffusion_models/lumina-sound-tiny.safetensors"
+CODEC_FOLDER = "vae/audioldm-tiny"
+FEATURES_FOLDER = "clip_vision/v2a-tiny"
 BUNDLE_CHANNELS = 6
 BUNDLE = {
     "name": "mini",
@@ -34,6 +40,7 @@ BUNDLE = {
     "checkpoint": "video",
     "text_encoder": "text_encoder",
     "vae": "vae",
+    "sound": "sound",
     "preset": "mini-MultiScale",
     "size": {"width": 64, "height": 64, "frames": 32},
     "fps": 8,
@@ -67,7 +74,7 @@ WORDS = "a an the of in on with and to is are at by from over under cat dog bird
 
 
 def write_tiny_set(folder: str | Path, seed: int = 0) -> Path:
-    """Write the set below `folder` (diffusion_models/, text_encoders/, vae/), the same bytes of weights for one seed.
+    """Write the set below `folder` (diffusion_models/, text_encoders/, ...), the same bytes of weights for one seed.
 
     Returns the folder.
     """
@@ -75,6 +82,9 @@ def write_tiny_set(folder: str | Path, seed: int = 0) -> Path:
     write_network(folder / MODEL_FOLDER, seed)
     write_text_encoder(folder / TEXT_FOLDER, seed + 1)
     write_vae(folder / VAE_FOLDER, seed + 2)
+    write_sound_model(folder / SOUND_MODEL, seed + 3)
+    write_codec(folder / CODEC_FOLDER, seed + 4)
+    write_features(folder / FEATURES_FOLDER, seed + 5)
     return folder
 
 
@@ -91,6 +101,7 @@ def write_bundle(folder: str | Path, seed: int = 0) -> Path:
     weights = random_weights(vae.state_dict(), seed + 2)
     vae.load_state_dict({name: value for name, value in weights.items() if ".range." not in name}, strict=False)
     write_autoencoder(vae, folder / "vae")
+    write_sound(folder / "sound", seed + 3)
     (folder / DESCRIPTION).write_text(json.dumps(BUNDLE, indent=2) + "\n", encoding="utf-8")
     return folder
 
@@ -205,7 +216,7 @@ def _write_tokenizer(folder: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write a complete set of tiny random Lumina-Video models.")
-    parser.add_argument("folder", type=Path, help="where to put diffusion_models/, text_encoders/ and vae/")
+    parser.add_argument("folder", type=Path, help="where to put diffusion_models/, text_encoders/ and so on")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other weights (default 0)")
     parser.add_argument("--bundle", action="store_true", help="write one bundle of the shipped one's layout instead")
     arguments = parser.parse_args()

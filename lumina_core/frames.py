@@ -47,6 +47,20 @@ def probe(path: str | Path) -> VideoFile:
     return VideoFile(fps, seconds or _walked_seconds(path, fps), width=picture.shape[1], height=picture.shape[0])
 
 
+def rate_varies(path: str | Path, start: float = 0.0, seconds: float = math.inf) -> bool:
+    """Whether frames of a part are shown for times that differ by more than a quarter; nothing is decoded.
+
+    Raises LuminaError for a file that cannot be read.
+    """
+    with _opened(path) as (container, stream):
+        stamps = [packet.pts * stream.time_base for packet in container.demux(stream) if packet.pts is not None]
+    first = min(stamps, default=0)
+    shown = sorted(stamp for stamp in stamps if start <= stamp - first <= start + seconds)
+    gaps = [after - before for before, after in pairwise(shown)]
+    # Containers round: what differs by two ticks or so is even all the same.
+    return bool(gaps) and max(gaps) - min(gaps) > max(max(gaps) / 4, 2 * stream.time_base)
+
+
 def frames_at(path: str | Path, times: Sequence[float]) -> Iterator[torch.Tensor]:
     """The frame nearest to each time, one after the other: (H, W, 3) uint8, RGB, turned as it is shown.
 

@@ -1,0 +1,352 @@
+"""From a video file to a file with sound, on tiny random parts: lengths, order of work, refusals, what is written."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lumina_core import LuminaError, SamplingCancelled
+from lumina_core.audio.feature_widths import read_feature_widths
+from lumina_core.audio.features import load_feature_encoder
+from lumina_core.audio.files import has_sound, read_audio
+from lumina_core.audio_config import AudioConfig
+from lumina_core.audio_pipeline import (
+    METADATA_KEY,
+    SILENT,
+    SoundFiles,
+    SoundRequest,
+    SoundSettings,
+    decode,
+    make_sound,
+    prepare_sound,
+    sound_for_frames,
+)
+from lumina_core.audio_sampler import SoundPlan
+from lumina_core.frames import frames_at, probe
+from lumina_core.media import read_metadata, write_video
+from lumina_core.pipeline import Watcher
+from scripts.make_tiny_sound import SYNC, VISUAL, write_codec, write_sound
+
+PLAN = SoundPlan(steps=2, video_guidance=1.0, text_guidance=1.0)
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory):
+    """A sound folder with random parts."""
+    return write_sound(tmp_path_factory.mktemp("sound"), seed=5)
+
+
+@pytest.fixture(scope="module")
+def settings(voice):
+    return SoundSettings(files=SoundFiles.of(voice), prompt="a bell", plan=PLAN)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """video(frames, fps): a silent file in which a square moves."""
+    folder = tmp_path_factory.mktemp("videos")
+
+    def video(frames=16, fps=8.0, side=48):
+        file = folder / f"{frames}-{fps}-{side}.mp4"
+        if not file.exists():
+            write_video(file, moving(frames, side), fps, {"lumina_video": "kept"})
+        return file
+
+    return video
+
+
+def moving(frames, side=48):
+    clip = torch.zeros(frames, side, side, 3)
+    for number in range(frames):
+        left = number * (side - 8) // frames
+        clip[number, 8:16, left : left + 8] = 1
+    return clip
+
+
+class Told(Watcher):
+    """Everything that a run tells."""
+
+    def __init__(self):
+        self.stages, self.notes, self.steps, self.closed = [], [], [], 0
+
+    def stage(self, text):
+        self.stages.append(text)
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def sampling(self, costs):
+        self.costs = costs
+
+    def step(self, info):
+        self.steps.append((info.step, info.steps))
+
+    def close(self):
+        self.closed += 1
+
+
+def streams(path):
+    """(kind, seconds) of each stream, and the packets' bytes of the pictures."""
+    import av
+
+    with av.open(str(path)) as container:
+        kinds = [(stream.type, float(stream.duration * stream.time_base)) for stream in container.streams]
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    return kinds, packets
+
+
+@pytest.mark.parametrize("frames, fps", [(16, 8.0), (13, 25.0), (75, 29.97), (120, 120.0), (6, 4.0)])
+def test_the_sound_is_as_long_as_the_video_and_the_pictures_are_copied(settings, videos, tmp_path, frames, fps):
+    video, out = videos(frames, fps), tmp_path / "out.mp4"
+    result = make_sound(SoundRequest(settings=settings, video=video, out=out))
+    kinds, packets = streams(out)
+    assert [kind for kind, _ in kinds] == ["video", "audio"]
+    # One frame of AAC is 1024 samples.
+    assert abs(kinds[0][1] - kinds[1][1]) <= 1024 / 16000
+    assert packets == streams(video)[1] and not has_sound(video)
+    assert result.length == pytest.approx(probe(video).seconds, abs=1e-4)
+    assert (result.file, result.rate, result.nfe, result.passes) == (out, 16000, 2, 6)
+    assert read_audio(out).abs().max() > 1e-3
+    assert [file.name for file in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_a_wav_has_every_sample(settings, videos, tmp_path):
+    import wave
+
+    out = tmp_path / "out.wav"
+    make_sound(SoundRequest(settings=settings, video=videos(13, 25.0), out=out))
+    with wave.open(str(out)) as file:
+        assert (file.getnchannels(), file.getframerate(), file.getnframes()) == (1, 16000, round(13 / 25 * 16000))
+
+
+def test_what_made_it_is_written_beside_what_was_there(settings, videos, tmp_path):
+    out = tmp_path / "out.mp4"
+    make_sound(SoundRequest(settings=replace(settings, seed=4), video=videos(), out=out))
+    metadata = read_metadata(out)
+    made = json.loads(metadata[METADATA_KEY])
+    assert metadata["lumina_video"] == "kept"
+    assert (made["prompt"], made["seed"], made["model"]) == ("a bell", 4, "model.safetensors")
+    assert SoundPlan(**made["plan"]) == PLAN
+
+
+def test_a_sound_that_is_there_is_replaced_and_told_also_in_place(settings, videos, tmp_path):
+    file = shutil.copy(videos(), tmp_path / "clip.mp4")
+    request = SoundRequest(settings=settings, video=file, out=file)
+    quiet = Told()
+    make_sound(request, quiet)
+    assert has_sound(file) and quiet.notes == []
+    first, told = read_audio(file), Told()
+    make_sound(replace(request, settings=replace(settings, seed=9)), told)
+    assert told.notes == [f"{file} has a sound already, which is replaced in {file}."]
+    assert [kind for kind, _ in streams(file)[0]] == ["video", "audio"]
+    assert not torch.allclose(read_audio(file), first, atol=1e-3)
+
+
+def test_frames_in_memory_sound_as_the_file_with_them(settings, videos):
+    frames = torch.stack(list(frames_at(videos(), [number / 8 for number in range(16)]))).float() / 255
+    sound = sound_for_frames(settings, frames, 8.0)
+    file = load_feature_encoder(settings.files.features).file(videos())
+    assert sound.waveform.shape == (1, round(file.seconds * 16000)) and sound.passes == 6 and not sound.silent
+    again = sound_for_frames(settings, frames, 8.0)
+    assert torch.equal(sound.waveform, again.waveform)
+    for changed in ({"seed": 1}, {"prompt": "wood"}, {"negative_prompt": "wood"}, {"prompt": ""}):
+        other = sound_for_frames(replace(settings, **changed), frames, 8.0).waveform
+        assert not torch.allclose(other, sound.waveform, atol=1e-4), changed
+    still = sound_for_frames(settings, frames[:1].expand(16, -1, -1, -1), 8.0).waveform
+    assert not torch.allclose(still, sound.waveform, atol=1e-4), "it does not look at the video"
+
+
+def test_without_a_prompt_there_is_no_pass_for_it(settings):
+    frames = moving(8)
+    assert sound_for_frames(replace(settings, prompt=" "), frames, 8.0).passes == 2 * 2
+    assert sound_for_frames(replace(settings, prompt="", negative_prompt="wood"), frames, 8.0).passes == 2 * 3
+
+
+def test_a_run_is_told_and_one_network_is_there_at_a_time(settings, videos, tmp_path, monkeypatch):
+    import gc
+
+    import lumina_core.audio_pipeline as pipeline
+    from lumina_core.audio.features import FeatureEncoder
+    from lumina_core.audio_model import SoundNextDiT
+
+    def alive(kind):
+        gc.collect()
+        return sum(issubclass(type(thing), kind) for thing in gc.get_objects())
+
+    load, seen = pipeline.load_sound_model, {}
+
+    def load_model(*given):
+        seen["encoders"] = alive(FeatureEncoder)
+        return load(*given)
+
+    def decoding(*given):
+        seen["networks"] = alive(SoundNextDiT)
+        return decode(*given)
+
+    monkeypatch.setattr(pipeline, "load_sound_model", load_model)
+    monkeypatch.setattr(pipeline, "decode", decoding)
+    before, told = (alive(FeatureEncoder), alive(SoundNextDiT)), Told()
+    make_sound(SoundRequest(settings=settings, video=videos(), out=tmp_path / "out.mp4"), told)
+    assert seen == {"encoders": before[0], "networks": before[1]}
+    assert told.steps == [(0, 2), (1, 2)] and told.costs == [1, 1] and told.closed == 1
+    assert told.stages[:2] == ["reading the audio codec", "looking at the video"] and told.stages[-1] == "writing"
+
+
+def test_features_are_kept_and_used_again(settings, videos, tmp_path, monkeypatch):
+    kept = tmp_path / "kept.safetensors"
+    first = SoundRequest(settings=settings, video=videos(), out=tmp_path / "a.wav", save_features=kept)
+    make_sound(first)
+    monkeypatch.setattr("lumina_core.audio.features.FeatureEncoder.file", None)
+    again = replace(first, save_features=None, features_file=kept, out=tmp_path / "b.wav")
+    make_sound(again)
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+    other = shutil.copy(videos(24), tmp_path / videos().name)
+    with pytest.raises(LuminaError, match=r"of a clip of 2 s, and .* lasts 3 s"):
+        make_sound(replace(again, video=other))
+    with pytest.raises(LuminaError, match="features of '16-8.0-48.mp4', not of '24-8.0-48.mp4'"):
+        make_sound(replace(again, video=videos(24)))
+    with pytest.raises(LuminaError, match="ask for only one of them"):
+        make_sound(replace(again, save_features=tmp_path / "c.safetensors"))
+
+
+def test_loudness(settings):
+    quiet = sound_for_frames(replace(settings, loudness=-40.0), moving(16), 8.0).waveform
+    loud = sound_for_frames(replace(settings, loudness=-25.0), moving(16), 8.0).waveform
+    gain = (loud.norm() / quiet.norm()).item()
+    assert gain == pytest.approx(10 ** (15 / 20), rel=0.01)
+
+
+def test_silence_is_told(settings, monkeypatch):
+    monkeypatch.setattr("lumina_core.audio_pipeline.decode", lambda codec, latents, seconds: torch.zeros(1, 1600))
+    told = Told()
+    sound = sound_for_frames(replace(settings, loudness=-20.0), moving(8), 8.0, told)
+    assert sound.silent and told.notes == [SILENT] and not sound.waveform.any()
+
+
+def test_a_broken_waveform_is_refused_and_nothing_is_written(settings, videos, tmp_path, monkeypatch):
+    from lumina_core.audio.codec import AudioCodec
+
+    broken = torch.full((1, 16000 * 2), float("nan"))
+    monkeypatch.setattr(AudioCodec, "to_waveform", lambda self, latents, samples: broken)
+    with pytest.raises(LuminaError, match="The sound holds NaN or infinite values; try another dtype"):
+        make_sound(SoundRequest(settings=settings, video=videos(), out=tmp_path / "out.mp4"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_leaves_the_old_file(settings, videos, tmp_path):
+    class Stop(Told):
+        def step(self, info):
+            return False
+
+    out = tmp_path / "out.mp4"
+    out.write_text("old")
+    stop = Stop()
+    with pytest.raises(SamplingCancelled):
+        make_sound(SoundRequest(settings=settings, video=videos(), out=out), stop)
+    assert out.read_text() == "old" and stop.closed == 1 and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.fixture
+def nothing_loads(monkeypatch):
+    """Loading weights, which no refusal may come after, fails."""
+    for name in ("load_audio_codec", "load_feature_encoder", "load_sound_model"):
+        monkeypatch.setattr(f"lumina_core.audio_pipeline.{name}", None)
+
+
+def test_parts_that_do_not_go_together_are_told_before_loading(settings, voice, tmp_path, nothing_loads):
+    def refused(words, **changed):
+        with pytest.raises(LuminaError, match=words) as told:
+            prepare_sound(replace(settings, files=replace(settings.files, **changed)))
+        assert "\n" not in str(told.value)
+
+    write_codec(tmp_path / "eight", 1, channels=8)
+    refused("codec's latents have 8 channels, and this sound model's 4", codec=tmp_path / "eight")
+    refused("Sound model '.*absent' does not exist", model=tmp_path / "absent")
+    refused("sound codec '.*absent' does not exist", codec=tmp_path / "absent")
+    refused("sound features '.*absent' does not exist", features=tmp_path / "absent")
+    (tmp_path / "half" / "clip").mkdir(parents=True)
+    refused("holds no folder sync", features=tmp_path / "half")
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes((voice / "model.safetensors").read_bytes()[:5000])
+    refused("cut.safetensors cannot be read", model=cut)
+    other = next((voice / "features" / "sync").glob("*.safetensors"))
+    refused("is no Lumina-V2A sound model .*recipes/sound", model=other)
+    wide = shutil.copytree(voice / "features", tmp_path / "wide")
+    config = json.loads((wide / "clip" / "config.json").read_text(encoding="utf-8"))
+    (wide / "clip" / "config.json").write_text(json.dumps(config | {"projection_dim": 40}), encoding="utf-8")
+    refused(rf"features are 40 \(visual\), {SYNC} \(sync\) and {VISUAL} \(text\) wide", features=wide)
+    (wide / "clip" / "config.json").write_text("{", encoding="utf-8")
+    refused("describes no CLIP", features=wide)
+
+
+def test_widths_of_files_of_others(voice, tmp_path):
+    """A Synchformer that states no size, and a CLIP without config.json, are the released ones."""
+    assert read_feature_widths(voice / "features") == (VISUAL, SYNC, VISUAL)
+    for part in ("clip", "sync"):
+        (tmp_path / part).mkdir()
+    torch.save({}, tmp_path / "sync" / "synchformer_state_dict.pth")
+    config = AudioConfig()
+    assert read_feature_widths(tmp_path) == (config.visual_dim, config.sync_dim, config.text_dim)
+
+
+@pytest.mark.parametrize("changed, words", [
+    ({"seed": -1}, "seed is -1"),
+    ({"loudness": 20.0}, "loudness is 20.0 LUFS"),
+    ({"device": "tpu"}, "device is 'tpu'"),
+    ({"dtype": "int8"}, "dtype is 'int8'"),
+])  # fmt: skip
+def test_wrong_settings(settings, changed, words, nothing_loads):
+    with pytest.raises(LuminaError, match=words):
+        prepare_sound(replace(settings, **changed))
+
+
+def test_videos_that_get_no_sound(settings, videos, tmp_path, nothing_loads):
+    def refused(words, video, out=tmp_path / "out.mp4"):
+        with pytest.raises(LuminaError, match=words):
+            make_sound(SoundRequest(settings=settings, video=video, out=out))
+
+    refused("absent.mp4 does not exist", tmp_path / "absent.mp4")
+    (tmp_path / "text.mp4").write_text("no video")
+    refused("text.mp4 cannot be read as a video", tmp_path / "text.mp4")
+    refused("has 1 frame, and a sound needs something that moves", videos(1, 8.0))
+    refused("The clip is 130 s long", videos(130, 1.0))
+    refused(r"suffix '.avi', expected .mp4 \(video with sound\) or .wav", videos(), tmp_path / "out.avi")
+    refused("Output folder .* does not exist", videos(), tmp_path / "no" / "out.mp4")
+    refused("do not fit into an mp4 .*convert the video to H.264", raw_video(tmp_path / "raw.avi"))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["raw.avi", "text.mp4"]
+
+
+def raw_video(path):
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("rawvideo", rate=8)
+        stream.width = stream.height = 16
+        stream.pix_fmt = "yuv420p"
+        for picture in (moving(8, 16) * 255).byte().numpy():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize("frames, fps, words", [
+    (moving(1), 8.0, "has 1 frame"),
+    (moving(8), 0.0, "fps is 0.0"),
+    (moving(8), float("nan"), "fps is nan"),
+    (moving(8), None, "fps is None"),
+    (moving(8)[..., :2], 8.0, "expected float .frames, height, width, 3."),
+    (moving(8) * float("nan"), 8.0, "not finite"),
+    (moving(2), 100.0, "The clip is 0.02 s long"),
+])  # fmt: skip
+def test_frames_that_get_no_sound(settings, frames, fps, words, nothing_loads):
+    with pytest.raises(LuminaError, match=words):
+        sound_for_frames(settings, frames, fps)
+
+
+def test_a_prompt_that_is_too_long_is_told(settings):
+    told = Told()
+    sound_for_frames(replace(settings, prompt="bell " * 30), moving(8), 8.0, told)
+    assert re.fullmatch(r"The prompt is too long: its last \d+ tokens were cut\.", told.notes[0])

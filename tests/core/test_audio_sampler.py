@@ -1,0 +1,257 @@
+"""Sound from noise: the plan, guidance with two scales, what the network is asked, solvers, refusals."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lumina_core import LuminaError, SamplingCancelled
+from lumina_core.audio_condition import SoundCondition
+from lumina_core.audio_config import AudioConfig
+from lumina_core.audio_model import SoundNextDiT
+from lumina_core.audio_sampler import SoundPlan, sample_sound
+from lumina_core.noise import seeded_noise
+
+CONFIG = AudioConfig(
+    channels=3, bins=4, dim=32, layers=2, heads=2, kv_heads=1, visual_dim=6, text_dim=5, sync_dim=4, cond_dim=16,
+    text_tokens=4,
+)  # fmt: skip
+
+
+@pytest.fixture
+def network(random):
+    model = SoundNextDiT(CONFIG)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(random(*weight.shape) * 0.3)
+        model.null_text_mask.copy_(torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    return model.eval()
+
+
+@pytest.fixture
+def condition(random):
+    """Of two clips of 1 s; the last token of the second text is hidden."""
+    mask = torch.ones(2, 3, dtype=torch.bool)
+    mask[1, -1] = False
+    return SoundCondition.of(random(2, 8, 6), random(2, 3, 8, 4), random(2, 3, 5), mask)
+
+
+@pytest.fixture
+def noise(random):
+    return random(2, 3, 24, 4)
+
+
+@pytest.fixture
+def negative(random):
+    """A negative prompt of five tokens, two more than the prompts have."""
+    return random(1, 5, 5), torch.tensor([[True, True, True, True, False]])
+
+
+class Recorder:
+    """A network that notes what it is asked."""
+
+    def __init__(self, network):
+        self.network, self.calls = network, []
+
+    def __call__(self, x, t, condition):
+        self.calls.append((x, t, condition))
+        return self.network(x, t, condition)
+
+
+def slowly(network, noise, plan, condition, negative=None):
+    """Euler, one pass and one clip at a time, nothing stacked, by the formula as it is written."""
+    gv, gt = plan.video_guidance, plan.text_guidance
+    rows = []
+    for item in range(len(noise)):
+        mine = SoundCondition(*(x[item : item + 1] for x in vars(condition).values()))
+        x = noise[item : item + 1]
+        for step in range(plan.steps):
+            a, b = ((k / plan.steps) for k in (step, step + 1))
+            a, b = (t / (t + plan.time_shift - plan.time_shift * t) for t in (a, b))
+            pos, unseen, other = (
+                network(x, torch.tensor([a]), asked)
+                for asked in (
+                    mine,
+                    replace(mine, no_video=torch.tensor([True])),
+                    replace(mine, no_text=torch.tensor([True]))
+                    if negative is None
+                    else replace(mine, text=negative[0], text_mask=negative[1]),
+                )
+            )
+            x = x + (b - a) * (pos + gv * (pos - unseen) + gt * (pos - other))
+        rows.append(x)
+    return torch.cat(rows)
+
+
+@pytest.mark.parametrize("with_negative", [False, True])
+@pytest.mark.parametrize("video, text", [(2.0, 0.5), (1.5, 0.0), (0.0, 3.0), (0.0, 0.0)])
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_equals_a_slow_loop(network, noise, condition, negative, video, text, shift, with_negative):
+    plan = SoundPlan(steps=4, video_guidance=video, text_guidance=text, time_shift=shift)
+    other = negative if with_negative else None
+    found = sample_sound(network, noise, plan, condition, other)
+    with torch.no_grad():
+        expected = slowly(network, noise, plan, condition, other)
+    assert found.shape == noise.shape
+    assert (found - expected).norm() <= 1e-5 * expected.norm()
+    assert (found - noise).abs().max() > 0.1, "the network moves nothing, so nothing is compared"
+
+
+@pytest.mark.parametrize("video, text, passes", [(2, 1, 3), (2, 0, 2), (0, 1, 2), (0, 0, 1)])
+def test_a_scale_of_0_skips_its_pass_and_all_passes_are_one_call(network, noise, condition, video, text, passes):
+    recorder = Recorder(network)
+    plan = SoundPlan(steps=3, video_guidance=video, text_guidance=text)
+    sample_sound(recorder, noise, plan, condition)
+    assert [len(x) for x, _, _ in recorder.calls] == [2 * passes] * 3
+    assert plan.passes(condition) == 3 * passes
+    asked = recorder.calls[0][2]
+    flags = [(False, False)] * 2 + [(True, False)] * 2 * bool(video) + [(False, True)] * 2 * bool(text)
+    assert list(zip(asked.no_video.tolist(), asked.no_text.tolist(), strict=True)) == flags
+
+
+def test_passes_that_would_equal_the_positive_one_are_skipped(network, noise, condition, negative):
+    plan = SoundPlan(steps=2, video_guidance=2, text_guidance=1)
+    recorder = Recorder(network)
+    sample_sound(recorder, noise, plan, condition.without_text())
+    assert len(recorder.calls[0][0]) == 2 * 2 and plan.passes(condition.without_text()) == 4
+    assert plan.passes(condition.without_text().without_video()) == 2
+    # A negative prompt is something to move away from, though there is no prompt.
+    assert plan.passes(condition.without_text(), negative) == 6
+
+
+def test_a_negative_prompt_keeps_the_video_and_takes_the_place_of_no_text(network, noise, condition, negative):
+    recorder = Recorder(network)
+    sample_sound(recorder, noise, SoundPlan(steps=1, video_guidance=0, text_guidance=1), condition, negative)
+    asked = recorder.calls[0][2]
+    assert not asked.no_text.any() and not asked.no_video.any()
+    assert torch.equal(asked.visual[2:], condition.visual) and torch.equal(asked.sync[2:], condition.sync)
+    for item in (2, 3):
+        assert torch.equal(asked.text[item], negative[0][0])
+        assert torch.equal(asked.text_mask[item], negative[1][0])
+    # The shorter prompts are padded, and the padding is hidden.
+    assert torch.equal(asked.text[:2, :3], condition.text) and not asked.text_mask[:2, 3:].any()
+    assert torch.equal(asked.text_mask[:2, :3], condition.text_mask)
+
+
+def test_one_clip_serves_every_item(network, noise, condition):
+    one = SoundCondition(*(x[:1] for x in vars(condition).values()))
+    plan = SoundPlan(steps=2)
+    torch.testing.assert_close(
+        sample_sound(network, noise, plan, one), sample_sound(network, noise, plan, one.expand(2))
+    )
+
+
+class Flow:
+    """Velocity x + cos t, whose flow is known: a stand-in for the network."""
+
+    def __call__(self, x, t, condition):
+        return x + torch.cos(t).view(-1, 1, 1, 1)
+
+    def exact(self, x):
+        return (x + 0.5) * math.e + (math.sin(1) - math.cos(1)) / 2
+
+
+@pytest.mark.parametrize("solver, order, steps", [("euler", 1, 32), ("midpoint", 2, 8), ("heun2", 2, 8), ("rk4", 4, 4)])
+def test_solver_order_and_evaluations(noise, condition, solver, order, steps):
+    errors = []
+    for count in (steps, 2 * steps):
+        recorder = Recorder(Flow())
+        plan = SoundPlan(steps=count, video_guidance=0, text_guidance=0, solver=solver)
+        found = sample_sound(recorder, noise.double(), plan, condition)
+        errors.append((found - recorder.network.exact(noise.double())).abs().max().item())
+        assert plan.nfe == len(recorder.calls)
+        assert [float(t[0]) for _, t, _ in recorder.calls] == pytest.approx(list(plan.evaluations()))
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.25)
+
+
+def test_the_grid_runs_from_noise_to_sound():
+    for shift in (1.0, 2.5):
+        grid = SoundPlan(steps=10, time_shift=shift).grid()
+        assert len(grid) == 11 and grid[0] == 0 and grid[-1] == 1 and (grid.diff() > 0).all()
+    assert SoundPlan(steps=25).nfe == 25 and SoundPlan(steps=10, solver="rk4").nfe == 40
+
+
+def test_each_step_is_told_and_can_cancel(network, noise, condition):
+    plan, told = SoundPlan(steps=5, time_shift=2.0), []
+    final = sample_sound(network, noise, plan, condition, on_step=told.append)
+    assert [(info.step, info.steps) for info in told] == [(step, 5) for step in range(5)]
+    assert [info.t for info in told] == pytest.approx(plan.grid()[:-1].tolist())
+    assert torch.equal(told[-1].latents, final)
+    assert torch.allclose(told[-1].denoised, final, atol=1e-5)
+    recorder = Recorder(network)
+    with pytest.raises(SamplingCancelled, match="Cancelled after step 2 of 5"):
+        sample_sound(recorder, noise, plan, condition, on_step=lambda info: info.step < 1)
+    assert len(recorder.calls) == 2
+    for value in (None, True, 0):
+        sample_sound(network, noise, plan, condition, on_step=lambda info, value=value: value)
+
+
+def test_a_seed_decides_the_sound(network, condition):
+    cpu, plan = torch.device("cpu"), SoundPlan(steps=2)
+    made = [
+        sample_sound(network, seeded_noise((2, 3, 24, 4), seed, cpu, torch.float32), plan, condition)
+        for seed in (7, 7, 8)
+    ]
+    assert torch.equal(made[0], made[1]) and not torch.allclose(made[0], made[2], atol=0.1)
+
+
+def test_the_network_runs_in_the_dtype_of_the_noise(network, noise, condition):
+    recorder = Recorder(network.to(torch.bfloat16))
+    found = sample_sound(recorder, noise.bfloat16(), SoundPlan(steps=2), condition)
+    assert found.dtype == torch.bfloat16
+    for x, t, asked in recorder.calls:
+        assert {x.dtype, t.dtype, asked.visual.dtype, asked.text.dtype, asked.sync.dtype} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("fields, words", [
+    ({"steps": 0}, "steps is 0; write a whole number of at least 1"),
+    ({"steps": 2.5}, "steps is 2.5"),
+    ({"steps": True}, "steps is True"),
+    ({"video_guidance": -1.0}, "video_guidance is -1.0; write a number from 0"),
+    ({"text_guidance": float("nan")}, "text_guidance is nan"),
+    ({"text_guidance": "high"}, "text_guidance is 'high'"),
+    ({"solver": "dopri5"}, "solver is 'dopri5'; choose one of euler"),
+    ({"time_shift": 0}, "time_shift is 0; write a number above 0"),
+    ({"time_shift": float("inf")}, "time_shift is inf"),
+])  # fmt: skip
+def test_a_bad_plan_is_told(fields, words):
+    with pytest.raises(LuminaError) as told:
+        SoundPlan(**fields)
+    assert words in str(told.value) and str(told.value).count(".") <= 2 + words.count(".")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_network_that_is_broken_stops_after_one_step(noise, condition, bad):
+    recorder = Recorder(lambda x, t, asked: torch.full_like(x, bad))
+    with pytest.raises(LuminaError, match="The first step of the sound gave NaN or infinite values"):
+        sample_sound(recorder, noise, SoundPlan(), condition)
+    assert len(recorder.calls) == 1
+
+
+def test_an_untrained_network_stops_after_one_step(noise, condition):
+    fresh = SoundNextDiT(CONFIG)
+    torch.nn.init.zeros_(fresh.final_layer.linear.weight)
+    torch.nn.init.zeros_(fresh.final_layer.linear.bias)
+    with pytest.raises(LuminaError, match="one constant value; the sound model is untrained"):
+        sample_sound(fresh, noise, SoundPlan(), condition)
+
+
+def test_sizes_that_do_not_fit_are_told_before_any_step(network, noise, condition, negative, random):
+    plan, recorder = SoundPlan(steps=1), Recorder(network)
+
+    def refused(words, x=noise, asked=condition, other=None):
+        with pytest.raises(LuminaError, match=words):
+            sample_sound(recorder, x, plan, asked, other)
+
+    refused("noise has 5 axes; expected 4", noise[None])
+    refused("condition is of 2 clips, and the noise has 3", random(3, 3, 24, 4))
+    features, mask = negative
+    refused("negative prompt's features have shape", other=(features, mask[:, :2]))
+    refused("negative prompt's features have shape", other=(features[0], mask[0]))
+    refused("negative prompt's features are 4 wide and the prompt's 5", other=(features[..., :4], mask))
+    refused("negative prompt's mask hides every token", other=(features, torch.zeros_like(mask)))
+    refused("prompt's mask hides every", asked=replace(condition, text_mask=torch.zeros_like(condition.text_mask)))
+    assert recorder.calls == []
+    refused("4 channels and 4 bins, and this checkpoint expects 3", random(2, 4, 24, 4))
+    refused("has 60 rows .2.4 s., and the video's features cover", random(2, 3, 60, 4))

@@ -23,6 +23,8 @@ from ..vae_codec import VideoVAE
 from .draw import draw
 from .world import FPS, FRAMES, SIDE, random_scene
 
+SOUND = "sound"
+"""Folder of a voice, which another recipe makes."""
 STORED = torch.bfloat16
 """Rounding to it costs nothing that can be seen, and halves the files."""
 _FITTED_CLIPS = 60
@@ -113,5 +115,7 @@ def _write_description(recipe: BundleRecipe) -> None:
         "motion_range": list(recipe.motion_range),
         "prompt": recipe.prompt,
     }
+    if (recipe.out / SOUND).is_dir():
+        description[SOUND] = SOUND
     text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
     (recipe.out / DESCRIPTION).write_text(text, encoding="utf-8")

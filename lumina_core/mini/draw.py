@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -16,18 +17,29 @@ _OUTLINE = 2.5
 
 def draw(scene: Scene, frames: int = FRAMES, shown: range | None = None) -> torch.Tensor:
     """The clip of a scene, or only its frames ``shown``: (frames, 64, 64, 3) float32 in 0..1."""
-    centres = torch.tensor([scene.position(frame, frames) for frame in shown or range(frames)])
+    return paint(scene, [torch.tensor([scene.position(frame, frames) for frame in shown or range(frames)])])
+
+
+def paint(scene: Scene, paths: Sequence[torch.Tensor], light: torch.Tensor | None = None) -> torch.Tensor:
+    """Shapes that look as the scene says, along paths of centres (n, 2) in pixels: (n, 64, 64, 3) float32 in 0..1.
+
+    light: (n,) added to the brightness of the background, of 255.
+    """
     axis = torch.arange(SIDE) + 0.5
-    x = axis[None, None, :] - centres[:, 0, None, None]
-    y = axis[None, :, None] - centres[:, 1, None, None]
-    distance = _DISTANCES[scene.shape](x, y, scene.radius)
-    if scene.outline:
-        distance = (distance + _OUTLINE).abs() - _OUTLINE
-    cover = (0.5 - distance).clamp(0, 1)[..., None]
     shade = (axis / SIDE - 0.5)[:, None, None] * _SHADE
-    background = (torch.tensor(BACKGROUNDS[scene.background]) + shade).expand(SIDE, SIDE, 3)
+    picture = (torch.tensor(BACKGROUNDS[scene.background]) + shade).expand(SIDE, SIDE, 3)
+    if light is not None:
+        picture = picture + light.view(-1, 1, 1, 1)
     colour = torch.tensor(COLOURS[scene.colour], dtype=torch.float32)
-    return ((background * (1 - cover) + colour * cover) / 255).clamp(0, 1)
+    for centres in paths:
+        x = axis[None, None, :] - centres[:, 0, None, None]
+        y = axis[None, :, None] - centres[:, 1, None, None]
+        distance = _DISTANCES[scene.shape](x, y, scene.radius)
+        if scene.outline:
+            distance = (distance + _OUTLINE).abs() - _OUTLINE
+        cover = (0.5 - distance).clamp(0, 1)[..., None]
+        picture = picture * (1 - cover) + colour * cover
+    return (picture / 255).clamp(0, 1)
 
 
 def shape_mask(shape: str, radius: float, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

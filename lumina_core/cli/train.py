@@ -7,20 +7,25 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import LuminaError
+from ..mini import sound_codec, sound_encoders
 from ..mini.autoencoder import train_autoencoder
 from ..mini.bundling import write_bundle
 from ..mini.dataset import write_drawn_data
+from ..mini.sound_bundling import write_sound_bundle
+from ..mini.sound_data import write_sound_data
 from ..mini.text_encoder import FIGURES, train_text_encoder
 from ..train.distributed import Processes, processes
 from ..train.loop import StepReport, Trainer
 from ..train.plot import plot_losses
-from ..train.recipe import Recipe
+from ..train.sound.trainer import SoundTrainer
 from ..train.state import newest_state
 from ..train.validate import read_losses, source_means
+from ..train.video import VideoTrainer
 from .stages import Stage, read_stages
 
 NAME = "train"
@@ -50,10 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _train_video(stage: Stage) -> int:
+def _train_network(trained: type[Trainer], stage: Stage) -> int:
     recipe = stage.recipe
     with processes(recipe.device) as team:
-        trainer = Trainer(recipe, team)
+        trainer = trained(recipe, team)
         if trainer.step >= recipe.steps:
             _finished(stage, team)
             return 0
@@ -70,20 +75,20 @@ def _train_video(stage: Stage) -> int:
         except KeyboardInterrupt:
             return _interrupted(recipe.out, team)
         if team.first:
-            _tell_held_out(recipe)
+            _tell_held_out(recipe.out)
             print(newest_state(recipe.out), flush=True)
     return 0
 
 
-def _tell_held_out(recipe: Recipe) -> None:
+def _tell_held_out(run: Path) -> None:
     """List the sources by their held-out loss, where it was measured, and draw it over t."""
-    means = source_means(read_losses(recipe.out))
+    means = source_means(read_losses(run))
     if not means:
         return
     listed = ", ".join(f"{source} {loss:.4g}" for source, loss in means.items())
     print(f"Held-out loss of the sources, best first: {listed}.", file=sys.stderr)
     try:
-        print(f"It is drawn in {plot_losses(recipe.out)}.", file=sys.stderr)
+        print(f"It is drawn in {plot_losses(run)}.", file=sys.stderr)
     except LuminaError as error:
         print(error, file=sys.stderr)
 
@@ -148,12 +153,47 @@ def _bundle(stage: Stage) -> int:
     return 0
 
 
+def _train_sound_codec(stage: Stage) -> int:
+    if _done(stage, sound_codec.FIGURES):
+        return 0
+    with _bar(stage, stage.recipe.steps) as show:
+        figures = sound_codec.train_sound_codec(stage.recipe, lambda step, loss: show(f"loss {loss:.3f}"))
+    return _tell(stage, figures)
+
+
+def _train_sound_encoders(stage: Stage) -> int:
+    if _done(stage, sound_encoders.FIGURES):
+        return 0
+    with _bar(stage, stage.recipe.clip_steps + stage.recipe.sync_steps) as show:
+        figures = sound_encoders.train_sound_encoders(
+            stage.recipe, lambda encoder, step, loss: show(f"{encoder}, loss {loss:.3f}")
+        )
+    return _tell(stage, {f"{part} {name}": value for part, found in figures.items() for name, value in found.items()})
+
+
+def _draw_sound_data(stage: Stage) -> int:
+    with _bar(stage, sum(stage.recipe.counts())) as show:
+        write_sound_data(stage.recipe, lambda name: show(name))
+    print(stage.recipe.out, flush=True)
+    return 0
+
+
+def _sound_bundle(stage: Stage) -> int:
+    print(write_sound_bundle(stage.recipe), flush=True)
+    return 0
+
+
 _RUNNERS = {
-    "video": _train_video,
+    "video": partial(_train_network, VideoTrainer),
+    "sound": partial(_train_network, SoundTrainer),
     "autoencoder": _train_autoencoder,
     "text_encoder": _train_text_encoder,
     "drawn_data": _draw_data,
     "bundle": _bundle,
+    "sound_codec": _train_sound_codec,
+    "sound_encoders": _train_sound_encoders,
+    "sound_data": _draw_sound_data,
+    "sound_bundle": _sound_bundle,
 }
 
 

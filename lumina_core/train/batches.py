@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from ..errors import LuminaError
 from .chance import chance
@@ -21,32 +22,31 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Pick:
-    """An item: its source, its number there, and the latent frames, height and width that are used of it."""
+    """An item: its source, its number there, and the shape that is used of it.
+
+    The shape is latent frames, height and width of a clip; rows, visual frames and segments of a sound.
+    """
 
     source: str
     index: int
     shape: Shape
 
 
-class TaskBatches:
-    """The batches of one task. Raises LuminaError when its sources hold nothing that it can use."""
+class Share(Protocol):
+    """What a step has to know of a task, whatever it trains."""
 
-    def __init__(
-        self, task: Task, sources: Mapping[str, Source], sets: Mapping[str, EncodedSet], seed: int, period: int
-    ):
+    name: str
+    batch: int
+    micro_batch: int | None
+    ratio: int
+
+
+class Batches:
+    """The batches of one task, from its items in groups of one shape, each with how often it is met."""
+
+    def __init__(self, task: Share, groups: Mapping[Shape, list[tuple[Pick, float]]], seed: int, period: int = 1):
         self.task, self.seed, self.period = task, seed, period
-        self._groups: dict[Shape, list[tuple[Pick, float]]] = defaultdict(list)
-        for name in task.sources or sources:
-            for index, entry in enumerate(sets[name].entries):
-                shape = used_shape(entry.shape, task)
-                if entry.kind == task.media and min(shape) > 0:
-                    self._groups[shape].append((Pick(name, index, shape), sources[name].weight))
-        if not self._groups:
-            names = ", ".join(task.sources or sources)
-            raise LuminaError(
-                f"Task {task.name} finds no {task.media} that patch size {task.patch} divides in {names}; "
-                "give it other sources, or encode longer clips."
-            )
+        self._groups = groups
         self._epoch, self._start, self._batches = -1, 0, []
 
     def active(self, step: int) -> bool:
@@ -81,6 +81,27 @@ class TaskBatches:
                 batches.append(batch)
         rng.shuffle(batches)
         return batches or [[group[0][0]] * self.task.batch for group in self._groups.values()]
+
+
+class TaskBatches(Batches):
+    """The batches of clips or pictures. Raises LuminaError when the sources hold nothing that the task can use."""
+
+    def __init__(
+        self, task: Task, sources: Mapping[str, Source], sets: Mapping[str, EncodedSet], seed: int, period: int
+    ):
+        groups: dict[Shape, list[tuple[Pick, float]]] = defaultdict(list)
+        for name in task.sources or sources:
+            for index, entry in enumerate(sets[name].entries):
+                shape = used_shape(entry.shape, task)
+                if entry.kind == task.media and min(shape) > 0:
+                    groups[shape].append((Pick(name, index, shape), sources[name].weight))
+        if not groups:
+            names = ", ".join(task.sources or sources)
+            raise LuminaError(
+                f"Task {task.name} finds no {task.media} that patch size {task.patch} divides in {names}; "
+                "give it other sources, or encode longer clips."
+            )
+        super().__init__(task, groups, seed, period)
 
 
 def used_shape(shape: tuple[int, int, int, int], task: Task) -> Shape:

@@ -18,6 +18,11 @@ def chance(*place: object) -> random.Random:
     return random.Random(_number(place))
 
 
+def happens(rate: float, numbers: torch.Generator) -> bool:
+    """Whether something that happens at a rate, 0 to 1, does this time."""
+    return float(torch.rand((), generator=numbers)) < rate
+
+
 def _number(place: tuple[object, ...]) -> int:
     text = "/".join(map(str, place)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1

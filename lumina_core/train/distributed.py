@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from ..devices import AUTO, pick_device
 from ..errors import LuminaError
-from ..video_model import MultiScaleNextDiT
-from .recipe import Task
+from .batches import Share
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Processes:
         dist.all_reduce(total)
         return total.cpu()
 
-    def check_batches(self, tasks: Iterable[Task]) -> None:
+    def check_batches(self, tasks: Iterable[Share]) -> None:
         """Raise LuminaError unless every batch can be shared out evenly."""
         for task in tasks:
             if task.batch % self.size:
@@ -63,7 +63,7 @@ class Processes:
                 "folder on a disk that all processes share."
             )
 
-    def split(self, network: MultiScaleNextDiT, bf16: bool) -> None:
+    def split(self, network: nn.Module, bf16: bool) -> None:
         """Leave this process its part of every weight. In bf16 the blocks' weights travel and work in it."""
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard

@@ -10,10 +10,8 @@ their single frame at the beginning of the last part.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,39 +19,25 @@ from pathlib import Path
 import torch
 
 from ..errors import LuminaError
-from ..media import replacing
 from ..motion import Flow, dis_flow, file_motion_score
 from ..vae_codec import VideoVAE
 from .clips import EncodeSettings, read_clip, read_picture
-from .shards import INDEX, VIDEO, ShardWriter, read_index
+from .encoding import (
+    SKIPPED,
+    EncodeResult,
+    EncodeWatcher,
+    check_settings,
+    digest_of,
+    note_new_captions,
+    told,
+    write_skipped,
+)
+from .shards import VIDEO, ShardWriter, read_index
 from .sources import RawItem, RawSource
 
-SETTINGS, SKIPPED = "encode.json", "skipped.jsonl"
 _SHARD_ITEMS, _SHARD_SECONDS = 64, 300.0
 """What a kill may cost at most."""
 _FLOW_INTERVAL = 0.5
-
-
-class EncodeWatcher:
-    """Told how encoding goes; this one ignores it. Subclass to show it."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know, one sentence."""
-
-    def begin(self, items: int, done: int) -> None:
-        """Encoding begins: items of the source, and how many of them an earlier run has saved."""
-
-    def item(self, name: str) -> None:
-        """An item is encoded or skipped."""
-
-
-@dataclass(frozen=True)
-class EncodeResult:
-    """Items in the set, how many of them this run added, and a sentence for each that was skipped, by name."""
-
-    items: int
-    added: int
-    skipped: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -78,11 +62,12 @@ def encode_source(
     skipped = dict(source.faults)
     motion = _Motion(source.items, watcher)
     added = 0
-    with _told(out):
-        _check_settings(out, settings, vae)
+    with told(out):
+        check_settings(out, {**asdict(settings), "vae": digest_of(vae.module)}, {"vae": "VAE"})
         with ShardWriter(out, _SHARD_ITEMS) as writer:
+            known = read_index(out) if writer.done else []
             before = set(writer.done)
-            _note_new_captions(source.items, out, watcher)
+            note_new_captions({item.name: item.caption for item in source.items}, known, watcher)
             items = [item for item in source.items if item.name not in before]
             watcher.begin(len(source.items), len(source.items) - len(items))
             saved = time.monotonic()
@@ -97,7 +82,7 @@ def encode_source(
                         writer.flush()
                         saved = time.monotonic()
                     watcher.item(item.name)
-        _write_skipped(out, skipped)
+        write_skipped(out, skipped)
     if not before and not added:
         raise LuminaError(
             f"None of the {len(skipped)} items could be encoded, see {out / SKIPPED}; the first: "
@@ -152,66 +137,3 @@ def _read_ahead(items: Sequence[RawItem], settings: EncodeSettings, motion: _Mot
             if number + 1 < len(items):
                 coming = pool.submit(_read, items[number + 1], settings, motion)
             yield item, current.result
-
-
-@contextlib.contextmanager
-def _told(out: Path) -> Iterator[None]:
-    """A full disk and the like as a LuminaError."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise LuminaError(
-            f"{out} cannot be written ({error}); what was saved before stays: make room and run again to continue."
-        ) from error
-
-
-def _check_settings(out: Path, settings: EncodeSettings, vae: VideoVAE) -> None:
-    """Note how a new set is encoded; raise LuminaError for one that was encoded otherwise."""
-    wanted = {**asdict(settings), "vae": _digest(vae)}
-    file = out / SETTINGS
-    if not file.exists():
-        if (out / INDEX).exists():
-            raise LuminaError(f"{out} holds encoded data without {SETTINGS}; encode into a new folder.")
-        out.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as part:
-            part.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-        return
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        changed = [name for name, value in wanted.items() if found.get(name) != value]
-    except (ValueError, AttributeError):
-        raise LuminaError(f"{file} is not of this program; encode into a new folder.") from None
-    if changed:
-        told = ", ".join("another VAE" if name == "vae" else f"{name} {found.get(name)}" for name in changed)
-        raise LuminaError(
-            f"{out} was encoded with {told}; use what it was encoded with to continue it, or encode into a new folder."
-        )
-
-
-def _digest(vae: VideoVAE) -> str:
-    """Of the weights, the same in every number format that they are loaded in."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(vae.module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.to("cpu", torch.bfloat16).reshape(-1).contiguous().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _note_new_captions(items: Sequence[RawItem], out: Path, watcher: EncodeWatcher) -> None:
-    if not (out / INDEX).exists():
-        return
-    old = {entry.name: entry.caption for entry in read_index(out)}
-    changed = [item.name for item in items if old.get(item.name, item.caption) != item.caption]
-    if changed:
-        watcher.note(
-            f"{len(changed)} captions have changed since they were encoded, such as that of {changed[0]}, and the old "
-            "ones stay; encode into a new folder to use the new ones."
-        )
-
-
-def _write_skipped(out: Path, skipped: Mapping[str, str]) -> None:
-    with replacing(out / SKIPPED) as part:
-        lines = [json.dumps({"name": name, "error": error}, ensure_ascii=False) for name, error in skipped.items()]
-        part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""First weights of a network, as the official models/model.py draws them.
+"""First weights of a network, for video or sound, as the official models/model.py draws them.
 
 Gates and scales start at zero, so every block starts as the identity and the network's first velocity is zero.
 """
@@ -10,14 +10,15 @@ import math
 import torch
 from torch import nn
 
-from ..video_model import MultiScaleNextDiT
-
 _SMALL = 0.02
-_ZERO = ("adaLN_modulation.1.", "final_layer", "cap_embedder.1.", "motion_embedder.mlp.2.", "attention.gate")
+_ZERO = (
+    "adaLN_modulation.1.", "final_layer", "cap_embedder.1.", "motion_embedder.mlp.2.", "attention.gate",
+    "cond_mlp.2.", "null_", "visual_pos_scale", "sync_pos_emb",
+)  # fmt: skip
 
 
 @torch.no_grad()
-def initialise(network: MultiScaleNextDiT, generator: torch.Generator) -> None:
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """Fill every parameter: zeros where training must open a path, Glorot for matrices, ones for norms."""
     for name, parameter in network.named_parameters():
         if name.startswith("all_final_layer") or any(part in name for part in _ZERO):

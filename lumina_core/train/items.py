@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from ..sampler import NO_MOTION
+from .chance import happens
 from .objective import draw_time
 from .recipe import Drop, Source, Task
 from .shards import IMAGE, Entry
@@ -39,7 +40,7 @@ def make_item(
         data=data,
         noise=torch.randn(data.shape, generator=generator),
         t=draw_time(task.times, task.time_shift, generator),
-        text=source.system_prompt + ("" if _happens(drop.prompt, generator) else entry.caption),
+        text=source.system_prompt + ("" if happens(drop.prompt, generator) else entry.caption),
         motion=motion_condition(entry, drop, generator),
     )
 
@@ -47,8 +48,8 @@ def make_item(
 def motion_condition(entry: Entry, drop: Drop, generator: torch.Generator) -> float:
     """The motion score that an item is trained with. An image does not move: it says 0 or nothing."""
     if entry.kind == IMAGE:
-        return NO_MOTION if _happens(drop.image_motion, generator) else 0.0
-    dropped = _happens(drop.motion, generator)
+        return NO_MOTION if happens(drop.image_motion, generator) else 0.0
+    dropped = happens(drop.motion, generator)
     return NO_MOTION if dropped or entry.motion is None else entry.motion
 
 
@@ -58,7 +59,3 @@ def cut(latents: torch.Tensor, shape: tuple[int, int, int], generator: torch.Gen
     first = int(torch.randint(0, frames - shape[0] + 1, (), generator=generator))
     top, left = (height - shape[1]) // 2, (width - shape[2]) // 2
     return latents[:, first : first + shape[0], top : top + shape[1], left : left + shape[2]]
-
-
-def _happens(rate: float, generator: torch.Generator) -> bool:
-    return float(torch.rand((), generator=generator)) < rate

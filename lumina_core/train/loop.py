@@ -1,33 +1,28 @@
-"""The training loop: in each step every task takes its batch, and the gradients add up (paper, algorithm 1)."""
+"""The training loop, the same for every network: in each step every task takes its batch, and the gradients add up.
+
+Source: paper, algorithm 1.
+"""
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from ..checkpoint import LATENT_RGB, METADATA_KEY, SETTINGS
-from ..devices import pick_device
 from ..errors import LuminaError
-from ..text import MAX_TOKENS, TextEncoder, load_text_encoder
-from ..vae import load_video_vae
 from .average import averaged, follow
-from .batches import Pick, TaskBatches
-from .chance import generator
-from .distributed import ALONE, Processes, whole
-from .items import TrainItem, make_item
+from .batches import Batches, Pick, Share
+from .distributed import Processes, whole
 from .log import TrainingLog
-from .network import Trained, build_network
-from .objective import item_losses, noised
-from .recipe import Recipe, Task, one_patch
-from .samples import draw_samples, write_samples
-from .shards import EncodedSet
+from .network import Trained
+from .objective import item_losses
 from .state import State, load_state, newest_state, optimizer_tensors, restore_optimizer, save_state
-from .validate import HeldOut, write_losses
+from .validate import write_losses
 
 
 @dataclass(frozen=True)
@@ -39,23 +34,35 @@ class StepReport:
     norm: float
 
 
-class Trainer:
-    """One run of a recipe, from its newest saved state or from the start. Raises LuminaError for what does not fit."""
+class Trainer(ABC):
+    """One run of a recipe, from its newest saved state or from the start. Raises LuminaError for what does not fit.
 
-    def __init__(self, recipe: Recipe, processes: Processes = ALONE):
-        self.recipe, self.processes = recipe, processes
-        processes.check_batches(recipe.tasks.values())
-        self.device = processes.device or pick_device(recipe.device)
-        self.sets = {name: EncodedSet(source.encoded) for name, source in recipe.sources.items()}
-        period = max(task.ratio for task in recipe.tasks.values())
-        self.batches = [
-            TaskBatches(task, recipe.sources, self.sets, recipe.seed, period) for task in recipe.tasks.values()
-        ]
-        self.encoder: TextEncoder = load_text_encoder(recipe.text_encoder, self.device)
-        self.network: Trained = build_network(recipe, self.encoder.width, self.device, processes)
-        self.held_out = HeldOut(recipe) if recipe.validation else None
-        self.vae = load_video_vae(recipe.vae) if recipe.samples else None
-        self._check_data()
+    A subclass says what an item is and what the network is asked of it.
+
+    Args:
+        recipe: has out, steps, optimizer, ema, precision, validation, log_every, save_every and keep.
+        device: that the network is on.
+        network: to train.
+        batches: of every task.
+        held_out: where the recipe has a validation; ``losses(step, velocity)`` measures it.
+        metadata: for the header of a saved checkpoint.
+        direction_weight: weight of one minus the cosine beside the squared error.
+    """
+
+    def __init__(
+        self,
+        recipe: Any,
+        processes: Processes,
+        device: torch.device,
+        network: Trained,
+        batches: Sequence[Batches],
+        held_out: Any,
+        metadata: Mapping[str, str],
+        direction_weight: float = 0.0,
+    ):
+        self.recipe, self.processes, self.device = recipe, processes, device
+        self.network, self.batches, self.held_out = network, batches, held_out
+        self.metadata, self.direction_weight = metadata, direction_weight
         self.names = {parameter: name for name, parameter in self.network.trained()}
         settings = recipe.optimizer
         self.optimizer = torch.optim.AdamW(
@@ -86,19 +93,12 @@ class Trainer:
         return self.step % every == 0 or self.step == self.recipe.steps
 
     def _look(self) -> None:
-        """Held-out losses and sample clips, where this step asks for them. All processes run the network."""
-        validation, samples = self.recipe.validation, self.recipe.samples
-        losses, latents = [], []
-        if validation and self._due(validation.every):
+        """Held-out losses, where this step asks for them. All processes run the network."""
+        if self.held_out and self._due(self.recipe.validation.every):
             with averaged(self.network.module, self.ema, self.names):
                 losses = self.held_out.losses(self.step, self._velocity)
-        if samples and self._due(samples.every):
-            with averaged(self.network.module, self.ema, self.names):
-                latents = draw_samples(self.network.module, self.encoder, samples, self.device)
-        if self.processes.first:
-            write_losses(self.recipe.out, losses)
-            if latents:
-                write_samples(self.recipe.out, self.step, latents, self.vae, samples)
+            if self.processes.first:
+                write_losses(self.recipe.out, losses)
 
     def train_step(self) -> StepReport:
         """One step of the optimizer."""
@@ -132,14 +132,14 @@ class Trainer:
             lora=self.network.lora,
         )
         if self.processes.first:
-            save_state(self.recipe.out, state, self._metadata(), self.recipe.keep)
+            save_state(self.recipe.out, state, self.metadata, self.recipe.keep)
 
     def _write_log(self, norm: float, seconds: float) -> None:
         rate = self.optimizer.param_groups[0]["lr"]
         rows = self.processes.sum(self.log.gathered()[1])
-        self.log.write(self.step, rows, self.recipe.direction_weight, norm, rate, seconds)
+        self.log.write(self.step, rows, self.direction_weight, norm, rate, seconds)
 
-    def _accumulate(self, task: Task, picks: list[Pick]) -> float:
+    def _accumulate(self, task: Share, picks: list[Pick]) -> float:
         """Add the gradients of this process's share of a task's batch; returns its part of the batch's mean loss."""
         places = self.processes.share(len(picks))
         size, total = task.micro_batch or len(places), 0.0
@@ -151,39 +151,36 @@ class Trainer:
             total += float(loss.detach())
         return total
 
-    def _item(self, task: Task, pick: Pick, place: int) -> TrainItem:
-        chosen = self.sets[pick.source]
-        source, entry = self.recipe.sources[pick.source], chosen.entries[pick.index]
-        rng = generator(self.recipe.seed, task.name, self.step, place)
-        return make_item(entry, chosen.latents(pick.index), pick.shape, source, task, self.recipe.drop, rng)
-
-    def _loss(self, task: Task, items: list[TrainItem]) -> torch.Tensor:
-        """Loss of each item, (B,)."""
-        data = torch.stack([item.data for item in items]).to(self.device)
-        noise = torch.stack([item.noise for item in items]).to(self.device)
-        t = torch.stack([item.t for item in items])
-        motion = torch.tensor([item.motion for item in items])
-        x = noised(data, noise, t.to(self.device))
-        velocity = self._velocity(x, t, [item.text for item in items], motion, task)
-        squared, direction = item_losses(velocity, data, noise)
-        patch = one_patch(task.patch)
-        tokens = data[:, 0].numel() // (patch.frames * patch.space**2)
-        self.log.add(task.name, task.patch, t, squared.detach().cpu(), direction.detach().cpu(), tokens)
-        return squared + self.recipe.direction_weight * direction
-
-    def _velocity(
-        self, x: torch.Tensor, t: torch.Tensor, texts: list[str], motion: torch.Tensor, task: Task
+    def _measured(
+        self,
+        task: Share,
+        patch: str,
+        t: torch.Tensor,
+        velocity: torch.Tensor,
+        data: torch.Tensor,
+        noise: torch.Tensor,
+        tokens: int,
     ) -> torch.Tensor:
-        """The network's velocity of noised items (B, C, F, H, W), in the recipe's precision."""
-        text, mask = self._encode(texts)
-        x, t, motion = (tensor.to(self.device) for tensor in (x, t, motion))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            return self.network.module(x, t, text, mask, motion, one_patch(task.patch))
+        """Loss of each item (B,), from the network's velocity of so many tokens; it is put into the log, too."""
+        squared, direction = item_losses(velocity, data, noise)
+        self.log.add(task.name, patch, t, squared.detach().cpu(), direction.detach().cpu(), tokens)
+        return squared + self.direction_weight * direction
 
-    @torch.no_grad()
-    def _encode(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = [row[:MAX_TOKENS] for row in self.encoder.token_ids(texts)]
-        return self.encoder.encode_ids(rows)
+    def _precision(self) -> torch.autocast:
+        """What the network runs under."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
+
+    @abstractmethod
+    def _item(self, task: Any, pick: Pick, place: int) -> Any:
+        """The item of a place in a step's batch; everything random in it comes from the seed, task, step and place."""
+
+    @abstractmethod
+    def _loss(self, task: Any, items: list) -> torch.Tensor:
+        """Loss of each item, (B,), as ``_measured`` gives it."""
+
+    @abstractmethod
+    def _velocity(self, x: torch.Tensor, t: torch.Tensor, *conditions: Any) -> torch.Tensor:
+        """The network's velocity of noised items (B, ...), in the recipe's precision."""
 
     def _check_finite(self, losses: dict[str, float], norm: float) -> None:
         if all(map(math.isfinite, (*losses.values(), norm))):
@@ -196,21 +193,6 @@ class Trainer:
             "lower the learning rate or check the data, and run again."
         )
 
-    def _check_data(self) -> None:
-        config, samples = self.network.config, self.recipe.samples
-        held_out = self.held_out.sets if self.held_out else {}
-        for name, found in [*self.sets.items(), *((f"{name}, held_out,", found) for name, found in held_out.items())]:
-            if found.entries[0].shape[0] != config.channels:
-                raise LuminaError(
-                    f"Source {name} was encoded with {found.entries[0].shape[0]} channels, and the network has "
-                    f"{config.channels}; encode it with the network's own VAE."
-                )
-        for task in self.recipe.tasks.values():
-            config.check_patch(one_patch(task.patch))
-        if samples:
-            config.check_channels(self.vae.channels)
-            config.check_size(samples.size.latent(), samples.sampling_plan().patches)
-
     def _resume(self) -> None:
         folder = newest_state(self.recipe.out)
         state = load_state(folder) if folder else None
@@ -222,10 +204,3 @@ class Trainer:
             self.network.load(self.ema, {name: state.ema[name] for name in self.ema if name in state.ema}, folder)
         restore_optimizer(self.optimizer, self.names, self.network.parts(state.optimizer, self.names))
         self.step = state.step
-
-    def _metadata(self) -> dict[str, str]:
-        config = self.network.config
-        settings = {name: getattr(config, name) for name in SETTINGS}
-        if config.latent_rgb is not None:
-            settings[LATENT_RGB] = config.latent_rgb
-        return {METADATA_KEY: json.dumps(settings)}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ..checkpoint import load_video_model
-from ..config import VideoConfig
 from ..errors import LuminaError
 from ..lora import ALPHA
 from ..video_model import MultiScaleNextDiT
@@ -27,11 +27,12 @@ from .state import EMA, LORA, WEIGHTS, newest_state
 class Trained:
     """A network in training, whole or split over ``processes``; with ``lora``, only its additions are trained."""
 
-    def __init__(self, module: MultiScaleNextDiT, lora: bool = False, processes: Processes = ALONE):
+    def __init__(self, module: nn.Module, lora: bool = False, processes: Processes = ALONE):
         self.module, self.lora, self.processes = module, lora, processes
 
     @property
-    def config(self) -> VideoConfig:
+    def config(self) -> Any:
+        """The configuration of the module's own kind."""
         return self.module.config
 
     def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
@@ -100,9 +101,16 @@ def build_network(recipe: Recipe, text_dim: int, device: torch.device, processes
     module.pad_token.requires_grad_(False)
     if recipe.lora is not None:
         add_lora(module, recipe.lora, recipe.seed)
+    return prepared(module, recipe, device, processes, recipe.lora is not None)
+
+
+def prepared(
+    module: nn.Module, recipe: Any, device: torch.device, processes: Processes = ALONE, lora: bool = False
+) -> Trained:
+    """A network with ``layers``, recomputed and split over the processes as the recipe says, on its device."""
     if recipe.checkpointing:
         for layer in module.layers:
             layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
     if processes.size > 1:
         processes.split(module, recipe.precision == "bf16")
-    return Trained(module.to(device), recipe.lora is not None, processes)
+    return Trained(module.to(device), lora, processes)

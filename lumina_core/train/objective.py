@@ -31,15 +31,15 @@ def draw_time(distribution: str, shift: float, generator: torch.Generator) -> to
 
 
 def noised(data: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """``t data + (1 - t) noise`` for items (B, C, F, H, W) and times (B,)."""
-    t = t.view(-1, 1, 1, 1, 1)
+    """``t data + (1 - t) noise`` for items (B, ...) and times (B,)."""
+    t = t.view(-1, *[1] * (data.ndim - 1))
     return t * data + (1 - t) * noise
 
 
 def item_losses(velocity: torch.Tensor, data: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean squared error of the velocity, and one minus its cosine with the true one, each (B,), float32.
 
-    velocity, data, noise: (B, C, F, H, W). The true velocity is ``data - noise``. The official recipe adds the two with
+    velocity, data, noise: (B, ...). The true velocity is ``data - noise``. The official recipe adds the two with
     a weight of 1 (its ``vd_weight``).
     """
     found, wanted = velocity.float().flatten(1), (data - noise).float().flatten(1)

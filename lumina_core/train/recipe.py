@@ -24,11 +24,25 @@ LORA_LAYERS = ("wq", "wk", "wv", "wo", "wk_y", "wv_y", "w1", "w2", "w3")
 """The linear layers of a block's attention and feed-forward."""
 
 
-def _check_counts(where: str, settings: object, *names: str) -> None:
+def check_counts(where: str, settings: object, *names: str) -> None:
+    """Raise LuminaError unless all of these fields are 1 or more, or absent."""
     for name in names:
         count = getattr(settings, name)
         if count is not None and count < 1:
             raise LuminaError(f"{where} has {name} {count}; write 1 or more.")
+
+
+def check_rates(drop: object, *names: str) -> None:
+    """Raise LuminaError unless all of these drop rates are from 0 to 1."""
+    for name in names:
+        if not 0 <= getattr(drop, name) <= 1:
+            raise LuminaError(f"The drop rate of {name} is {getattr(drop, name)}; write a number from 0 to 1.")
+
+
+def check_precision(precision: str) -> None:
+    """Raise LuminaError for an unknown one."""
+    if precision not in PRECISIONS:
+        raise LuminaError(f"precision is '{precision}'; write {' or '.join(PRECISIONS)}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +125,7 @@ class Task:
             raise LuminaError(f"{where} trains images with patch size {patch}; images take 1x2, which is one frame.")
         if self.times not in DISTRIBUTIONS:
             raise LuminaError(f"{where} draws t as '{self.times}'; write one of {', '.join(DISTRIBUTIONS)}.")
-        _check_counts(where, self, "batch", "micro_batch", "ratio", "max_frames")
+        check_counts(where, self, "batch", "micro_batch", "ratio", "max_frames")
         if not 0 < self.time_shift < math.inf:
             raise LuminaError(f"{where} has time_shift {self.time_shift}; write a number above 0 (1 = no shift).")
 
@@ -131,9 +145,7 @@ class Drop:
     image_motion: float = 0.6
 
     def __post_init__(self) -> None:
-        for name in ("prompt", "motion", "image_motion"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise LuminaError(f"The drop rate of {name} is {getattr(self, name)}; write a number from 0 to 1.")
+        check_rates(self, "prompt", "motion", "image_motion")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +185,7 @@ class Ema:
     every: int = 10
 
     def __post_init__(self) -> None:
-        _check_counts("The running average (ema)", self, "every")
+        check_counts("The running average (ema)", self, "every")
         if not 0 <= self.decay < 1:
             raise LuminaError(f"The running average (ema) has decay {self.decay}; write a number from 0 to below 1.")
 
@@ -212,7 +224,7 @@ class Validation:
     windows: int = 20
 
     def __post_init__(self) -> None:
-        _check_counts("The validation", self, "every", "items", "windows")
+        check_counts("The validation", self, "every", "items", "windows")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +241,7 @@ class Samples:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_counts("The samples", self, "every")
+        check_counts("The samples", self, "every")
         self.size.latent()
         self.sampling_plan()
 
@@ -295,9 +307,8 @@ class Recipe:
             raise LuminaError("The recipe trains a LoRA on no checkpoint; give start_from.")
         if self.samples is not None and self.vae is None:
             raise LuminaError("The recipe asks for samples and names no vae; add vae, or leave samples out.")
-        if self.precision not in PRECISIONS:
-            raise LuminaError(f"precision is '{self.precision}'; write {' or '.join(PRECISIONS)}.")
-        _check_counts("The recipe", self, "steps", "log_every", "save_every", "keep")
+        check_precision(self.precision)
+        check_counts("The recipe", self, "steps", "log_every", "save_every", "keep")
         if not self.sources or not self.tasks:
             raise LuminaError("The recipe has no sources or no tasks; it needs at least one of each.")
         for task in self.tasks.values():

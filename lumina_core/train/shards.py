@@ -1,4 +1,4 @@
-"""Encoded training items on disk: latents in safetensors shards, one line of text for each item.
+"""Encoded training items on disk: tensors in safetensors shards, one line of text for each item.
 
 A shard is written beside its final name and moved there, then its lines are added to the index; a shard without lines
 (a kill between the two) is overwritten by the next one. So what the index names is always whole.
@@ -7,8 +7,10 @@ A shard is written beside its final name and moved there, then its lines are add
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -42,20 +44,24 @@ class Entry:
     shard: str
 
 
-class ShardWriter:
-    """Adds items to an encoded set, from where an earlier run stopped. Use as a context manager."""
+AnyEntry = TypeVar("AnyEntry")
+"""A frozen dataclass with at least ``name`` and ``shard``: one item's line."""
 
-    def __init__(self, folder: Path, items_per_shard: int = ITEMS_PER_SHARD):
-        self.folder, self.items_per_shard = folder, items_per_shard
+
+class ItemWriter(Generic[AnyEntry]):
+    """Adds items of one kind to a set, from where an earlier run stopped. Use as a context manager."""
+
+    def __init__(self, folder: Path, kind: type[AnyEntry], items_per_shard: int):
+        self.folder, self.kind, self.items_per_shard = folder, kind, items_per_shard
         folder.mkdir(parents=True, exist_ok=True)
-        entries = _mended_index(folder) if (folder / INDEX).exists() else []
+        entries = _mended_index(folder, kind) if (folder / INDEX).exists() else []
         self.done = {entry.name for entry in entries}
         """Names of the items that are safe on disk."""
         self._shards = len({entry.shard for entry in entries})
-        self._latents: dict[str, torch.Tensor] = {}
-        self._entries: list[Entry] = []
+        self._tensors: dict[str, torch.Tensor] = {}
+        self._entries: list[AnyEntry] = []
 
-    def __enter__(self) -> ShardWriter:
+    def __enter__(self):
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -63,23 +69,12 @@ class ShardWriter:
         if kind is None or issubclass(kind, (Exception, KeyboardInterrupt)):
             self.flush()
 
-    def add(
-        self, name: str, kind: str, caption: str, motion: float | None, latents: torch.Tensor, fps: float | None
-    ) -> None:
-        """Take one item; latents (C, F, H, W) are kept in float16, which holds the VAE's range."""
-        shard = f"shard-{self._shards:05d}.safetensors"
-        self._latents[f"{len(self._entries):05d}"] = latents.to("cpu", torch.float16).contiguous()
-        self._entries.append(
-            Entry(
-                name=name,
-                kind=kind,
-                caption=caption,
-                motion=motion,
-                shape=tuple(latents.shape),
-                fps=fps,
-                shard=shard,
-            )
-        )
+    def put(self, tensors: Mapping[str, torch.Tensor], **about: Any) -> None:
+        """Take one item: its tensors, kept in float16, by the end of their names, and the other fields of its line."""
+        place = _place(len(self._entries))
+        for end, tensor in tensors.items():
+            self._tensors[place + end] = tensor.to("cpu", torch.float16, copy=True).contiguous()
+        self._entries.append(self.kind(**about, shard=f"shard-{self._shards:05d}.safetensors"))
         if len(self._entries) == self.items_per_shard:
             self.flush()
 
@@ -91,20 +86,34 @@ class ShardWriter:
 
         target = self.folder / self._entries[0].shard
         half = target.with_suffix(".part")
-        save_file(self._latents, half)
+        save_file(self._tensors, half)
         half.replace(target)
         _append(self.folder / INDEX, "".join(_line(entry) for entry in self._entries).encode())
         self.done |= {entry.name for entry in self._entries}
-        self._latents, self._entries = {}, []
+        self._tensors, self._entries = {}, []
         self._shards += 1
 
 
-class EncodedSet:
-    """An encoded set for reading; latents are read when asked for. Raises LuminaError for a set that is not whole."""
+class ShardWriter(ItemWriter[Entry]):
+    """Adds clips and pictures to an encoded set."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, items_per_shard: int = ITEMS_PER_SHARD):
+        super().__init__(folder, Entry, items_per_shard)
+
+    def add(
+        self, name: str, kind: str, caption: str, motion: float | None, latents: torch.Tensor, fps: float | None
+    ) -> None:
+        """Take one item; float16 holds the range of the VAE's latents (C, F, H, W)."""
+        shape = tuple(latents.shape)
+        self.put({"": latents}, name=name, kind=kind, caption=caption, motion=motion, shape=shape, fps=fps)
+
+
+class ItemSet(Generic[AnyEntry]):
+    """A set for reading; tensors are read when asked for. Raises LuminaError for a set that is not whole."""
+
+    def __init__(self, folder: Path, kind: type[AnyEntry]):
         self.folder = folder
-        self.entries = read_index(folder)
+        self.entries = read_index(folder, kind)
         if not self.entries:
             raise LuminaError(f"The encoded data in {folder} holds no item; encode the source again.")
         self._keys = _keys(self.entries)
@@ -113,10 +122,9 @@ class EncodedSet:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def latents(self, index: int) -> torch.Tensor:
-        """Latents (C, F, H, W), float32, of one entry."""
-        entry = self.entries[index]
-        return self._shard(entry.shard).get_tensor(self._keys[index]).float()
+    def tensor(self, index: int, end: str) -> torch.Tensor:
+        """One of an entry's tensors, float32, by the end of its name."""
+        return self._shard(self.entries[index].shard).get_tensor(self._keys[index] + end).float()
 
     def _shard(self, name: str):
         from safetensors import SafetensorError, safe_open
@@ -131,7 +139,18 @@ class EncodedSet:
         return self._open[name]
 
 
-def read_index(folder: Path) -> list[Entry]:
+class EncodedSet(ItemSet[Entry]):
+    """Clips and pictures for reading."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder, Entry)
+
+    def latents(self, index: int) -> torch.Tensor:
+        """Latents (C, F, H, W), float32, of one entry."""
+        return self.tensor(index, "")
+
+
+def read_index(folder: Path, kind: type[AnyEntry] = Entry) -> list[AnyEntry]:
     """The entries of an encoded set. A last line cut short by a kill is left out; raises LuminaError for other faults.
     """
     file = folder / INDEX
@@ -139,7 +158,7 @@ def read_index(folder: Path) -> list[Entry]:
         raise LuminaError(f"{folder} holds no {INDEX}; give a folder that the encode command has written.")
     # As bytes: a kill may cut a character, and in texts more than the end of a line counts as one.
     lines = file.read_bytes().splitlines(keepends=True)
-    names = {field.name for field in fields(Entry)}
+    names = {field.name for field in fields(kind)}
     entries = []
     for number, line in enumerate(lines, 1):
         try:
@@ -152,13 +171,14 @@ def read_index(folder: Path) -> list[Entry]:
             raise LuminaError(
                 f"{file} line {number} is not an entry of this program; encode the source again."
             ) from None
-        entries.append(Entry(**values | {"shape": tuple(values["shape"])}))
+        shapes = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        entries.append(kind(**values | shapes))
     return entries
 
 
-def _mended_index(folder: Path) -> list[Entry]:
+def _mended_index(folder: Path, kind: type[AnyEntry]) -> list[AnyEntry]:
     """The entries, with a last line that a kill cut short taken out of the file, so that more can be added to it."""
-    entries = read_index(folder)
+    entries = read_index(folder, kind)
     file = folder / INDEX
     if not file.read_bytes().endswith(b"\n"):
         half = file.with_suffix(".part")
@@ -179,16 +199,21 @@ def _append(file: Path, text: bytes) -> None:
             raise
 
 
-def _line(entry: Entry) -> str:
+def _line(entry: object) -> str:
     return json.dumps(asdict(entry), ensure_ascii=False) + "\n"
 
 
-def _keys(entries: list[Entry]) -> list[str]:
-    """The name of each entry's tensor in its shard: its place among that shard's entries."""
+def _place(number: int) -> str:
+    """What the names of an item's tensors begin with: its place among its shard's items."""
+    return f"{number:05d}"
+
+
+def _keys(entries: list[AnyEntry]) -> list[str]:
+    """What the names of each entry's tensors begin with in its shard."""
     counts: dict[str, int] = {}
     keys = []
     for entry in entries:
         place = counts.get(entry.shard, 0)
         counts[entry.shard] = place + 1
-        keys.append(f"{place:05d}")
+        keys.append(_place(place))
     return keys

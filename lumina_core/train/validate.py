@@ -21,7 +21,8 @@ from .recipe import Recipe, Source, Task
 from .shards import EncodedSet
 
 FILE = "validation.csv"
-_BATCH = 16
+BATCH = 16
+"""Items that are measured at once."""
 
 Velocity = Callable[[torch.Tensor, torch.Tensor, list[str], torch.Tensor, Task], torch.Tensor]
 """``velocity(x, t, texts, motion, task)`` of noised items (B, C, F, H, W)."""
@@ -51,11 +52,7 @@ class HeldOut:
         self.sets = {
             name: EncodedSet(source.held_out) for name, source in recipe.sources.items() if source.held_out is not None
         }
-        if not self.sets:
-            raise LuminaError(
-                "The recipe asks for validation and no source has held_out; add a held-out set to a source, or leave "
-                "validation out."
-            )
+        check_held_out(self.sets)
         for name, chosen in self.sets.items():
             if not any(self._picks(chosen, task) for task in self._tasks(name)):
                 raise LuminaError(
@@ -77,20 +74,13 @@ class HeldOut:
     def _task_losses(
         self, step: int, source: Source, chosen: EncodedSet, task: Task, velocity: Velocity
     ) -> list[WindowLoss]:
-        settings = self.recipe.validation
         picks = self._picks(chosen, task)
         if not picks:
             return []
-        errors = torch.zeros(settings.windows, dtype=torch.float64)
-        for start in range(0, len(picks), _BATCH):
-            errors += self._batch_errors(source, chosen, task, picks[start : start + _BATCH], velocity)
-        return [
-            WindowLoss(
-                step, source.name, task.name, task.patch, window, window / settings.windows,
-                (window + 1) / settings.windows, len(picks), float(error) / len(picks),
-            )
-            for window, error in enumerate(errors)
-        ]  # fmt: skip
+        errors = torch.zeros(self.recipe.validation.windows, dtype=torch.float64)
+        for start in range(0, len(picks), BATCH):
+            errors += self._batch_errors(source, chosen, task, picks[start : start + BATCH], velocity)
+        return window_losses(step, source.name, task.name, task.patch, len(picks), errors)
 
     def _picks(self, chosen: EncodedSet, task: Task) -> list[int]:
         """The first items that the task can use, all of the first one's shape."""
@@ -120,6 +110,26 @@ class HeldOut:
             found = velocity(noised(data, noise, t), t, texts, motion, task).cpu()
             errors[window] = item_losses(found, data, noise)[0].double().sum()
         return errors
+
+
+def check_held_out(sets: Mapping[str, object]) -> None:
+    """Raise LuminaError where there is no held-out set."""
+    if not sets:
+        raise LuminaError(
+            "The recipe asks for validation and no source has held_out; add a held-out set to a source, or leave "
+            "validation out."
+        )
+
+
+def window_losses(
+    step: int, source: str, task: str, patch: str, items: int, errors: torch.Tensor
+) -> list[WindowLoss]:
+    """One loss a window, from the sum over so many items of the squared error in each, (windows,)."""
+    count = len(errors)
+    return [
+        WindowLoss(step, source, task, patch, window, window / count, (window + 1) / count, items, float(error) / items)
+        for window, error in enumerate(errors)
+    ]
 
 
 def write_losses(folder: Path, losses: list[WindowLoss]) -> None:

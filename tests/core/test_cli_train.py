@@ -13,7 +13,7 @@ import lumina_core.train.loop as loop
 from lumina_core.cli import main
 from lumina_core.train.batches import TaskBatches
 from lumina_core.train.log import TrainingLog
-from lumina_core.train.loop import Trainer
+from lumina_core.train.video import VideoTrainer as Trainer
 
 STEPS = 5
 

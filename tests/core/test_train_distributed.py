@@ -25,13 +25,13 @@ from lumina_core import LuminaError
 from lumina_core.embeddings import ScalarEmbedder
 from lumina_core.ops import TORCH_OPS
 from lumina_core.train.distributed import ALONE, Processes, processes
-from lumina_core.train.loop import Trainer
+from lumina_core.train.video import VideoTrainer as Trainer
 
 TESTS = Path(__file__).parent
 TOLERANCE = 1e-4
 
 
-def torchrun(recipes: list[dict], folder: Path) -> subprocess.Popen:
+def torchrun(recipes: list[dict], folder: Path, program: str = "train_case.py") -> subprocess.Popen:
     """Start two processes that train recipes one after another."""
     files = []
     for index, fields in enumerate(recipes):
@@ -39,7 +39,7 @@ def torchrun(recipes: list[dict], folder: Path) -> subprocess.Popen:
         files[-1].write_text(json.dumps(fields), encoding="utf-8")
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        TESTS / "train_case.py", *files,
+        TESTS / program, *files,
     ]  # fmt: skip
     modules = os.pathsep.join([str(TESTS.parents[1]), str(TESTS)])
     environment = {**os.environ, "PYTHONPATH": modules, "OMP_NUM_THREADS": "1"}

@@ -19,7 +19,7 @@ from lumina_core.errors import LuminaError
 from lumina_core.frames import read_frames
 from lumina_core.media import write_video
 from lumina_core.motion import file_motion_score
-from lumina_core.train import encode
+from lumina_core.train import encode, encoding
 from lumina_core.train.buckets import best_bucket, bucket_sizes, crop_to
 from lumina_core.train.clips import EncodeSettings, read_clip, read_picture
 from lumina_core.train.encode import SKIPPED, EncodeWatcher, encode_source
@@ -352,10 +352,10 @@ def test_a_set_is_not_continued_otherwise(tmp_path, vae):
     ):
         with pytest.raises(LuminaError, match=f"was encoded with {words}"):
             encode_source(source, other, tmp_path / "out", settings)
-    (tmp_path / "out" / encode.SETTINGS).write_text("[]")
+    (tmp_path / "out" / encoding.SETTINGS).write_text("[]")
     with pytest.raises(LuminaError, match="not of this program"):
         encode_source(source, vae, tmp_path / "out", SETTINGS)
-    (tmp_path / "out" / encode.SETTINGS).unlink()
+    (tmp_path / "out" / encoding.SETTINGS).unlink()
     with pytest.raises(LuminaError, match="without encode.json"):
         encode_source(source, vae, tmp_path / "out", SETTINGS)
 

@@ -17,11 +17,11 @@ from lumina_core.noise import seeded_noise
 from lumina_core.sampler import sample
 from lumina_core.text import SYSTEM_PROMPT, load_text_encoder
 from lumina_core.train.average import averaged
-from lumina_core.train.loop import Trainer
 from lumina_core.train.plot import plot_losses
 from lumina_core.train.recipe import one_patch
 from lumina_core.train.shards import EncodedSet, ShardWriter
 from lumina_core.train.validate import FILE, HeldOut, WindowLoss, read_losses, source_means, write_losses
+from lumina_core.train.video import VideoTrainer as Trainer
 from lumina_core.vae import load_video_vae
 
 WINDOWS = 4
@@ -110,7 +110,7 @@ def test_every_window_is_measured_with_the_same_items_and_noise(fields, data):
 def test_measurements_repeat_and_do_not_depend_on_how_items_are_batched(fields, monkeypatch):
     first, again = Recorder(), Recorder()
     losses = HeldOut(recipe(fields())).losses(1, first)
-    monkeypatch.setattr("lumina_core.train.validate._BATCH", 2)
+    monkeypatch.setattr("lumina_core.train.validate.BATCH", 2)
     parts = HeldOut(recipe(fields())).losses(1, again)
     assert len(again.calls) == 3 * len(first.calls)
     for left, right in zip(losses, parts, strict=True):

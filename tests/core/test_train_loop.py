@@ -13,9 +13,9 @@ from lumina_core.checkpoint import load_video_model
 from lumina_core.text import MAX_TOKENS
 from lumina_core.train.chance import generator
 from lumina_core.train.items import make_item
-from lumina_core.train.loop import Trainer
 from lumina_core.train.recipe import Optimizer, one_patch
 from lumina_core.train.shards import ShardWriter
+from lumina_core.train.video import VideoTrainer as Trainer
 
 STEPS = 7
 RESTING = {

@@ -16,8 +16,8 @@ from lumina_core.cli import main
 from lumina_core.cli.generate import lora_choice
 from lumina_core.lora import LoraChoice, apply_lora, check_lora
 from lumina_core.media import read_metadata
-from lumina_core.train.loop import Trainer
 from lumina_core.train.recipe import LORA_LAYERS
+from lumina_core.train.video import VideoTrainer as Trainer
 
 LORA = {"rank": 3, "alpha": 6.0}
 KEY = "diffusion_model.layers.0.attention.wq"

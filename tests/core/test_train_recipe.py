@@ -13,9 +13,9 @@ from lumina_core import LuminaError
 from lumina_core.cli.stages import KINDS, read_stage, read_stages
 from lumina_core.fields import build
 from lumina_core.mini.dataset import DrawnDataRecipe
-from lumina_core.train.loop import Trainer
 from lumina_core.train.recipe import Recipe
 from lumina_core.train.shards import ShardWriter
+from lumina_core.train.video import VideoTrainer as Trainer
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "recipes").rglob("*.yaml"))

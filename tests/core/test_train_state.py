@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from train_case import case, recipe, state, train
 
 from lumina_core import LuminaError, load_video_model
-from lumina_core.train.loop import Trainer
 from lumina_core.train.state import State, load_state, newest_state, save_state, saved_states
+from lumina_core.train.video import VideoTrainer as Trainer
 
 FILES = {"weights.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json"}
 

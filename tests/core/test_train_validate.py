@@ -9,10 +9,10 @@ from train_case import case, recipe, train, write_clips
 from lumina_core.frames import probe
 from lumina_core.train.average import averaged
 from lumina_core.train.chance import generator
-from lumina_core.train.loop import Trainer
 from lumina_core.train.plot import plot_losses
 from lumina_core.train.recipe import one_patch
 from lumina_core.train.validate import WindowLoss, read_losses, source_means, write_losses
+from lumina_core.train.video import VideoTrainer as Trainer
 
 
 @pytest.fixture

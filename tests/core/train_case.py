@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from lumina_core import LuminaError
 from lumina_core.fields import build
 from lumina_core.train.distributed import processes
-from lumina_core.train.loop import Trainer
 from lumina_core.train.recipe import Recipe
 from lumina_core.train.shards import ShardWriter
+from lumina_core.train.video import VideoTrainer as Trainer
 
 CHANNELS = 16
 NETWORK = {

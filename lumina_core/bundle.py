@@ -1,4 +1,4 @@
-"""Bundles: folders that hold everything for a clip - network, text encoder and VAE - and say how to use it.
+"""Bundles: folders that hold everything for a clip - network, text encoder, VAE, maybe a voice - and say how to use it.
 
 A small one ships with the repository, in ``bundles/`` beside this package.
 """
@@ -19,7 +19,7 @@ from .shapes import VideoSize
 SHIPPED = Path(__file__).absolute().parents[1] / "bundles"
 DESCRIPTION = "bundle.json"
 DEFAULT_BUNDLE = "mini"
-_FILES = ("checkpoint", "text_encoder", "vae")
+_FILES = ("checkpoint", "text_encoder", "vae", "sound")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,7 @@ class Bundle:
         size, fps: of the clips that it was trained on.
         motion_range: least and largest motion score that it was trained on.
         prompt: an example.
+        sound: a sound folder (see ``audio_pipeline.SoundFiles``), None for a bundle without a voice.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Bundle:
     fps: float
     motion_range: tuple[float, float]
     prompt: str
+    sound: Path | None = None
 
 
 def unlearned_motion(bundle: Bundle, plan: SamplingPlan) -> str | None:
@@ -91,7 +93,8 @@ def read_bundle(folder: Path) -> Bundle:
     bundle = build(Bundle, values, str(file))
     if bundle.preset not in PRESETS:
         raise LuminaError(f"{file} has preset '{bundle.preset}'; use one of {', '.join(PRESETS)}.")
-    return replace(bundle, **{name: _inside(file, name, getattr(bundle, name)) for name in _FILES})
+    paths = {name: getattr(bundle, name) for name in _FILES}
+    return replace(bundle, **{name: _inside(file, name, path) for name, path in paths.items() if path is not None})
 
 
 def _inside(file: Path, name: str, path: Path) -> Path:

@@ -9,10 +9,10 @@ import torch
 
 from ..errors import LuminaError
 from ..version import VERSION
-from . import demo, encode, generate, motion, plan, train
+from . import demo, encode, generate, motion, plan, sound, train
 from .options import Parser
 
-COMMANDS = (demo, generate, plan, motion, encode, train)
+COMMANDS = (demo, generate, sound, plan, motion, encode, train)
 INTERRUPTED = 130
 
 
@@ -36,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> Parser:
     """The parser of all commands; its errors are LuminaErrors."""
-    parser = Parser(prog="python -m lumina_core", description="Lumina-Video: text to video on the command line.")
+    parser = Parser(
+        prog="python -m lumina_core",
+        description="Lumina-Video: text to video, and video to sound, on the command line.",
+    )
     parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in COMMANDS:

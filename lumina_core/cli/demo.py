@@ -1,12 +1,16 @@
-"""``demo``: the bundle that comes along, from a prompt to a video, a contact sheet, and what both cost and show."""
+"""``demo``: the bundle that comes along, from a prompt to a video with sound, a contact sheet, and what they cost."""
 
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 import torch
 
+from ..audio.files import mux
+from ..audio.mel import SAMPLE_RATE
+from ..audio_pipeline import SoundFiles, SoundSettings, prepare_sound, sound_for_frames, sound_metadata
 from ..bundle import Bundle, unlearned_motion
 from ..checkpoint import read_video_config
 from ..config import VideoConfig
@@ -15,24 +19,25 @@ from ..cost import plan_cost
 from ..errors import LuminaError
 from ..media import check_target, write_image
 from ..motion import motion_score
-from ..pipeline import GenerateRequest, generate
+from ..pipeline import GenerateRequest, GenerateResult, generate
 from ..plan import SamplingPlan
 from ..presets import preset_clip
 from ..shapes import VideoSize
 from .models import Models, add_bundle_option, bundle_models
 from .options import add_plan_options, add_size_options, plan_from, preset_name, size_from, whole
 from .plan import as_text
-from .progress import Progress
+from .progress import Progress, SoundProgress
 
 NAME = "demo"
 USAGE = "[flags]"
-HELP = "Make a video with the small bundle that comes along, and show what it cost and how much moves."
+HELP = "Make a video with sound with the small bundle that comes along, and show what it cost and how much moves."
 EXAMPLES = """examples:
   python -m lumina_core demo
   python -m lumina_core demo --prompt "a red circle moves to the left on a navy background" --motion 3 --out red.mp4
   python -m lumina_core demo --patch 1x2 --seed 4
 
-Writes the video and, beside it, a contact sheet (.png). The last line on stdout is the video's path."""
+Writes the video, with a sound when the bundle has a voice, and, beside it, a contact sheet (.png). The last line on
+stdout is the video's path."""
 
 
 class Shown(Progress):
@@ -57,6 +62,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", default="lumina-demo.mp4", metavar="FILE.mp4", help="replaced if there (default lumina-demo.mp4)"
     )
+    parser.add_argument("--no-sound", action="store_true", help="leave the sound out")
     add_size_options(parser)
     add_plan_options(parser)
 
@@ -70,14 +76,36 @@ def run(arguments: argparse.Namespace) -> None:
     config = read_video_config(models.checkpoint)
     plan = plan_from(arguments, size, config)
     prompt = models.bundle.prompt if arguments.prompt is None else arguments.prompt
+    voice = None if arguments.no_sound else _voice(models.bundle, prompt, arguments.seed)
     print(_before(models.bundle, prompt, plan, size, config), flush=True)
     with Shown() as shown:
         result = generate(_request(arguments, models, prompt, size, plan), shown)
     frames = torch.cat(shown.chunks)
     sheet = write_image(out.with_suffix(".png"), contact_sheet(frames, prompt))
     print(f"{result.frames} frames in {result.seconds:.1f} s{_motion(frames, result.fps)}")
+    if voice:
+        print(_add_sound(voice, frames, result))
     print(f"contact sheet: {sheet}")
     print(result.file, flush=True)
+
+
+def _voice(bundle: Bundle, prompt: str, seed: int) -> SoundSettings | None:
+    """How the sound is made, checked; None for a bundle without a voice. Raises LuminaError."""
+    if bundle.sound is None:
+        return None
+    settings = SoundSettings(files=SoundFiles.of(bundle.sound), prompt=prompt, seed=seed)
+    prepare_sound(settings)
+    return settings
+
+
+def _add_sound(settings: SoundSettings, frames: torch.Tensor, result: GenerateResult) -> str:
+    """Put the sound of the frames into the video; a line on it."""
+    started = time.perf_counter()
+    with SoundProgress() as progress:
+        sound = sound_for_frames(settings, frames, result.fps, progress)
+    mux(result.file, sound.waveform, SAMPLE_RATE, result.file, sound_metadata(settings))
+    seconds = time.perf_counter() - started
+    return f"{sound.waveform.shape[-1] / SAMPLE_RATE:g} s of sound in {seconds:.1f} s, NFE {sound.nfe}"
 
 
 def _before(bundle: Bundle, prompt: str, plan: SamplingPlan, size: VideoSize, config: VideoConfig) -> str:

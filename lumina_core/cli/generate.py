@@ -1,30 +1,38 @@
-"""``generate``: a prompt becomes an mp4."""
+"""``generate``: a prompt becomes an mp4, with sound where it is asked for."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
+from ..audio.features import check_seconds
+from ..audio_pipeline import SoundRequest, SoundSettings, make_sound, prepare_sound
 from ..bundle import unlearned_motion
 from ..checkpoint import read_video_config
 from ..devices import AUTO, DTYPES
+from ..errors import LuminaError
 from ..lora import LoraChoice
 from ..pipeline import GenerateRequest, GenerateResult, generate
 from ..presets import preset_clip
-from .models import Models, add_model_options, models_from
+from .models import Models, add_model_options, bundled_voice, models_from
 from .options import add_plan_options, add_size_options, number, plan_from, preset_name, size_from, whole
-from .progress import Progress
+from .progress import Progress, SoundProgress
 
 NAME = "generate"
 USAGE = "[--checkpoint PATH --text-encoder FOLDER --vae PATH | --bundle NAME] --prompt TEXT [flags]"
 HELP = "Make a video from a prompt."
 EXAMPLES = """examples:
   python -m lumina_core generate --prompt "a red circle moves to the left on a navy background"
+  python -m lumina_core generate --sound --prompt "a yellow star moves to the left on a navy background" --motion 4
   python -m lumina_core generate \\
     --checkpoint models/Lumina-Video-f24R960 --text-encoder models/gemma-2-2b --vae models/CogVideoX-2b/vae \\
     --prompt "A red kite over a grey sea, wind in the grass" --motion 8 --seed 7 --out kite.mp4
 
-Progress goes to stderr. The last line on stdout starts with the file's path."""
+With --sound the voice is the bundle's, a small one that knows drawn shapes only; for another voice make the video first
+and then run: python -m lumina_core sound VIDEO. Progress goes to stderr. The last line on stdout starts with the file's
+path."""
+INTERRUPTED = 130
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +50,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     texts.add_argument("--prompt", required=True, metavar="TEXT", help="what to show; may be empty: ''")
     texts.add_argument("--negative-prompt", default="", metavar="TEXT", help="what to move away from (default: empty)")
+    sound = parser.add_argument_group("sound")
+    sound.add_argument("--sound", action="store_true", help="make a sound for the video, too")
+    sound.add_argument("--sound-prompt", metavar="TEXT", help="what is heard (default: --prompt)")
     add_size_options(parser)
     add_plan_options(parser)
     run = parser.add_argument_group("run")
@@ -66,16 +77,61 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int:
     models = models_from(arguments)
     request = request_from(arguments, models)
+    voice, voice_note = sound_from(arguments, models, request)
     with Progress() as progress:
-        if models.note:
-            progress.note(models.note)
+        for note in (models.note, None if models.note else voice_note):
+            if note:
+                progress.note(note)
         if models.bundle and (warning := unlearned_motion(models.bundle, request.plan)):
             progress.note(warning)
         result = generate(request, progress)
-    print(summary(result), flush=True)
+    if voice and (status := _add_sound(voice, result.file)):
+        return status
+    print(summary(result) + ", with sound" * bool(voice), flush=True)
+    return 0
+
+
+def sound_from(
+    arguments: argparse.Namespace, models: Models, request: GenerateRequest
+) -> tuple[SoundSettings | None, str | None]:
+    """How the sound of ``--sound`` is made, checked as far as it can be without the video, and a sentence for the user.
+
+    Raises LuminaError.
+    """
+    if not arguments.sound:
+        if arguments.sound_prompt is not None:
+            raise LuminaError("--sound-prompt says what is heard, and no sound is asked for; add --sound.")
+        return None, None
+    if request.size.frames == 1:
+        raise LuminaError("--sound is for videos, and --frames is 1; write 8 or more.")
+    files, note = bundled_voice(models.bundle and str(models.bundle.folder))
+    settings = SoundSettings(
+        files=files,
+        prompt=arguments.prompt if arguments.sound_prompt is None else arguments.sound_prompt,
+        seed=arguments.seed,
+        device=arguments.device,
+        dtype=arguments.dtype,
+    )
+    prepare_sound(settings)
+    check_seconds(request.size.frames / request.fps)
+    return settings, note
+
+
+def _add_sound(settings: SoundSettings, video: Path) -> int:
+    """Put a sound into the video, which stays when that fails; the exit status. Raises LuminaError."""
+    try:
+        with SoundProgress() as progress:
+            make_sound(SoundRequest(settings=settings, video=video, out=video), progress)
+    except KeyboardInterrupt:
+        print(f"Interrupted; {video} is there, without sound.", file=sys.stderr)
+        return INTERRUPTED
+    except LuminaError:
+        print(f"note: {video} is there, without sound.", file=sys.stderr)
+        raise
+    return 0
 
 
 def request_from(arguments: argparse.Namespace, models: Models) -> GenerateRequest:

@@ -6,12 +6,16 @@ import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..audio_pipeline import SoundFiles
 from ..bundle import DEFAULT_BUNDLE, Bundle, bundled, find_bundle
 from ..errors import LuminaError
 from .options import existing, use_preset
 
 _FLAGS = ("--checkpoint", "--text-encoder", "--vae")
 _NOTE = f"no models were named, so the bundle {DEFAULT_BUNDLE} is used: a small model that knows drawn shapes only."
+_VOICE_NOTE = (
+    f"no voice was named, so that of the bundle {DEFAULT_BUNDLE} is used: a small one that knows drawn shapes only."
+)
 
 
 @dataclass(frozen=True)
@@ -68,3 +72,22 @@ def bundle_models(arguments: argparse.Namespace) -> Models:
     bundle = find_bundle(arguments.bundle or DEFAULT_BUNDLE)
     use_preset(arguments, bundle.preset)
     return Models(bundle.checkpoint, bundle.text_encoder, bundle.vae, bundle)
+
+
+def bundled_voice(name: str | None) -> tuple[SoundFiles, str | None]:
+    """The voice of a bundle, and a sentence for the user where ``name`` is None and it is the default one.
+
+    Raises LuminaError for a bundle without one.
+    """
+    if name is None and DEFAULT_BUNDLE not in bundled():
+        raise LuminaError(
+            f"No voice is named, and the bundle {DEFAULT_BUNDLE} is not there; give --bundle FOLDER, or --model, "
+            "--features and --codec."
+        )
+    bundle = find_bundle(name or DEFAULT_BUNDLE)
+    if bundle.sound is None:
+        raise LuminaError(
+            f"The bundle {bundle.name} has no voice, only pictures; fetch it again, or give --model, --features and "
+            "--codec of the command sound."
+        )
+    return SoundFiles.of(bundle.sound), None if name else _VOICE_NOTE

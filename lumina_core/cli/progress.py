@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from ..audio_sampler import SoundStep
 from ..pipeline import Watcher
 from ..sampler import StepInfo
 
@@ -48,6 +49,14 @@ class Progress(Watcher):
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+class SoundProgress(Progress):
+    """The bar counts steps of the sound: all of them cost the same."""
+
+    def step(self, info: SoundStep) -> None:
+        self._bar.set_description_str(f"sound, step {info.step + 1} of {info.steps}", refresh=False)
+        self._bar.update(self._costs[info.step])
 
 
 def describe(info: StepInfo) -> str:

@@ -8,18 +8,27 @@ import pytest
 import torch
 
 from lumina_core import LuminaError
+from lumina_core.audio.codec import load_audio_codec, read_codec_channels
+from lumina_core.audio.feature_widths import read_feature_widths
+from lumina_core.audio_checkpoint import read_sound_config
+from lumina_core.audio_pipeline import SoundFiles, SoundSettings, prepare_sound, sound_for_frames
+from lumina_core.audio_sampler import SoundPlan
 from lumina_core.bundle import DESCRIPTION, SHIPPED, bundled, find_bundle, read_bundle
 from lumina_core.checkpoint import LATENT_RGB, METADATA_KEY, load_video_model, read_video_config
 from lumina_core.cli import main
 from lumina_core.contact_sheet import contact_sheet, enlarge
 from lumina_core.frames import probe, read_frames
 from lumina_core.media import read_metadata
+from lumina_core.mini.bundling import BundleRecipe
+from lumina_core.mini.bundling import write_bundle as write_mini_bundle
+from lumina_core.mini.sound_bundling import SoundBundleRecipe, write_sound_bundle
 from lumina_core.preview import LATENT_RGB_FACTORS, latents_to_rgb, preview_factors
 from lumina_core.shapes import VideoSize
 from lumina_core.text import read_text_width
 from lumina_core.vae import load_video_vae, read_vae_channels
 from lumina_core.weights import read_safetensors
 from scripts.make_tiny_set import BUNDLE, BUNDLE_CHANNELS, TEXT_WIDTH, write_bundle
+from scripts.make_tiny_sound import CHANNELS, write_codec, write_sound
 
 QUICK = ["--points", "4", "--frames", "16"]
 
@@ -71,6 +80,8 @@ def test_no_folder_of_bundles_is_none(tmp_path, monkeypatch):
     ({"preset": "fast"}, "preset 'fast'; use one of"),
     ({"vae": "../vae"}, "vae '../vae'; give a path below"),
     ({"vae": "/vae"}, "vae '/vae'; give a path below"),
+    ({"sound": "../sound"}, "sound '../sound'; give a path below"),
+    ({"sound": "voice"}, "sound 'voice', which is not there"),
     ({"checkpoint": "elsewhere"}, "checkpoint 'elsewhere', which is not there"),
     ({"prompt": None}, "lacks the field 'prompt'"),
     ({"folder": "x"}, "unknown field 'folder'; known fields are name, about"),
@@ -113,6 +124,89 @@ def test_the_released_factors_are_for_released_channels_alone(shelf, tiny_set, t
     assert preview_factors(read_video_config(tiny_set.model)) == LATENT_RGB_FACTORS
     file = rewritten(shelf, tmp_path, {})
     assert preview_factors(read_video_config(file)) is None
+
+
+def test_a_bundle_has_a_voice_or_none(shelf, described):
+    bundle = read_bundle(shelf / "mini")
+    assert bundle.sound == shelf / "mini" / "sound"
+    files = SoundFiles.of(bundle.sound)
+    config = read_sound_config(files.model)
+    assert read_codec_channels(files.codec) == config.channels
+    assert read_feature_widths(files.features) == (config.visual_dim, config.sync_dim, config.text_dim)
+    assert read_bundle(described(sound=None)).sound is None
+
+
+@pytest.fixture
+def voiceless(described, tmp_path):
+    """A bundle without a voice."""
+    folder = described(sound=None)
+    shutil.rmtree(folder / "sound")
+    return folder
+
+
+def test_a_voice_is_put_into_a_bundle(voiceless, tmp_path):
+    parts = write_sound(tmp_path / "parts", seed=9)
+    (parts / "features" / "clip" / "step-1").mkdir()
+    (parts / "codec" / "vae" / "log.csv").write_text("of the training")
+    recipe = SoundBundleRecipe(
+        out=voiceless, network=parts / "model.safetensors", features=parts / "features", codec=parts / "codec"
+    )
+    assert write_sound_bundle(recipe) == voiceless / "sound"
+    bundle = read_bundle(voiceless)
+    assert bundle.sound == voiceless / "sound" and bundle.prompt == BUNDLE["prompt"]
+    assert not (bundle.sound / "features/clip/step-1").exists() and not (bundle.sound / "codec/vae/log.csv").exists()
+    for file in bundle.sound.rglob("*.safetensors"):
+        weights, metadata = read_safetensors(file)
+        kept, told = read_safetensors(parts / file.relative_to(bundle.sound))
+        assert metadata == told | {"format": "pt"} and weights.keys() == kept.keys()
+        stored = torch.bfloat16 if file.name == "model.safetensors" and file.parent == bundle.sound else torch.float16
+        assert {value.dtype for value in weights.values() if value.is_floating_point()} == {stored}
+    clip = torch.rand(16, 32, 32, 3, generator=torch.Generator().manual_seed(0))
+    plan = SoundPlan(steps=2, video_guidance=0, text_guidance=0)
+    made, rounded = (
+        sound_for_frames(SoundSettings(files=SoundFiles.of(folder), plan=plan), clip, 8.0).waveform
+        for folder in (parts, bundle.sound)
+    )
+    assert 0 < (made - rounded).norm() < 0.05 * made.norm()
+
+
+def test_parts_of_a_voice_that_do_not_fit_are_told(voiceless, tmp_path):
+    parts = write_sound(tmp_path / "parts", seed=9)
+    recipe = {"network": parts / "model.safetensors", "features": parts / "features", "codec": parts / "codec"}
+    write_codec(tmp_path / "other", 1, channels=CHANNELS + 1)
+    with pytest.raises(LuminaError, match="has 4 latent channels and the codec of .*other 5; train the network on"):
+        write_sound_bundle(SoundBundleRecipe(out=voiceless, **recipe | {"codec": tmp_path / "other"}))
+    with pytest.raises(LuminaError, match=f"has no {DESCRIPTION}"):
+        write_sound_bundle(SoundBundleRecipe(out=tmp_path, **recipe))
+    assert not (voiceless / "sound").exists() and read_bundle(voiceless).sound is None
+
+
+def test_pictures_that_are_made_again_keep_the_voice(described, tmp_path, monkeypatch):
+    monkeypatch.setattr("lumina_core.mini.bundling._FITTED_CLIPS", 2)
+    folder = described()
+    parts = shutil.copytree(folder, tmp_path / "parts")
+    description = {name: BUNDLE[name] for name in ("name", "about", "preset", "motion_range", "prompt")}
+    recipe = BundleRecipe(
+        out=folder, network=parts / "video", text_encoder=parts / "text_encoder", vae=parts / "vae", **description
+    )
+    write_mini_bundle(recipe)
+    assert read_bundle(folder).sound == folder / "sound"
+    shutil.rmtree(folder / "sound")
+    write_mini_bundle(recipe)
+    assert read_bundle(folder).sound is None
+
+
+def test_the_kind_of_recipe_puts_the_voice_in(voiceless, tmp_path, capsys):
+    parts = write_sound(tmp_path / "parts", seed=9)
+    recipe = tmp_path / "voice.yaml"
+    text = f"kind: sound_bundle\nout: {voiceless}\nnetwork: {parts / 'model.safetensors'}\n"
+    recipe.write_text(f"{text}features: {parts / 'features'}\ncodec: {parts / 'codec'}\n", encoding="utf-8")
+    assert main(["train", str(recipe)]) == 0
+    assert capsys.readouterr().out == f"{voiceless / 'sound'}\n"
+    assert read_bundle(voiceless).sound is not None
+    shutil.rmtree(parts / "codec")
+    assert main(["train", str(recipe)]) == 2
+    assert "codec, which is not there" in capsys.readouterr().err
 
 
 def rewritten(shelf, folder, settings):
@@ -309,8 +403,25 @@ def test_the_shipped_bundle_is_whole():
     # One row more than channels: the colour of zeros.
     assert len(preview_factors(config)) == config.channels + 1
     assert config.text_dim == read_text_width(bundle.text_encoder)
-    size = sum(file.stat().st_size for file in bundle.folder.rglob("*") if file.is_file())
-    assert size <= 30 * 2**20 and (bundle.folder / "README.md").is_file()
+    assert _megabytes(bundle.folder) - _megabytes(bundle.sound) <= 30 and (bundle.folder / "README.md").is_file()
+
+
+@REAL
+@pytest.mark.skipif(
+    SHIPPED.exists() and "mini" in bundled() and find_bundle("mini").sound is None,
+    reason="bundles/mini has no voice: its parts are unchecked",
+)
+def test_the_shipped_voice_is_whole():
+    bundle = find_bundle("mini")
+    prepare_sound(SoundSettings(files=SoundFiles.of(bundle.sound)))
+    assert load_audio_codec(bundle.sound / "codec").channels == read_sound_config(bundle.sound).channels
+    assert _megabytes(bundle.sound) <= 30
+    assert "sound/" in (bundle.folder / "README.md").read_text(encoding="utf-8")
+
+
+def _megabytes(folder):
+    """Of all files in a folder; 0 for none."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20 if folder else 0
 
 
 @REAL

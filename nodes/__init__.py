@@ -9,6 +9,10 @@ from .motion import MeasureMotion
 from .multi_scale_sampler import MultiScaleSampler
 from .sampling import Guider, Sigmas, SplitSigmas
 from .schedules import Guidance, PatchSchedule, Preset
+from .sound import VideoToAudio
+from .sound_conditioning import DecodeSound, EmptySoundLatent, SoundConditioning
+from .sound_loaders import LoadSoundCodec, LoadSoundFeatures, LoadSoundModel
+from .sound_sampling import SoundGuider
 
 NODE_CLASSES: list[type[io.ComfyNode]] = [
     MultiScaleSampler,
@@ -27,6 +31,14 @@ NODE_CLASSES: list[type[io.ComfyNode]] = [
     Noise,
     LatentPreview,
     MeasureMotion,
+    VideoToAudio,
+    LoadSoundModel,
+    LoadSoundFeatures,
+    LoadSoundCodec,
+    SoundConditioning,
+    EmptySoundLatent,
+    SoundGuider,
+    DecodeSound,
 ]
 
 

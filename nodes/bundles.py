@@ -15,3 +15,8 @@ def bundled_entries() -> list[str]:
 def bundle_of(entry: str) -> Bundle | None:
     """The bundle of an entry, or None for the name of a user's own file. Raises LuminaError."""
     return find_bundle(entry.removesuffix(_MARK)) if entry in bundled_entries() else None
+
+
+def is_bundled(entry: str) -> bool:
+    """Whether an entry names a bundle, be it there or not."""
+    return entry.endswith(_MARK)

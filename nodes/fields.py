@@ -12,6 +12,8 @@ from ..lumina_core.presets import DEFAULT_PRESET, PRESETS, preset_clip
 from ..lumina_core.shapes import LatentSize, VideoSize
 
 GRAMMAR = "Grammar: first value | t: next value | ..., t from 0 (noise) to 1 (data)."
+ABSENT = object()
+"""An input without a link. A link reads as None while its value is not known."""
 DEFAULT_PLAN = PRESETS[DEFAULT_PRESET]
 DEFAULT_SIZE = preset_clip(DEFAULT_PRESET).size
 
@@ -88,6 +90,14 @@ def seed_input(what: str) -> io.Input:
     return io.Int.Input(
         "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip=f"Seed of {what}."
     )
+
+
+def check_one(title: str, images: object, video: object) -> None:
+    """Raises LuminaError that names the node ``title`` unless exactly one of them is linked."""
+    count = (images is not ABSENT) + (video is not ABSENT)
+    if count != 1:
+        found = "both" if count else "neither"
+        raise LuminaError(f"Link either images or video to {title}, {found} of them is linked now.")
 
 
 def first_fault(*checks: Callable[[], object]) -> bool | str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import comfy.patcher_extension
 import torch
 
@@ -54,9 +57,12 @@ def flow_time(t: torch.Tensor, transformer_options: dict) -> torch.Tensor:
     return t if exact is None else torch.full_like(t, exact)
 
 
-def guard_first_step(model):
-    """Stop on NaN or a constant frame after the first step of any sampler, instead of ending in a black clip."""
-    model.add_wrapper_with_key(PREDICT_NOISE, OPTIONS_KEY + "_guard", _guard)
+def guard_first_step(model, check: Callable[[torch.Tensor], None] = check_velocity):
+    """Stop on NaN or a constant frame after the first step of any sampler, instead of ending in a black clip.
+
+    check: raises LuminaError for such a velocity.
+    """
+    model.add_wrapper_with_key(PREDICT_NOISE, OPTIONS_KEY + "_guard", partial(_guard, check))
     return model
 
 
@@ -87,9 +93,9 @@ class _Renorm:
         return x - bound_norm(x - args["denoised"], x - args["cond_denoised"], self.renorm)
 
 
-def _guard(executor, x, timestep, model_options, seed):
+def _guard(check, executor, x, timestep, model_options, seed):
     denoised = executor(x, timestep, model_options, seed)
     sigmas = model_options.get("transformer_options", {}).get("sample_sigmas")
     if sigmas is None or bool(torch.isclose(timestep.flatten()[0].cpu(), sigmas[0].cpu())):
-        check_velocity(denoised - x)
+        check(denoised - x)
     return denoised

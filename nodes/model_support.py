@@ -129,7 +129,19 @@ def load_model(path: str | Path, dtype: torch.dtype | None = None, disable_dynam
     config = detect_config(checkpoint)
     model_config = LuminaVideoConfig({"config": config})
     model_config.latent_format = LuminaVideoLatent(config)
-    weights = checkpoint.weights
+    patcher = make_patcher(model_config, checkpoint.weights, dtype, disable_dynamic)
+    # Lets the host rebuild a plain patcher, which torch.compile and hooks need under dynamic offload.
+    patcher.cached_patcher_init = (load_model, (path, dtype))
+    return patcher
+
+
+def make_patcher(
+    model_config: comfy.supported_models_base.BASE,
+    weights: dict[str, torch.Tensor],
+    dtype: torch.dtype | None,
+    disable_dynamic: bool,
+):
+    """The model of a config with its weights, in the host's patcher; ``dtype`` None leaves the choice to the host."""
     device = comfy.model_management.get_torch_device()
     supported = model_config.supported_inference_dtypes
     if dtype is None:
@@ -150,8 +162,6 @@ def load_model(path: str | Path, dtype: torch.dtype | None = None, disable_dynam
     model.load_model_weights(weights, "", **assign)
     if not comfy.model_management.is_device_cpu(offload):
         model.to(offload)
-    # Lets the host rebuild a plain patcher, which torch.compile and hooks need under dynamic offload.
-    patcher.cached_patcher_init = (load_model, (path, dtype))
     return patcher
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 
-from comfy_api.latest import InputImpl, io, ui
+from comfy_api.latest import InputImpl, io
 
-from ..lumina_core.errors import LuminaError
 from ..lumina_core.motion import check_fps, file_motion_score, motion_score
 from ..lumina_core.presets import DEFAULT_PRESET, preset_clip
-from .fields import first_fault
+from .fields import ABSENT, check_one, first_fault
 from .names import schema
-
-_ABSENT = object()
-"""An input without a link. A link reads as None while its value is not known."""
+from .told import show
 
 
 def video_score(video) -> float:
@@ -27,20 +24,14 @@ def video_score(video) -> float:
     return file_motion_score(source, start=start, seconds=seconds or math.inf)
 
 
-def check_one(images: object, video: object) -> None:
-    """Raises LuminaError unless exactly one of them is linked."""
-    count = (images is not _ABSENT) + (video is not _ABSENT)
-    if count != 1:
-        found = "both" if count else "neither"
-        raise LuminaError(f"Link either images or video to Measure Motion, {found} of them is linked now.")
-
-
 class MeasureMotion(io.ComfyNode):
+    TITLE = "Measure Motion"
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             "MeasureMotion",
-            title="Lumina-Video Measure Motion",
+            title=f"Lumina-Video {cls.TITLE}",
             description="Measures the motion score of frames or of a video: mean optical flow in pixels per half "
             "second, at 320x576. Let a reference clip set the score of the next one, or check a result.",
             aliases=("optical flow", "motion score", "dynamics"),
@@ -62,18 +53,12 @@ class MeasureMotion(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, fps=None, images=_ABSENT, video=_ABSENT):
+    def validate_inputs(cls, fps=None, images=ABSENT, video=ABSENT):
         # The host only listens where an input that is there is asked for: so fps, whose value a link hides.
-        return first_fault(lambda: check_one(images, video), lambda: fps is None or check_fps(fps))
+        return first_fault(lambda: check_one(cls.TITLE, images, video), lambda: fps is None or check_fps(fps))
 
     @classmethod
-    def execute(cls, fps, images=_ABSENT, video=_ABSENT) -> io.NodeOutput:
-        check_one(images, video)
-        score = motion_score(images[..., :3], fps) if video is _ABSENT else video_score(video)
-        told = f"motion {score:.3f}"
-        if cls.hidden.unique_id:
-            from server import PromptServer
-
-            # Only this shows text on the node in both versions of the page; the other is for the API.
-            PromptServer.instance.send_progress_text(told, cls.hidden.unique_id)
-        return io.NodeOutput(score, ui=ui.PreviewText(told))
+    def execute(cls, fps, images=ABSENT, video=ABSENT) -> io.NodeOutput:
+        check_one(cls.TITLE, images, video)
+        score = motion_score(images[..., :3], fps) if video is ABSENT else video_score(video)
+        return io.NodeOutput(score, ui=show(cls, f"motion {score:.3f}"))

@@ -8,11 +8,16 @@ from collections.abc import Sequence
 from comfy_api.latest import io
 
 CATEGORY = "Lumina-Video"
+SOUND_CATEGORY = "Lumina-Video/sound"
 PREFIX = "LuminaVideo"
 OPTIONS_KEY = "lumina_video"
 """Our one key in ``transformer_options``."""
 MOTION_KEY = "lumina_video_motion"
-"""Our one key in a conditioning entry."""
+"""Our one key in a video's conditioning entry."""
+SOUND_KEY = "lumina_video_sound"
+"""Begins our keys in a sound's conditioning entry, and is that of its length in a LATENT."""
+SOUND_CODEC, SOUND_FEATURES = "LUMINA_SOUND_CODEC", "LUMINA_SOUND_FEATURES"
+"""Types of links that the host has none for."""
 
 
 def schema(
@@ -25,7 +30,10 @@ def schema(
     aliases: Sequence[str] = (),
     **more,
 ) -> io.Schema:
-    """A schema with our prefix and category. Keywords that an older host does not know are left out."""
+    """A schema with our prefix and, unless ``more`` gives one, our category.
+
+    Keywords that an older host does not know are left out.
+    """
     keywords = {
         "node_id": PREFIX + name,
         "display_name": title,

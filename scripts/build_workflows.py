@@ -13,11 +13,15 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "host"))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "host")]
 
 from frontend import run_frontend, same_prompt  # noqa: E402
 from hosts import HOW_TO_POINT, Host, find_hosts  # noqa: E402
 from server import HostServer  # noqa: E402
+
+from lumina_core.media import write_video  # noqa: E402
+from lumina_core.mini.draw import draw  # noqa: E402
+from lumina_core.mini.world import Scene  # noqa: E402
 
 WORKFLOWS = ROOT / "workflows"
 API = WORKFLOWS / "api"
@@ -25,6 +29,8 @@ BUNDLED = "(bundled)"
 """End of the name of what comes along."""
 # Where the loaders look for what their inputs name.
 FOLDERS = {"model_name": "diffusion_models", "clip_name": "text_encoders", "vae_name": "vae"}
+CLIP = Scene("white", "circle", "navy", "right", 0.8, 12)
+"""What the video to load shows in the pictures."""
 
 
 def main() -> None:
@@ -45,6 +51,7 @@ def build(host: Host, prompts: dict[str, dict], models: Path) -> None:
         for name, prompt in prompts.items()
     ]
     with HostServer(host, models) as server:
+        _write_videos(server, models, prompts)
         results = run_frontend(server.url, jobs)
     for (name, prompt), result in zip(prompts.items(), results, strict=True):
         if differences := same_prompt(prompt, result["output"]):
@@ -73,6 +80,14 @@ def _write_named_files(models: Path, prompts: dict[str, dict]) -> None:
                     file = models / folder / value
                     file.parent.mkdir(parents=True, exist_ok=True)
                     file.touch()
+
+
+def _write_videos(server: HostServer, folder: Path, prompts: dict[str, dict]) -> None:
+    """A clip of every name that a prompt loads, in the host's input folder."""
+    nodes = [node for prompt in prompts.values() for node in prompt.values()]
+    names = {node["inputs"]["file"] for node in nodes if node["class_type"] == "LoadVideo"}
+    for name in names:
+        server.put_input(write_video(folder / name, draw(CLIP), 8).path)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from graphs import CLIP_FPS, SIZE
 from hosts import HOW_TO_POINT, REPOSITORY, Host, find_hosts, host_environment
 from server import HostServer
+
+from lumina_core.media import write_video
+from lumina_core.mini.draw import draw
+from lumina_core.mini.world import Scene
 
 HOSTS, MISSED = find_hosts()
 
@@ -40,9 +45,17 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(host: Host, tiny_models: Path) -> Iterator[HostServer]:
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A silent video, which lies in the server's input folder, too."""
+    frames = draw(Scene("white", "circle", "navy", "right", 0.8, 12), SIZE["frames"])
+    return write_video(tmp_path_factory.mktemp("clips") / "clip.mp4", frames, CLIP_FPS).path
+
+
+@pytest.fixture(scope="session")
+def server(host: Host, tiny_models: Path, clip: Path) -> Iterator[HostServer]:
     """The running host with our pack and the tiny set; one at a time."""
     with HostServer(host, tiny_models) as running:
+        running.put_input(clip)
         yield running
 
 

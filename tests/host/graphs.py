@@ -8,10 +8,15 @@ from typing import Any
 MODEL = "lumina-video-tiny/consolidated.00-of-01.safetensors"
 ENCODER = "gemma-2-tiny"
 VAE = "cogvideox-tiny/diffusion_pytorch_model.safetensors"
+SOUND_MODEL = "lumina-sound-tiny.safetensors"
+FEATURES = "v2a-tiny"
+CODEC = "audioldm-tiny"
 PREFIX = "LuminaVideo"
 PROMPT = "a cat on the water under the sky"
 NEGATIVE = "a fire over the sea"
 SIZE = {"width": 64, "height": 64, "frames": 16}
+CLIP_FPS = 8
+"""Of clip.mp4 in the servers' input folder, which is of this size."""
 IMAGE = {"width": 64, "height": 64, "frames": 1}
 
 
@@ -44,6 +49,15 @@ class Graph:
 
     def clip(self, folder: str = ENCODER) -> Node:
         return self.ours("TextEncoderLoader", folder=folder)
+
+    def sound_model(self, name: str = SOUND_MODEL) -> Node:
+        return self.ours("LoadSoundModel", model_name=name)
+
+    def features(self, folder: str = FEATURES) -> Node:
+        return self.ours("LoadSoundFeatures", folder=folder)
+
+    def codec(self, name: str = CODEC) -> Node:
+        return self.ours("LoadSoundCodec", codec_name=name)
 
     def save_latent(self, samples: list) -> Node:
         return self.add("SaveLatent", samples=samples, filename_prefix="test")
@@ -105,3 +119,20 @@ def custom_sampler(graph: Graph, guider: Node, sigmas: list, latent: list, noise
         sigmas=sigmas,
         latent_image=latent,
     )
+
+
+SOUND_TEXTS = {"prompt": "the sound of a bell", "negative_prompt": "a drum"}
+
+
+def sound_node(graph: Graph, *, model: list | None = None, codec: list | None = None, **inputs: Any) -> Node:
+    """Video to Audio, with few steps; ``inputs`` replace the defaults and give images or video."""
+    parts = {"model": model or graph.sound_model()[0], "codec": codec or graph.codec()[0]}
+    numbers = {"steps": 4, "video_guidance": 3.0, "text_guidance": 2.0, "seed": 7, "fps": 24.0}
+    return graph.ours("VideoToAudio", features=graph.features()[0], **{**parts, **SOUND_TEXTS, **numbers, **inputs})
+
+
+def sound_parts(graph: Graph, **inputs: Any) -> tuple[Node, Node]:
+    """Conditioning and empty latent of a clip; ``inputs`` as in `sound_node`."""
+    given = {**SOUND_TEXTS, "fps": 24.0, **inputs}
+    conditioning = graph.ours("SoundConditioning", features=graph.features()[0], **given)
+    return conditioning, graph.ours("EmptySoundLatent", seconds=conditioning[2], batch_size=1)

@@ -138,7 +138,8 @@ def test_preset_page_gives_the_presets_numbers(name: str):
 def texts_of_the_code() -> str:
     """Every string of the code, one a line, with "..." for what is filled in."""
     lines = []
-    for file in [*(REPOSITORY / "lumina_core").glob("*.py"), *(REPOSITORY / "nodes").glob("*.py")]:
+    folders = (REPOSITORY / part for part in ("lumina_core", "lumina_core/audio", "nodes"))
+    for file in (file for folder in folders for file in folder.glob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 parts = [part.value if isinstance(part, ast.Constant) else "..." for part in node.values]

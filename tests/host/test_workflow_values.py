@@ -4,18 +4,20 @@ import json
 
 import av
 import pytest
-from graphs import SIZE
+from graphs import CLIP_FPS, SIZE
 from PIL import Image
 from test_workflows import NAMES, shrunk, twin
 
 from lumina_core.presets import preset_clip
 
 # Names of files that only a user has.
-FILES = {"model_name", "vae_name", "clip_name", "folder"}
+FILES = {"model_name", "vae_name", "clip_name", "folder", "codec_name", "file"}
 
 
 def fps_of(prompt: dict[str, dict]) -> int:
-    """Frames per second of the preset that the graph names."""
+    """Frames per second of the preset that the graph names, or of the video that it loads."""
+    if any(node["class_type"] == "LoadVideo" for node in prompt.values()):
+        return CLIP_FPS
     (preset,) = {node["inputs"]["preset"] for node in prompt.values() if "preset" in node["inputs"]}
     return preset_clip(preset).fps
 

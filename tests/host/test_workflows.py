@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import pytest
 from frontend import FrontendMissing, run_frontend, same_prompt
-from graphs import ENCODER, MODEL, SIZE, VAE
+from graphs import CODEC, ENCODER, FEATURES, MODEL, SIZE, SOUND_MODEL, VAE
 from hosts import REPOSITORY
 from server import HostServer
 
@@ -34,6 +34,8 @@ def shrunk(prompt: dict[str, dict]) -> dict[str, dict]:
         if node["class_type"] == "LuminaVideoTextEncoderLoader":
             inputs["folder"] = ENCODER
         replaced = {"model_name": MODEL, "vae_name": VAE, "points": POINTS, "steps": POINTS - 1, **SIZE}
+        if "Sound" in node["class_type"]:
+            replaced = {"model_name": SOUND_MODEL, "folder": FEATURES, "codec_name": CODEC}
         if inputs.get("frames") in (0, 1):
             del replaced["frames"]
         inputs.update({name: value for name, value in replaced.items() if name in inputs})

@@ -1,0 +1,26 @@
+"""A sentence for the user, on the node itself and for the API."""
+
+from __future__ import annotations
+
+import logging
+
+from comfy_api.latest import io, ui
+
+
+def show(node: type[io.ComfyNode], text: str) -> ui.PreviewText:
+    """Show ``text`` on a node that asks for its ``unique_id``; returns what goes into its output as ``ui``."""
+    if node.hidden.unique_id:
+        from server import PromptServer
+
+        # Only this shows text on the node in both versions of the page; the other is for the API.
+        PromptServer.instance.send_progress_text(text, node.hidden.unique_id)
+    return ui.PreviewText(text)
+
+
+def warn(node: type[io.ComfyNode], title: str, texts: list[str]) -> ui.PreviewText | None:
+    """The same in the log, too, or nothing where there is nothing to say."""
+    if not texts:
+        return None
+    text = " ".join(texts)
+    logging.warning("%s: %s", title, text)
+    return show(node, text)

@@ -18,8 +18,6 @@ from .fields import ABSENT, check_one, first_fault
 from .sound_parts import HostFeatures
 
 REPLACED = "The video has a sound of its own; this new sound is made without it, to replace it."
-
-
 UNEVEN = (
     "The video's frame rate varies, and the sound keeps its times; Create Video will show all frames for equally long, "
     "so link images and fps of Get Video Components here if the result goes there."
@@ -59,6 +57,8 @@ def clip_features(features: HostFeatures, fps: float, images: object, video: obj
         return encoder.frames(parts.images[..., :3], float(parts.frame_rate)), [REPLACED] * heard
     # The older host cannot trim a video.
     start, seconds = video.get_active_trim_window() if hasattr(video, "get_active_trim_window") else (0.0, 0.0)
+    # A part may be asked for that goes on behind the end.
+    seconds = min(seconds, video.get_duration()) if seconds else None
     with tempfile.TemporaryDirectory() as folder:
         if not isinstance(source, str):
             # A file in memory keeps its timestamps only as a file.
@@ -66,7 +66,7 @@ def clip_features(features: HostFeatures, fps: float, images: object, video: obj
             source = str(Path(folder, "clip"))
         uneven = rate_varies(source, start, seconds or math.inf)
         told = [REPLACED] * has_sound(source) + [UNEVEN] * uneven
-        return encoder.file(source, start, seconds or None), told
+        return encoder.file(source, start, seconds), told
 
 
 def on_host(value: torch.Tensor) -> torch.Tensor:

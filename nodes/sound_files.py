@@ -119,7 +119,7 @@ def _find(name: str, roots: tuple[str, ...], part: str, what: str, cure: str) ->
         raise LuminaError(f"No {what} is installed; {cure}")
     places = [Path(place) for root in roots for place in folder_paths.get_folder_paths(root)]
     for place in places:
-        if (place / name).exists():
+        if ".." not in Path(name).parts and not Path(name).is_absolute() and (place / name).exists():
             return place / name
     looked = ", ".join(map(str, places))
     raise LuminaError(f"'{name}' is not in {looked}; put it there and reload the page, or choose another.")

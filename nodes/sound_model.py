@@ -93,7 +93,7 @@ class SoundModelConfig(comfy.supported_models_base.BASE):
     sampling_settings = {"shift": 1.0, "multiplier": 1.0}
     supported_inference_dtypes = [torch.bfloat16, torch.float32]
     # The host multiplies this by latent pixels; a token of the network is 4 of them.
-    memory_usage_factor = 2.0
+    memory_usage_factor = 1.0
     scaled_fp8 = None
     quant_config = None
     latent_format = comfy.latent_formats.LatentFormat

@@ -1,8 +1,10 @@
 """From a video file to a file with sound, on tiny random parts: lengths, order of work, refusals, what is written."""
 
+import gc
 import json
 import re
 import shutil
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -19,7 +21,6 @@ from lumina_core.audio_pipeline import (
     SoundFiles,
     SoundRequest,
     SoundSettings,
-    decode,
     make_sound,
     prepare_sound,
     sound_for_frames,
@@ -166,31 +167,31 @@ def test_without_a_prompt_there_is_no_pass_for_it(settings):
 
 
 def test_a_run_is_told_and_one_network_is_there_at_a_time(settings, videos, tmp_path, monkeypatch):
-    import gc
-
     import lumina_core.audio_pipeline as pipeline
-    from lumina_core.audio.features import FeatureEncoder
-    from lumina_core.audio_model import SoundNextDiT
 
-    def alive(kind):
+    loaded, gone = [], []
+
+    def watched(name):
+        load = getattr(pipeline, name)
+
+        def loading(*given):
+            assert not any(ref() for ref in loaded), "the one before is still there"
+            thing = load(*given)
+            loaded.append(weakref.ref(thing))
+            return thing
+
+        monkeypatch.setattr(pipeline, name, loading)
+
+    def released(device):
         gc.collect()
-        return sum(issubclass(type(thing), kind) for thing in gc.get_objects())
+        gone.append([ref() is None for ref in loaded])
 
-    load, seen = pipeline.load_sound_model, {}
-
-    def load_model(*given):
-        seen["encoders"] = alive(FeatureEncoder)
-        return load(*given)
-
-    def decoding(*given):
-        seen["networks"] = alive(SoundNextDiT)
-        return decode(*given)
-
-    monkeypatch.setattr(pipeline, "load_sound_model", load_model)
-    monkeypatch.setattr(pipeline, "decode", decoding)
-    before, told = (alive(FeatureEncoder), alive(SoundNextDiT)), Told()
+    watched("load_feature_encoder")
+    watched("load_sound_model")
+    monkeypatch.setattr(pipeline, "release_memory", released)
+    told = Told()
     make_sound(SoundRequest(settings=settings, video=videos(), out=tmp_path / "out.mp4"), told)
-    assert seen == {"encoders": before[0], "networks": before[1]}
+    assert gone == [[True], [True, True]], "memory is given back while what it holds is still there"
     assert told.steps == [(0, 2), (1, 2)] and told.costs == [1, 1] and told.closed == 1
     assert told.stages[:2] == ["reading the audio codec", "looking at the video"] and told.stages[-1] == "writing"
 

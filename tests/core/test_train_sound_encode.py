@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lumina_core import LuminaError
+from lumina_core.audio.av_align import av_align_file
 from lumina_core.audio.codec import load_audio_codec
 from lumina_core.audio.features import load_feature_encoder
 from lumina_core.audio.files import mux, read_audio
@@ -40,10 +41,15 @@ def tools(parts):
     return load_audio_codec(parts / "codec"), load_feature_encoder(parts / "features")
 
 
+def scored(path, waveform, start, seconds) -> float | None:
+    """Stands for the AV-Align score: where the clip begins, and nothing for the clips that begin at once."""
+    assert waveform.shape == (1, round(seconds * RATE))
+    return start / 10 or None
+
+
 @pytest.fixture(autouse=True)
 def score(monkeypatch):
-    """Stands for the AV-Align score: where the clip begins, and nothing for the clips that begin at once."""
-    monkeypatch.setattr(encode, "_av_align", lambda path, part, sound: part.start / 10 or None)
+    monkeypatch.setattr(encode, "av_align_file", scored)
 
 
 def film(path, seconds: float = 1.0, hertz: float | None = 440.0, late: float = 0.0, caption: str | None = "a bell"):
@@ -61,11 +67,12 @@ def film(path, seconds: float = 1.0, hertz: float | None = 440.0, late: float = 
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """Three that give clips (four in all), and one of each kind that gives none."""
+    """Four that give clips (five in all), and one of each kind that gives none."""
     data = tmp_path_factory.mktemp("data")
     film(data / "a.mp4")
     film(data / "b.mp4", seconds=2.9, hertz=880, late=1.1, caption="a drum")
-    film(data / "c.mp4", seconds=0.7)
+    film(data / "c-lacks-little.mp4", seconds=0.8)
+    film(data / "c-shorter.mp4", seconds=0.7)
     film(data / "d-silent.mp4", hertz=0)
     film(data / "e-mute.mp4", hertz=None)
     film(data / "f-short.mp4", seconds=0.5)
@@ -84,7 +91,7 @@ def whole(mixed, tools, tmp_path_factory):
     """The folder and the result of a run that nothing stopped."""
     out = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encode, "_av_align", lambda path, part, sound: part.start / 10 or None)
+        patch.setattr(encode, "av_align_file", scored)
         return out, encode_sounds(read_source(mixed), *tools, out, SETTINGS)
 
 
@@ -93,10 +100,10 @@ def test_every_whole_clip_is_an_item(whole):
     # The first clip of b is silent: its tone begins later.
     assert [(entry.name, entry.caption, entry.seconds) for entry in found.entries] == [
         ("a.mp4@0", "a bell", 0.96), ("b.mp4@0.96", "a drum", 0.96), ("b.mp4@1.92", "a drum", 0.96),
-        ("c.mp4@0", "a bell", 0.64),
+        ("c-lacks-little.mp4@0", "a bell", 0.96), ("c-shorter.mp4@0", "a bell", 0.64),
     ]  # fmt: skip
-    assert [entry.av_align for entry in found.entries] == [None, pytest.approx(0.096), pytest.approx(0.192), None]
-    for entry, (rows, frames, segments) in zip(found.entries, [(24, 8, 2)] * 3 + [(16, 5, 1)], strict=True):
+    assert [entry.av_align for entry in found.entries] == [None, pytest.approx(0.096), pytest.approx(0.192), None, None]
+    for entry, (rows, frames, segments) in zip(found.entries, [(24, 8, 2)] * 4 + [(16, 5, 1)], strict=True):
         assert (entry.mean[1], entry.visual[0], entry.sync[0]) == (rows, frames, segments)
 
 
@@ -124,7 +131,7 @@ def test_what_gives_no_clip_is_listed_with_a_reason(whole):
         "h-broken.mp4": "cannot be read",
         "i.png": "is a picture, expected a video with sound",
     }
-    assert whole[1].skipped.keys() == told.keys() and (whole[1].items, whole[1].added) == (4, 4)
+    assert whole[1].skipped.keys() == told.keys() and (whole[1].items, whole[1].added) == (5, 5)
     for name, words in told.items():
         assert words in whole[1].skipped[name] and "\n" not in whole[1].skipped[name]
 
@@ -141,6 +148,16 @@ def test_an_item_is_what_codec_and_encoders_make_of_its_part_of_the_file(mixed, 
         torch.testing.assert_close(getattr(item, name), tensor, rtol=2e-3, atol=2e-3)
     other = SoundSet(whole[0]).item(1)
     assert not torch.allclose(item.visual, other.visual, atol=1e-3) and not torch.equal(item.mean, other.mean)
+
+
+def test_the_score_is_that_of_the_clip_and_its_sound(tools, tmp_path, monkeypatch):
+    monkeypatch.setattr(encode, "av_align_file", av_align_file)
+    path = film(tmp_path / "a.mp4", seconds=2.0, late=1.4)
+    encode_sounds(read_source(tmp_path), *tools, tmp_path / "out", SETTINGS)
+    (entry,) = SoundSet(tmp_path / "out").entries
+    sound = read_audio(path)[:, round(0.96 * RATE) : round(1.92 * RATE)]
+    wanted = av_align_file(path, sound, 0.96, 0.96)
+    assert entry.name == "a.mp4@0.96" and wanted is not None and entry.av_align == pytest.approx(wanted)
 
 
 def contents(out) -> dict[str, dict]:
@@ -180,7 +197,7 @@ def test_a_stopped_run_is_continued(mixed, tools, whole, tmp_path, monkeypatch, 
         encode_sounds(source, *tools, tmp_path, SETTINGS, Stops(after, error))
     assert len(SoundSet(tmp_path)) == saved
     result = encode_sounds(source, *tools, tmp_path, SETTINGS)
-    assert (result.items, result.added, result.skipped) == (4, 4 - saved, whole[1].skipped)
+    assert (result.items, result.added, result.skipped) == (5, 5 - saved, whole[1].skipped)
     assert_equal_sets(tmp_path, whole[0])
     assert not list(tmp_path.glob("*.part*"))
 
@@ -190,7 +207,7 @@ def test_a_finished_file_is_not_read_again(mixed, tools, whole, monkeypatch):
     monkeypatch.setattr(encode, "read_audio", lambda path: read.append(path.name) or read_audio(path))
     before = (whole[0] / INDEX).read_bytes()
     assert encode_sounds(read_source(mixed), *tools, whole[0], SETTINGS).added == 0
-    assert (whole[0] / INDEX).read_bytes() == before and not {"a.mp4", "c.mp4"} & set(read)
+    assert (whole[0] / INDEX).read_bytes() == before and not {"a.mp4", "c-shorter.mp4"} & set(read)
 
 
 def test_changed_captions_are_told_and_the_old_ones_stay(tools, tmp_path):

@@ -122,7 +122,7 @@ def test_features_of_other_widths_are_refused_before_the_work(server, models):
     assert "The features are 32 (visual), 48 (sync) and 32 (text) wide" in failed(server, graph, node[0])
 
 
-@pytest.mark.parametrize("part, words", [("codec", "is a VAE of 3 channels"), ("features", "holds no folder sync")])
+@pytest.mark.parametrize("part, words", [("codec", "of 3 channels, and a sound's has 1"), ("features", "holds no folder sync")])
 def test_foreign_parts_are_told_when_queued(server, models, part, words):
     graph = Graph()
     if part == "codec":
@@ -134,6 +134,14 @@ def test_foreign_parts_are_told_when_queued(server, models, part, words):
         node = graph.features("foreign")
     graph.add("PreviewAny", source=node[0])
     assert words in refusal(server, graph, node)
+
+
+@pytest.mark.parametrize("outside", ["../../models/vae/audioldm-tiny", "/"])
+def test_what_lies_elsewhere_is_not_opened(server, outside):
+    graph = Graph()
+    node = graph.codec(outside)
+    graph.add("PreviewAny", source=node[0])
+    assert f"'{outside}' is not in" in refusal(server, graph, node)
 
 
 @pytest.mark.parametrize("lufs", [-71.0, -3.0])

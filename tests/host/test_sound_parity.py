@@ -38,7 +38,7 @@ def encoder(tiny_models):
     return load_feature_encoder(tiny_models / FEATURES_FOLDER)
 
 
-@pytest.mark.parametrize("name, part", [("file", ()), ("memory", ()), ("trimmed", (0.5, 1.0))])
+@pytest.mark.parametrize("name, part", [("file", ()), ("memory", ()), ("trimmed", (0.5, 1.0)), ("beyond", (0.5,))])
 def test_features_of_a_video_are_the_cores(host, found, encoder, clip, name, part):
     report, tensors = found
     if name not in report["seconds"]:

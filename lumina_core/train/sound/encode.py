@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from ...audio.av_align import av_align_file
 from ...audio.codec import AudioCodec
 from ...audio.features import FeatureEncoder
 from ...audio.files import read_audio
@@ -174,18 +175,12 @@ def _encoded(
         visual=features.visual[0],
         sync=features.sync[0],
         text=text,
-        av_align=_av_align(item.path, part, sound),
+        av_align=av_align_file(item.path, sound, part.start, part.seconds),
     )
     for name in ("mean", "std", "visual", "sync", "text"):
         if not getattr(found, name).isfinite().all():
             raise LuminaError(f"{item.path} encodes to a {name} that is not finite; leave it out or use float32.")
     return found
-
-
-def _av_align(path: Path, part: _Part, sound: torch.Tensor) -> float | None:
-    from ...audio.av_align import av_align
-
-    return av_align(path, sound)
 
 
 def _note_captions(source: RawSource, out: Path, watcher: EncodeWatcher, any_before: bool) -> None:

@@ -34,6 +34,7 @@ def main(model_file: str, features_folder: str, clip: str, outputs: str) -> dict
     }
     if hasattr(videos["file"], "as_trimmed"):
         videos["trimmed"] = videos["file"].as_trimmed(0.5, 1.0, strict_duration=True)
+        videos["beyond"] = InputImpl.VideoFromFile(clip, start_time=0.5, duration=9.0)
     for name, video in videos.items():
         found, _ = clip_features(features, 1.0, ABSENT, video)
         results[f"visual {name}"], results[f"sync {name}"] = found.visual, found.sync

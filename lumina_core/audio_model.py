@@ -108,7 +108,7 @@ class SoundNextDiT(nn.Module):
         visual, sync, text = condition.visual, condition.sync, condition.text
         no_video, no_text = condition.no_video, condition.no_text
         null_text = _to_length(self.ops.cast(self.null_text, text), text.shape[1])
-        null_mask = _to_length(self.null_text_mask.to(text.device), text.shape[1]) > 0.5
+        null_mask = _to_length(self.ops.cast(self.null_text_mask, text), text.shape[1]) > 0.5
         return (
             torch.where(no_video[:, None, None], self.ops.cast(self.null_visual, visual), visual),
             torch.where(no_text[:, None, None], null_text, text),

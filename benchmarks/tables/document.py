@@ -32,8 +32,8 @@ TABLE_3 = "Plan `{preset}`, {motion_prompts} prompts a row. Last: the paper's dy
 FIGURE_3 = "{clips} drawn clips of held-out combinations, the same noise for every patch size."
 
 
-def write(tables: dict, target: Path, figure: Path | None) -> None:
-    """Write the document; nothing is half-written."""
+def write(tables: dict, target: Path, figure: Path | None, kept: str | None = None) -> None:
+    """Write the document; nothing is half-written. ``kept``: a part of it that another script measures."""
     setup = tables["setup"]
     parts = [
         "# Results of the mini bundle",
@@ -57,6 +57,8 @@ def write(tables: dict, target: Path, figure: Path | None) -> None:
     if figure is not None:
         parts.append(f"![Loss of each patch size over flow time]({figure.as_posix()})")
     parts.append(sections.figure_3(tables))
+    if kept is not None:
+        parts.append(kept)
     target.parent.mkdir(parents=True, exist_ok=True)
     half = target.with_suffix(".part")
     half.write_text("\n\n".join(parts) + "\n", encoding="utf-8")

@@ -42,7 +42,7 @@ class SoundCodecRecipe:
     widths: tuple[int, int, int] = (16, 32, 48)
     layers: int = 1
     groups: int = 8
-    steps: int = 1000
+    steps: int = 900
     batch: int = 8
     frames: int = 128
     learning_rate: float = 2e-3

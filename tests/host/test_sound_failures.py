@@ -122,7 +122,9 @@ def test_features_of_other_widths_are_refused_before_the_work(server, models):
     assert "The features are 32 (visual), 48 (sync) and 32 (text) wide" in failed(server, graph, node[0])
 
 
-@pytest.mark.parametrize("part, words", [("codec", "of 3 channels, and a sound's has 1"), ("features", "holds no folder sync")])
+@pytest.mark.parametrize(
+    "part, words", [("codec", "of 3 channels, and a sound's has 1"), ("features", "holds no folder sync")]
+)
 def test_foreign_parts_are_told_when_queued(server, models, part, words):
     graph = Graph()
     if part == "codec":

@@ -143,7 +143,8 @@ def accuracy_and_precision(
     """Onset accuracy and average precision of one clip; None and None where there is nothing to find.
 
     Each true onset in turn takes the strongest one within ``tolerance`` that is left. Accuracy is the share that gets
-    one; average precision ranks all by strength, with the true ones that get none at the end.
+    one; average precision ranks what was found by strength. True onsets that get none add nothing to it; CondFoleyGen
+    ranks them last, by which silence reaches 1.
     """
     if not true:
         return None, None
@@ -157,17 +158,16 @@ def accuracy_and_precision(
             ranked.append((found.strengths[best], True))
     hits = len(ranked)
     ranked += [(found.strengths[i], False) for i in left]
-    return hits / len(true), _average_precision(ranked, len(true) - hits)
+    return hits / len(true), _average_precision(ranked, len(true))
 
 
-def _average_precision(ranked: list[tuple[float, bool]], missed: int) -> float:
-    """Precision at every true entry, each weighed alike; the missed ones share the last rank."""
-    total = sum(right for _, right in ranked) + missed
+def _average_precision(ranked: list[tuple[float, bool]], total: int) -> float:
+    """Precision at every right entry, as a mean over all that there are."""
     hits, area = 0, 0.0
     for rank, (_, right) in enumerate(sorted(ranked, key=lambda entry: -entry[0]), start=1):
         hits += right
         area += right * hits / rank
-    return (area + missed * total / (len(ranked) + missed)) / total
+    return area / total
 
 
 def _flux(waveform: torch.Tensor) -> torch.Tensor:

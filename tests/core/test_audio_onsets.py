@@ -55,10 +55,10 @@ def test_of_two_near_clicks_the_louder_counts_and_two_far_ones_both():
 
 
 def test_the_threshold_sorts_by_strength():
-    sound = find_onsets(click(0.5, 2.0) + 0.01 * click(1.2, 2.0))
+    sound = find_onsets(click(0.5, 2.0) + 0.05 * click(1.2, 2.0))
     assert len(sound) == 2 and sound.strengths[0] > sound.strengths[1]
     between = sum(sound.strengths) / 2
-    assert find_onsets(click(0.5, 2.0) + 0.01 * click(1.2, 2.0), threshold=between).times == sound.times[:1]
+    assert find_onsets(click(0.5, 2.0) + 0.05 * click(1.2, 2.0), threshold=between).times == sound.times[:1]
 
 
 def test_every_event_of_the_mini_world_is_heard():
@@ -75,10 +75,8 @@ def test_every_event_of_the_mini_world_is_heard():
 def test_onsets_agree_with_librosas():
     librosa = pytest.importorskip("librosa", reason="librosa is not installed: onsets are not compared with its")
     clicks = sum(click(at, 4.0) for at in (0.5, 1.21, 2.0, 3.13))
-    theirs = librosa.onset.onset_detect(y=clicks[0].numpy(), sr=SAMPLE_RATE, units="time")
-    # librosa's frames are 32 ms apart here.
-    agreement = match(find_onsets(clicks).times, theirs.tolist(), tolerance=0.05)
-    assert agreement.f1 == 1
+    theirs = librosa.onset.onset_detect(y=clicks[0].numpy(), sr=SAMPLE_RATE, units="time", hop_length=128)
+    assert match(find_onsets(clicks).times, theirs.tolist(), tolerance=0.03).f1 == 1
 
 
 @pytest.mark.parametrize("wave", [torch.zeros(16000), torch.zeros(2, 16000), torch.zeros(1, 100)])

@@ -28,6 +28,8 @@ from .options import add_plan_options, add_size_options, plan_from, preset_name,
 from .plan import as_text
 from .progress import Progress, SoundProgress
 
+AUDIBLE_MOTION = "6"
+"""Motion score where none is asked for: fast enough to meet the edge, so that there is something to hear."""
 NAME = "demo"
 USAGE = "[flags]"
 HELP = "Make a video with sound with the small bundle that comes along, and show what it cost and how much moves."
@@ -73,6 +75,8 @@ def run(arguments: argparse.Namespace) -> None:
     size = size_from(arguments)
     if size.frames == 1:
         raise LuminaError("demo makes a video: --frames is 1; write 8 or more, or use generate for an image.")
+    if arguments.motion is None and models.bundle.sound is not None and not arguments.no_sound:
+        arguments.motion = AUDIBLE_MOTION
     config = read_video_config(models.checkpoint)
     plan = plan_from(arguments, size, config)
     prompt = models.bundle.prompt if arguments.prompt is None else arguments.prompt

@@ -20,7 +20,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from sound_parts.section import read_section  # noqa: E402 - found through the lines above
+from sound_parts.section import read_sections  # noqa: E402 - found through the lines above
 from tables import document, sections  # noqa: E402
 from tables.mini import Mini, held_out_prompts, load  # noqa: E402
 from tables.motions import table_3, training_scores  # noqa: E402
@@ -104,7 +104,7 @@ def write_document(tables: dict, target: Path) -> None:
     except ImportError:
         figure = None
         print("No plot: matplotlib is not installed (pip install -r requirements-dev.txt).")
-    document.write(tables, target, figure, kept=read_section(target))
+    document.write(tables, target, figure, kept=read_sections(target))
     print(f"Wrote {target}.")
 
 

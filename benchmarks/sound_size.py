@@ -21,6 +21,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from sound_parts.section import SIZE, write_section  # noqa: E402
 from tables.sections import table  # noqa: E402 - found through the lines above
 
 from lumina_core.audio.features import CLIP_FPS, SYNC_FPS  # noqa: E402
@@ -43,6 +44,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default %(default)s)")
     parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16 or fp16 (default %(default)s)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(default %(default)s)")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table there: docs/results.md")
     args = parser.parse_args()
     args.timed_steps = args.timed_steps or args.steps
     if not 1 <= args.timed_steps <= args.steps:
@@ -166,6 +168,11 @@ def main() -> None:
     except LuminaError as error:
         sys.exit(str(error))
     print(show(found))
+    if args.write:
+        command = f"python benchmarks/sound_size.py {' '.join(sys.argv[1:])}"
+        text = f"### What a large voice costs\n\nRandom weights, `{command}`:\n\n{show(found)}"
+        write_section(args.write, text, SIZE)
+        print(f"Wrote the costs of sound in {args.write}.")
     print(json.dumps({name: float(f"{v:.5g}") if isinstance(v, float) else v for name, v in found.items()}))
 
 

@@ -44,7 +44,9 @@ def plot(clip: Clip, sound: torch.Tensor, target: Path) -> None:
     for axes, wave, title in ((made, sound, "made"), (true, clip.sound, "true")):
         mel = log_mel(wave)[0, 0]
         place = (0, SECONDS, 0, mel.shape[1])
-        axes.imshow(mel.T, origin="lower", aspect="auto", extent=place, cmap="magma", vmin=_DARKEST, vmax=_BRIGHTEST)
+        axes.imshow(
+            mel.T.numpy(), origin="lower", aspect="auto", extent=place, cmap="magma", vmin=_DARKEST, vmax=_BRIGHTEST
+        )
         _marks(axes, clip)
         axes.plot(find_onsets(wave).times, [3] * len(find_onsets(wave)), "^", color="lime", label="onset heard")
         axes.set(ylabel=f"{title}: mel band", xlim=(0, SECONDS))
@@ -66,7 +68,7 @@ def _film(axes, clip: Clip) -> None:
     for place in range(_FRAMES):
         # Each picture is the one on the screen at its own middle.
         frame = frames[min(len(frames) - 1, int((place + 0.5) * width * clip.fps))]
-        axes.imshow(frame, extent=((place + _GAP) * width, (place + 1 - _GAP) * width, 0, 1), aspect="auto")
+        axes.imshow(frame.numpy(), extent=((place + _GAP) * width, (place + 1 - _GAP) * width, 0, 1), aspect="auto")
     axes.set(xlim=(0, SECONDS), ylim=(0, 1), yticks=[])
 
 

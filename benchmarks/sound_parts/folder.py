@@ -10,9 +10,11 @@ from tables.sections import table
 
 from lumina_core.audio.av_align import av_align_file
 from lumina_core.audio.files import has_sound, read_audio
-from lumina_core.audio.onsets import TOLERANCE, accuracy_and_precision, find_onsets, match, pooled
+from lumina_core.audio.mel import SAMPLE_RATE
+from lumina_core.audio.onsets import TOLERANCE, Agreement, accuracy_and_precision, find_onsets, match, pooled
 from lumina_core.audio.spectral import envelope_lag, log_spectral_distance, mel_distance, mel_frechet, silence_share
 from lumina_core.errors import LuminaError
+from lumina_core.frames import probe
 
 from .networks import embedding_frechet, kl_divergence
 
@@ -59,7 +61,9 @@ def measure(
     rows, found, true = {}, [], []
     agreements = []
     for video, reference in videos:
-        sound = read_audio(video)
+        # A coder's last frame reaches beyond the pictures, where the sound breaks off.
+        length = round(probe(video).seconds * SAMPLE_RATE)
+        sound = read_audio(video)[:, :length]
         row = {
             "av_align": av_align_file(video, sound),
             "onsets": len(find_onsets(sound)),
@@ -67,20 +71,20 @@ def measure(
         }
         found.append(sound)
         if reference is not None:
-            true.append(read_audio(reference))
+            true.append(read_audio(reference)[:, :length])
             beside, agreement = _beside(sound, true[-1], tolerance)
             row |= beside
             agreements.append(agreement)
         rows[video.name] = row
         report(video.name)
-    results = {"videos": rows, MEAN: _means(rows.values())}
+    results = {"videos": rows, MEAN: _means(list(rows.values()))}
     if true:
         results["set"] = _of_set(found, true, kl_weights, fad_weights)
         results["set"] |= {"onset_f1": pooled(agreements).f1}
     return results
 
 
-def _beside(sound: torch.Tensor, true: torch.Tensor, tolerance: float) -> tuple[dict, object]:
+def _beside(sound: torch.Tensor, true: torch.Tensor, tolerance: float) -> tuple[dict[str, float | None], Agreement]:
     onsets, wanted = find_onsets(sound), find_onsets(true)
     agreement = match(onsets.times, wanted.times, tolerance)
     accuracy, precision = accuracy_and_precision(onsets, wanted.times, tolerance)
@@ -117,7 +121,7 @@ def show(results: dict) -> str:
     return table(head, [[name, *(_cell(row.get(column)) for column in columns)] for name, row in rows.items()])
 
 
-def _means(rows) -> dict[str, float | None]:
+def _means(rows: list[dict]) -> dict[str, float | None]:
     """Over the videos that have the figure; of lags, early or late, the size counts."""
     means: dict[str, float | None] = {}
     for column in COLUMNS:

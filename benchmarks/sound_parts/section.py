@@ -13,7 +13,9 @@ from lumina_core.mini.sound_world import MATERIALS
 from .timbre import MADE, ROUND_TRIP, TRUE
 from .timing import ALL
 
-BEGIN, END = "<!-- sound: begin -->", "<!-- sound: end -->"
+SOUND, SIZE = "sound", "sound size"
+"""Parts of docs/results.md that other scripts than paper_tables.py write, each between marks of its own."""
+SECTIONS = (SOUND, SIZE)
 NAMES = {"generated": "made", "codec": "true sound through the codec", "true": "true sound"}
 TARGETS = (
     Target("onset_f1", "onset F1 against the true event times, within 100 ms", 0.8),
@@ -111,20 +113,32 @@ def document(results: dict, figure: str | None) -> str:
     return "\n\n".join(parts)
 
 
-def read_section(file: Path) -> str | None:
+def marks(name: str) -> tuple[str, str]:
+    """Comments before and behind a section."""
+    return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+
+
+def read_section(file: Path, name: str = SOUND) -> str | None:
     """The section of a document with its marks; None where it has none."""
     if not file.is_file():
         return None
-    text = file.read_text(encoding="utf-8")
-    start, end = text.find(BEGIN), text.find(END)
-    return text[start : end + len(END)] if 0 <= start < end else None
+    text, (begin, last) = file.read_text(encoding="utf-8"), marks(name)
+    start, end = text.find(begin), text.find(last)
+    return text[start : end + len(last)] if 0 <= start < end else None
 
 
-def write_section(file: Path, section: str) -> None:
+def read_sections(file: Path) -> str | None:
+    """All of ``SECTIONS`` that a document has."""
+    found = [section for name in SECTIONS if (section := read_section(file, name)) is not None]
+    return "\n\n".join(found) or None
+
+
+def write_section(file: Path, section: str, name: str = SOUND) -> None:
     """Put a section into a document in place of its old one, or behind the rest; nothing is half-written."""
-    marked = f"{BEGIN}\n{section}\n{END}"
+    begin, end = marks(name)
+    marked = f"{begin}\n{section}\n{end}"
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
-    old = read_section(file)
+    old = read_section(file, name)
     new = text.replace(old, marked) if old is not None else "\n\n".join(filter(None, [text.rstrip(), marked])) + "\n"
     file.parent.mkdir(parents=True, exist_ok=True)
     half = file.with_suffix(".part")

@@ -81,9 +81,10 @@ def test_true_sounds_have_the_best_timing_and_another_clips_do_not(clips, parts)
     assert right["all"]["f1"] == right["8 fps"]["f1"] == 1
     assert right["all"]["lag_ms"] < 3
     assert right["all"]["shuffled_f1"] < 0.5
-    # The sounds of the next clips: what was the control's figure is now the figure.
-    moved = parts.timing.timing(clips, sounds[-1:] + sounds[:-1])
-    assert moved["all"]["f1"] == pytest.approx(right["all"]["shuffled_f1"], abs=0.05) or moved["all"]["f1"] < 0.5
+    # Where every sound is that of the next clip, the control is what fits.
+    moved = parts.timing.timing(clips, sounds[1:] + sounds[:1])
+    assert moved["all"]["shuffled_f1"] == 1
+    assert moved["all"]["f1"] < 0.5
 
 
 def test_late_sounds_have_that_lag(clips, parts):
@@ -148,7 +149,6 @@ def test_a_sound_does_not_depend_on_its_batch(script, parts, voice, clips, monke
     assert loaded.through_codec(clips[0].sound).shape == clips[0].sound.shape
 
 
-@pytest.mark.slow
 def test_a_whole_run_on_random_weights_writes_its_section(script, run, voice, tmp_path):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: the figure is not drawn")
     document = tmp_path / "results.md"
@@ -169,30 +169,31 @@ def test_a_whole_run_on_random_weights_writes_its_section(script, run, voice, tm
 def test_a_section_is_replaced_and_nothing_else(parts, tmp_path):
     file = tmp_path / "results.md"
     section = parts.section
+    begin, end = section.marks(section.SOUND)
     assert section.read_section(file) is None
     section.write_section(file, "one")
-    assert file.read_text(encoding="utf-8") == f"{section.BEGIN}\none\n{section.END}\n"
+    assert file.read_text(encoding="utf-8") == f"{begin}\none\n{end}\n"
     file.write_text(f"before\n\n{section.read_section(file)}\n\nafter\n", encoding="utf-8")
     section.write_section(file, "two")
-    assert file.read_text(encoding="utf-8") == f"before\n\n{section.BEGIN}\ntwo\n{section.END}\n\nafter\n"
+    assert file.read_text(encoding="utf-8") == f"before\n\n{begin}\ntwo\n{end}\n\nafter\n"
 
 
-def test_the_papers_tables_keep_the_section(parts, tmp_path):
+def test_the_papers_tables_keep_the_section(parts, tmp_path, monkeypatch):
     tables = load_script("paper_tables")
     file = tmp_path / "results.md"
     parts.section.write_section(file, "heard")
-    kept = []
-
-    def write(found, target, figure, kept_section):
-        kept.append(kept_section)
-
-    patch = pytest.MonkeyPatch()
-    patch.setattr(tables.document, "write", lambda found, target, figure, kept: write(found, target, figure, kept))
-    patch.setattr(tables, "plot", lambda found, target: None)
-    with patch.context():
-        tables.write_document({"figure_3": None}, file)
-    patch.undo()
-    assert kept == [parts.section.read_section(file)] and "heard" in kept[0]
+    parts.section.write_section(file, "large", parts.section.SIZE)
+    section, document = parts.section.read_sections(file), tables.document
+    # The tables themselves are not what this is about.
+    for name in ("targets", "following", "table_2", "table_3", "figure_3"):
+        monkeypatch.setattr(document.sections, name, lambda found: "table")
+    monkeypatch.setattr(tables, "plot", lambda found, target: None)
+    setup = dict.fromkeys(("parameters", "prompts", "motion_prompts", "rounds"), 1) | dict.fromkeys(
+        ("command", "machine", "preset", "single", "combined_patch"), ""
+    )
+    tables.write_document({"setup": setup, "figure_3": {"clips": 1}}, file)
+    text = file.read_text(encoding="utf-8")
+    assert text.startswith("# Results") and text.count(section) == 1
 
 
 @pytest.mark.parametrize(("f1", "shuffled", "met"), [(0.9, 0.4, True), (0.9, 0.5, False), (0.7, 0.1, False)])

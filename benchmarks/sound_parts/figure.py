@@ -21,11 +21,12 @@ _COLOURS = {"bounce": "white", "collision": "cyan", FLASH: "yellow"}
 
 
 def shown(clips: list[Clip]) -> int:
-    """Which clip to show: the first with the most kinds of events, and of those with three to six."""
+    """Which clip to show: the first with the most kinds of events, three to six in all, and an English caption, since
+    not every font of a plot has Chinese."""
 
-    def interest(place: int) -> tuple[bool, int, int]:
-        events = clips[place].events
-        return 3 <= len(events) <= 6, len({event.kind for event in events}), -place
+    def interest(place: int) -> tuple[bool, bool, int, int]:
+        events, english = clips[place].events, clips[place].caption.isascii()
+        return english, 3 <= len(events) <= 6, len({event.kind for event in events}), -place
 
     return max(range(len(clips)), key=interest)
 

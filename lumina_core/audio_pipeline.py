@@ -23,6 +23,7 @@ from .audio.features import (
     load_feature_encoder,
     load_features,
     save_features,
+    shortness,
 )
 from .audio.files import check_mux, has_sound, mux, write_wav
 from .audio.frame_times import check_fps, check_frames
@@ -276,6 +277,8 @@ def _make(
     see: Callable[[FeatureEncoder], VideoFeatures],
     watcher: Watcher,
 ) -> Sound:
+    if told := shortness(seconds):
+        watcher.note(told)
     watcher.stage("reading the audio codec")
     # It is small, and a fault in it should show before the sampling, not after.
     codec = load_audio_codec(settings.files.codec)

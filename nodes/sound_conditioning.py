@@ -6,6 +6,7 @@ import comfy.model_management
 import torch
 from comfy_api.latest import io
 
+from ..lumina_core.audio.features import shortness
 from ..lumina_core.audio.mel import SAMPLE_RATE
 from ..lumina_core.audio.waveform import check_loudness, is_silent, loudness
 from ..lumina_core.audio_config import ROWS_PER_SECOND, AudioConfig
@@ -64,6 +65,7 @@ def sound_conditioning(
     The negative one is without the video, too, so that one cfg guides both.
     """
     clip, told = clip_features(features, fps, images, video)
+    told += filter(None, [shortness(clip.seconds)])
     texts, masks = features.loaded().text([prompt, negative_prompt])
     seen = {VISUAL: on_host(clip.visual), SYNC: on_host(clip.sync)}
 

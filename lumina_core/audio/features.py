@@ -146,6 +146,17 @@ def segments(frames: torch.Tensor) -> torch.Tensor:
     return frames.unfold(0, SEGMENT, STRIDE).permute(0, 1, 4, 2, 3)[None]
 
 
+def shortness(seconds: float) -> str | None:
+    """A sentence where a clip ends within the sync encoder's first segment, else None."""
+    segment = SEGMENT / SYNC_FPS
+    if seconds >= segment:
+        return None
+    return (
+        f"The clip lasts {seconds:.3g} s, and the sync encoder looks at {segment:g} s at a time: "
+        "its last frame is held for the rest."
+    )
+
+
 def check_seconds(seconds: float) -> float:
     """The length, if features are made of a clip that long. Raises LuminaError."""
     if not (math.isfinite(seconds) and 1 / CLIP_FPS / 2 < seconds <= LONGEST):

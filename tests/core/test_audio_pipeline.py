@@ -220,6 +220,15 @@ def test_loudness(settings):
     assert gain == pytest.approx(10 ** (15 / 20), rel=0.01)
 
 
+@pytest.mark.parametrize("frames, told", [(2, True), (5, True), (6, False)])
+def test_a_clip_shorter_than_a_segment_is_told_and_as_long_as_it_is(settings, frames, told):
+    notes = Told()
+    sound = sound_for_frames(settings, moving(frames), 8.0, notes)
+    assert sound.waveform.shape == (1, frames * 2000)
+    held = f"The clip lasts {frames / 8:.3g} s, and the sync encoder looks at 0.64 s at a time: "
+    assert [note.startswith(held) for note in notes.notes] == ([True] if told else [])
+
+
 def test_silence_is_told(settings, monkeypatch):
     monkeypatch.setattr("lumina_core.audio_pipeline.decode", lambda codec, latents, seconds: torch.zeros(1, 1600))
     told = Told()

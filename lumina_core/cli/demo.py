@@ -88,7 +88,8 @@ def run(arguments: argparse.Namespace) -> None:
     sheet = write_image(out.with_suffix(".png"), contact_sheet(frames, prompt))
     print(f"{result.frames} frames in {result.seconds:.1f} s{_motion(frames, result.fps)}")
     if voice:
-        print(_add_sound(voice, frames, result))
+        # Few frames may be decoded to one, and nothing moves in that.
+        print(_add_sound(voice, frames, result) if len(frames) > 1 else "no sound: a single frame has none")
     print(f"contact sheet: {sheet}")
     print(result.file, flush=True)
 

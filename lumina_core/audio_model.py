@@ -15,10 +15,13 @@ from .audio.sync_align import ROWS_PER_SLOT, STEP, to_rows
 from .audio_condition import SoundCondition
 from .audio_config import MMAUDIO, ROWS_PER_SECOND, AudioConfig
 from .blocks import FinalLayer, NextDiTBlock
-from .embeddings import ScalarEmbedder, masked_mean, sinusoid_table
+from .embeddings import ScalarEmbedder, masked_mean, sinusoid
 from .errors import LuminaError
 from .ops import TORCH_OPS, Ops
 from .rope import rotation
+
+_TIME_SCALE = 100.0
+"""Sinusoids of a frame's time count hundredths of a second, so that neighbouring frames differ in many of them."""
 
 
 class SoundNextDiT(nn.Module):
@@ -123,7 +126,7 @@ class SoundNextDiT(nn.Module):
         seen = self.visual_proj(visual)
         if self.config.visual_times:
             times = torch.arange(visual.shape[1], device=visual.device) / self.config.clip_fps
-            table = sinusoid_table(times, self.config.dim).to(seen)
+            table = sinusoid(_TIME_SCALE * times, self.config.dim // 2).to(seen)
             seen = seen + self.ops.cast(self.visual_pos_scale, seen) * table
         all_seen = torch.ones(visual.shape[:2], dtype=torch.bool, device=visual.device)
         return torch.cat([seen, self.text_proj(text)], dim=1), torch.cat([all_seen, text_mask], dim=1)

@@ -14,24 +14,15 @@ from .ops import Ops
 
 FREQUENCIES = 128
 MAX_PERIOD = 10000.0
-_TABLE_SCALE = 100.0
-"""Positions are seconds; a hundredth of one is the shortest that the table tells apart well."""
 
 
-def sinusoid(values: torch.Tensor) -> torch.Tensor:
-    """Cosines, then sines, of (B,) values at 128 frequencies, in float32: (B, 256).
+def sinusoid(values: torch.Tensor, frequencies: int = FREQUENCIES) -> torch.Tensor:
+    """Cosines, then sines, of (L,) values, in float32: (L, 2 * frequencies).
 
     float32 as in the official code, where rounding of arguments near 1000 is the largest noise of a forward pass.
     """
-    steps = torch.arange(FREQUENCIES, dtype=torch.float32, device=values.device)
-    angles = values[:, None].float() * torch.exp(-math.log(MAX_PERIOD) * steps / FREQUENCIES)
-    return torch.cat([angles.cos(), angles.sin()], dim=-1)
-
-
-def sinusoid_table(positions: torch.Tensor, width: int) -> torch.Tensor:
-    """Cosines, then sines, of (L,) positions: (L, width) float32."""
-    steps = torch.arange(width // 2, dtype=torch.float32, device=positions.device)
-    angles = positions[:, None].float() * torch.exp(-math.log(MAX_PERIOD) * steps / (width // 2)) * _TABLE_SCALE
+    steps = torch.arange(frequencies, dtype=torch.float32, device=values.device)
+    angles = values[:, None].float() * torch.exp(-math.log(MAX_PERIOD) * steps / frequencies)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 

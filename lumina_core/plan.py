@@ -148,7 +148,7 @@ def _named(name, parse, value):
     try:
         return parse(value)
     except ScheduleError as error:
-        raise ScheduleError(f"{name} schedule '{value}': {error}") from None
+        raise ScheduleError(f"{name} schedule '{value}': {error}", error.segment) from None
 
 
 def _number(name: str, value: object) -> float:

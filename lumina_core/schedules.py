@@ -21,7 +21,11 @@ _PATCH = re.compile(r"(\d+)\s*[xX×]\s*(\d+)")
 
 
 class ScheduleError(LuminaError):
-    """A schedule that does not parse; the sentence names the segment, counted from 1."""
+    """A schedule that does not parse; the sentence names the segment, and ``segment`` is it, counted from 1."""
+
+    def __init__(self, sentence: str, segment: int | None = None):
+        super().__init__(sentence)
+        self.segment = segment
 
 
 @dataclass(frozen=True, order=True)
@@ -74,12 +78,14 @@ class Piecewise(Generic[T]):
             if not 0.0 < threshold < 1.0:
                 raise ScheduleError(
                     f"Segment {number} starts at t = {_number_text(threshold)}; "
-                    "a threshold lies between 0 (noise) and 1 (data), both excluded."
+                    "a threshold lies between 0 (noise) and 1 (data), both excluded.",
+                    number,
                 )
             if threshold <= previous:
                 raise ScheduleError(
                     f"Segment {number} starts at t = {_number_text(threshold)}, which is not after the threshold "
-                    f"{_number_text(previous)} before it; write thresholds in rising order."
+                    f"{_number_text(previous)} before it; write thresholds in rising order.",
+                    number,
                 )
             previous = threshold
 
@@ -125,16 +131,17 @@ def _parse(text: str, parse_value: Callable[[str], T]) -> Piecewise[T]:
         head, colon, tail = segment.partition(":")
         if number == 1 and colon:
             raise ScheduleError(
-                f"Segment 1 '{segment.strip()}' has a threshold; the first value holds from t = 0, write it alone."
+                f"Segment 1 '{segment.strip()}' has a threshold; the first value holds from t = 0, write it alone.",
+                number,
             )
         if number > 1 and not colon:
-            raise ScheduleError(f"Segment {number} '{segment.strip()}' has no threshold; write 't: value'.")
+            raise ScheduleError(f"Segment {number} '{segment.strip()}' has no threshold; write 't: value'.", number)
         if colon:
             thresholds.append(_parse_threshold(head, number))
         try:
             values.append(parse_value(tail if colon else head))
         except ScheduleError as error:
-            raise ScheduleError(f"Segment {number}: {error}") from None
+            raise ScheduleError(f"Segment {number}: {error}", number) from None
     return Piecewise(tuple(values), tuple(thresholds))
 
 
@@ -143,7 +150,8 @@ def _parse_threshold(text: str, number: int) -> float:
         return float(text)
     except ValueError:
         raise ScheduleError(
-            f"Segment {number}: '{text.strip()}' is not a threshold; write a number between 0 and 1 before the colon."
+            f"Segment {number}: '{text.strip()}' is not a threshold; write a number between 0 and 1 before the colon.",
+            number,
         ) from None
 
 

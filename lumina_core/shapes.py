@@ -108,6 +108,6 @@ class VideoSize:
         return LatentSize(max(1, self.frames // VAE_FRAMES), self.height // VAE_SPACE, self.width // VAE_SPACE)
 
 
-def nearest_multiple(value: int, step: int) -> int:
+def nearest_multiple(value: float, step: int) -> int:
     """The multiple of ``step``, at least one step, that is nearest to ``value``."""
     return max(step, round(value / step) * step)

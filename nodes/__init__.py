@@ -7,6 +7,7 @@ from .latents import EmptyLatent, LatentPreview, Noise
 from .loaders import ModelLoader, TextEncoderLoader, VAELoader
 from .motion import MeasureMotion
 from .multi_scale_sampler import MultiScaleSampler
+from .routes import add_routes
 from .sampling import Guider, Sigmas, SplitSigmas
 from .schedules import Guidance, PatchSchedule, Preset
 from .sound import VideoToAudio
@@ -48,4 +49,6 @@ class LuminaVideoExtension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> LuminaVideoExtension:
+    # Here and not in on_load, which the older host does not call.
+    add_routes()
     return LuminaVideoExtension()

@@ -9,9 +9,11 @@ from comfy_api.latest import io
 from ..lumina_core.errors import LuminaError
 from ..lumina_core.plan import SamplingPlan
 from ..lumina_core.presets import DEFAULT_PRESET, PRESETS, preset_clip
-from ..lumina_core.shapes import LatentSize, VideoSize
+from ..lumina_core.shapes import LatentSize, VideoSize, nearest_multiple
 
 GRAMMAR = "Grammar: first value | t: next value | ..., t from 0 (noise) to 1 (data)."
+FRAME_STEP = 8
+"""Frames that every patch size of the released models divides."""
 ABSENT = object()
 """An input without a link. A link reads as None while its value is not known."""
 DEFAULT_PLAN = PRESETS[DEFAULT_PRESET]
@@ -83,6 +85,11 @@ def size_inputs() -> list[io.Input]:
 def latent_size(width: int, height: int, frames: int) -> LatentSize:
     """The latent size of these widgets; raises LuminaError."""
     return VideoSize(width, height, max(1, frames)).latent()
+
+
+def clip_frames(preset: str, frames: int, seconds: float) -> int:
+    """``frames``, or those of ``seconds`` at the preset's rate where that is above 0."""
+    return nearest_multiple(seconds * preset_clip(preset).fps, FRAME_STEP) if seconds > 0 else frames
 
 
 def seed_input(what: str) -> io.Input:

@@ -57,7 +57,8 @@ def _missing(folder: str, name: str) -> LuminaError:
     return LuminaError(f"'{name}' is not in {looked}; put the file there and reload the page, or choose another.")
 
 
-def _checkpoint(name: str) -> Path:
+def checkpoint_path(name: str) -> Path:
+    """The weights file of an entry of the loader's list. Raises LuminaError."""
     bundle = bundle_of(name)
     return find_weights(bundle.checkpoint) if bundle else _own_file("diffusion_models", name)
 
@@ -96,15 +97,15 @@ class ModelLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model_name):
-        return first_fault(lambda: _checkpoint(model_name))
+        return first_fault(lambda: checkpoint_path(model_name))
 
     @classmethod
     def fingerprint_inputs(cls, model_name, weight_dtype):
-        return _stamp(_checkpoint(model_name))
+        return _stamp(checkpoint_path(model_name))
 
     @classmethod
     def execute(cls, model_name, weight_dtype) -> io.NodeOutput:
-        return io.NodeOutput(guard_first_step(load_model(_checkpoint(model_name), _DTYPES[weight_dtype])))
+        return io.NodeOutput(guard_first_step(load_model(checkpoint_path(model_name), _DTYPES[weight_dtype])))
 
 
 class VAELoader(io.ComfyNode):

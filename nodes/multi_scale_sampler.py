@@ -17,7 +17,16 @@ from ..lumina_core.plan import SamplingPlan
 from ..lumina_core.presets import DEFAULT_PRESET, PRESETS, preset_clip
 from ..lumina_core.solvers import SOLVERS
 from .conditioning import cut_message, encode_text, set_motion
-from .fields import first_fault, guidance_input, latent_size, motion_input, patch_input, seed_input, size_inputs
+from .fields import (
+    clip_frames,
+    first_fault,
+    guidance_input,
+    latent_size,
+    motion_input,
+    patch_input,
+    seed_input,
+    size_inputs,
+)
 from .latents import OfficialNoise, empty_latent
 from .model_patches import at_exact_time, set_patch_schedule
 from .names import schema
@@ -98,6 +107,15 @@ class MultiScaleSampler(io.ComfyNode):
                     optional=True,
                     tooltip="euler evaluates once per step, midpoint and heun2 twice, rk4 four times.",
                 ),
+                io.Float.Input(
+                    "seconds",
+                    default=0.0,
+                    min=0.0,
+                    max=60.0,
+                    step=0.5,
+                    optional=True,
+                    tooltip="Length of the clip at the preset's rate, to the nearest 8 frames; 0 takes frames.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(tooltip="For VAE Decode."),
@@ -117,6 +135,7 @@ class MultiScaleSampler(io.ComfyNode):
         motion=None,
         negative_motion=None,
         points=None,
+        seconds=0.0,
     ):
         if points == 1:
             return "points is 1; write 0 for the preset's, or at least 2 (1 step)."
@@ -131,8 +150,8 @@ class MultiScaleSampler(io.ComfyNode):
                 motion=motion,
                 negative_motion=negative_motion,
             )
-            if None not in (preset, width, height, frames):
-                latent_size(width, height, frames).check_all(plan.patches, ROPE_LIMITS)
+            if None not in (preset, width, height, frames, seconds):
+                latent_size(width, height, clip_frames(preset, frames, seconds)).check_all(plan.patches, ROPE_LIMITS)
 
         return first_fault(check)
 
@@ -154,7 +173,9 @@ class MultiScaleSampler(io.ComfyNode):
         negative_motion="",
         points=0,
         solver="euler",
+        seconds=0.0,
     ) -> io.NodeOutput:
+        frames = clip_frames(preset, frames, seconds)
         plan = make_plan(
             preset, points, solver, patch=patch, guidance=guidance, motion=motion, negative_motion=negative_motion
         )

@@ -60,16 +60,16 @@ def schema_inputs(info: dict) -> dict[str, tuple[str, dict]]:
 
 
 def page_of(node_id: str) -> str:
-    return (DOCS / f"{node_id}.md").read_text(encoding="utf-8")
+    return (DOCS / node_id / "en.md").read_text(encoding="utf-8")
 
 
 def test_pages_are_those_of_the_nodes(ours):
-    assert {file.stem for file in DOCS.glob("*.md")} == set(ours)
+    assert {file.parent.name for file in DOCS.glob("*/en.md")} == set(ours)
 
 
 def test_host_serves_the_pages(server, ours):
     for node_id, info in ours.items():
-        page = server.get(f"/extensions/{PACK}/docs/{node_id}.md").decode()
+        page = server.get(f"/extensions/{PACK}/docs/{node_id}/en.md").decode()
         assert page == page_of(node_id)
         assert page.splitlines()[0] == f"# {info['display_name']}"
 
@@ -151,14 +151,14 @@ def texts_of_the_code() -> str:
 
 def test_quoted_messages_are_in_the_code():
     texts = texts_of_the_code()
-    for file in DOCS.glob("*.md"):
+    for file in DOCS.glob("*/en.md"):
         for rows in tables(file.read_text(encoding="utf-8")):
             for message, *_ in rows[1:] if rows[0][0] == "Message" else []:
                 parts = [re.escape(part) for part in message.split("...")]
-                assert re.search(".*".join(parts), texts), f"{file.name}: {message}"
+                assert re.search(".*".join(parts), texts), f"{file.parent.name}: {message}"
 
 
 def test_pages_are_plain_tables():
-    for file in DOCS.glob("*.md"):
+    for file in DOCS.glob("*/en.md"):
         for rows in tables(file.read_text(encoding="utf-8")):
-            assert {len(row) for row in rows} == {len(rows[0])}, f"{file.name}: a bar in a cell needs a backslash"
+            assert {len(row) for row in rows} == {len(rows[0])}, f"{file.parent.name}: a bar in a cell needs a backslash"

@@ -1,0 +1,58 @@
+"""A plan as plain lists and numbers, for whoever draws it: schedules, time grid, segments with their cost.
+
+Everything here survives JSON. Nothing is computed twice: schedules come from the one parser, costs from ``cost``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from .config import VideoConfig
+from .cost import PlanCost, plan_cost
+from .plan import SamplingPlan
+from .schedules import Piecewise, ScheduleError
+from .shapes import LatentSize
+
+SCHEDULES = ("patch", "guidance", "motion", "negative_motion")
+"""The fields of a plan that change with t."""
+
+
+def schedule_outline(schedule: Piecewise) -> dict[str, Any]:
+    """``text`` (canonical), ``values`` (patch sizes as text, numbers, None for none) and ``thresholds``."""
+    values = [value if value is None or isinstance(value, (int, float)) else str(value) for value in schedule.values]
+    return {"text": str(schedule), "values": values, "thresholds": list(schedule.thresholds)}
+
+
+def fault_outline(text: str, error: ScheduleError) -> dict[str, Any]:
+    """``text``, the sentence as ``error``, and as ``span`` where in the text the faulty segment is (start, end)."""
+    return {"text": text, "error": str(error), "span": _span(text, error.segment)}
+
+
+def plan_outline(plan: SamplingPlan, size: LatentSize, config: VideoConfig) -> dict[str, Any]:
+    """The time grid of ``plan`` and what it costs for a clip of ``size``.
+
+    Returns ``grid`` (times of the points), ``segments`` (the fields of ``cost.Segment``, ``patch`` as text, and
+    ``steps``), ``flops``, ``relative`` (to ``1x2`` throughout), ``nfe`` and ``passes``. The size is taken as checked.
+    """
+    cost: PlanCost = plan_cost(plan, size, config)
+    segments = [asdict(s) | {"patch": str(s.patch), "steps": s.steps} for s in cost.segments]
+    return {
+        "grid": plan.grid().tolist(),
+        "segments": segments,
+        "flops": cost.flops,
+        "relative": cost.relative,
+        "nfe": cost.nfe,
+        "passes": cost.passes,
+    }
+
+
+def _span(text: str, segment: int | None) -> tuple[int, int]:
+    """Start and end of segment ``segment`` (counted from 1) in ``text``, blanks left out; all of it for None."""
+    if segment is None:
+        return 0, len(text)
+    parts = text.split("|")
+    start = sum(len(part) + 1 for part in parts[: segment - 1])
+    part = parts[segment - 1]
+    lead = len(part) - len(part.lstrip())
+    return start + lead, start + max(lead, len(part.rstrip()))

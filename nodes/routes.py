@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from aiohttp import web
-
 from .page_plan import describe
 
 ROOT = "/lumina-video"
@@ -20,6 +18,6 @@ def add_routes() -> None:
         return
 
     @server.routes.post(f"{ROOT}/plan")
-    async def plan(request: web.Request) -> web.Response:
+    async def plan(request):
         asked = await request.json()
-        return web.json_response(await asyncio.to_thread(describe, asked))
+        return module.web.json_response(await asyncio.to_thread(describe, asked))

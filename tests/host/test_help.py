@@ -161,4 +161,4 @@ def test_quoted_messages_are_in_the_code():
 def test_pages_are_plain_tables():
     for file in DOCS.glob("*/en.md"):
         for rows in tables(file.read_text(encoding="utf-8")):
-            assert {len(row) for row in rows} == {len(rows[0])}, f"{file.parent.name}: a bar in a cell needs a backslash"
+            assert {len(row) for row in rows} == {len(rows[0])}, f"{file.parent.name}: escape the bar in a cell"

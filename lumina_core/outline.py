@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from .budget import fitting
 from .config import VideoConfig
-from .cost import PlanCost, plan_cost
+from .cost import plan_cost
 from .plan import SamplingPlan
 from .schedules import Piecewise, ScheduleError
 from .shapes import LatentSize
@@ -33,15 +34,18 @@ def plan_outline(plan: SamplingPlan, size: LatentSize, config: VideoConfig) -> d
     """The time grid of ``plan`` and what it costs for a clip of ``size``.
 
     Returns ``grid`` (times of the points), ``segments`` (the fields of ``cost.Segment``, ``patch`` as text, and
-    ``steps``), ``flops``, ``relative`` (to ``1x2`` throughout), ``nfe`` and ``passes``. The size is taken as checked.
+    ``steps``), ``flops``, ``relative`` (to ``1x2`` throughout), ``least`` (``relative`` of the coarsest patch size
+    throughout), ``nfe`` and ``passes``. The size is taken as checked.
     """
-    cost: PlanCost = plan_cost(plan, size, config)
+    cost = plan_cost(plan, size, config)
+    coarsest = min(fitting(size, config), key=size.tokens)
     segments = [asdict(s) | {"patch": str(s.patch), "steps": s.steps} for s in cost.segments]
     return {
         "grid": plan.grid().tolist(),
         "segments": segments,
         "flops": cost.flops,
         "relative": cost.relative,
+        "least": plan_cost(plan.replace(patch=coarsest), size, config).relative,
         "nfe": cost.nfe,
         "passes": cost.passes,
     }

@@ -68,7 +68,7 @@ def test_suites(suites: list[str]) -> int:
     python = set_up([ROOT / "requirements.txt", ROOT / "requirements-dev.txt"])
     counts = {"failed": 0, "passed": 0, "skipped": 0, "error": 0}
     failed, notes = [], []
-    if "host" in suites:
+    if {"host", "web"} & set(suites):
         set_up_page_tools()
     for suite in suites:
         say(f"== {suite} ==")
@@ -103,18 +103,28 @@ def suite_command(suite: str, python: Path) -> tuple[list[str | Path] | None, st
         return [python, "-m", "pytest", "-c", ROOT / "pyproject.toml", ROOT / "tests" / suite], ""
     files = sorted((ROOT / "tests" / "web").glob("*.test.mjs"))
     node = shutil.which("node")
-    if not files:
-        return None, "tests/web holds no tests"
-    if node is None:
-        return None, "Node.js is not installed; install it from nodejs.org to test the page's scripts"
+    if node is None or node_version(node) < 20:
+        return None, "Node.js 20 or later is not installed; install it from nodejs.org to test the page's scripts"
     return [node, "--test", "--test-reporter=spec", *files], ""
 
 
+def node_version(node: str) -> int:
+    """The major version of Node.js; 0 where it does not start."""
+    try:
+        said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return 0
+    found = re.match(r"v(\d+)", said)
+    return int(found[1]) if found else 0
+
+
 def skips(output: str) -> list[str]:
-    """pytest's list of skipped tests, one line per reason."""
+    """pytest's list of skipped tests, or Node's, one line per reason."""
     numbers: dict[str, int] = {}
     for number, reason in re.findall(r"^SKIPPED \[(\d+)\] [^ ]+: (.+)$", output, re.MULTILINE):
         numbers[reason] = numbers.get(reason, 0) + int(number)
+    for reason in re.findall(r"^\s*﹣ .+ \([\d.]+ms\) # (.+)$", output, re.MULTILINE):
+        numbers[reason] = numbers.get(reason, 0) + 1
     return [f"{number} skipped: {reason}" for reason, number in numbers.items()]
 
 
@@ -154,10 +164,14 @@ def set_up_page_tools() -> None:
     """What the tests of the page need from npm, where npm is; without it those tests are skipped and say so."""
     folder = ROOT / "tests" / "web"
     npm = shutil.which("npm")
-    if npm is None or (folder / "node_modules").exists():
+    wanted = (folder / "package.json").read_text(encoding="utf-8")
+    stamp = folder / "node_modules" / "lumina-setup.json"
+    if npm is None or (stamp.exists() and stamp.read_text(encoding="utf-8") == wanted):
         return
     say("Installing what the tests of the page need.")
-    run([npm, "install", "--prefix", folder, "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"])
+    quiet = ["--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]
+    if run([npm, "install", "--prefix", folder, *quiet]) == 0:
+        stamp.write_text(wanted, encoding="utf-8")
 
 
 def works(python: Path) -> bool:

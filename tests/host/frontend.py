@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 from hosts import REPOSITORY
 
@@ -18,18 +19,28 @@ class FrontendMissing(RuntimeError):
 
 def run_frontend(url: str, jobs: list[dict], timeout: float = 600) -> list[dict]:
     """One result per job, both as in the head of scripts/frontend.mjs; raises FrontendMissing."""
+    return json.loads(run_node(REPOSITORY / "scripts" / "frontend.mjs", url, text=json.dumps(jobs), timeout=timeout))
+
+
+def run_node(script: Path, *arguments: str, text: str = "", timeout: float = 600) -> str:
+    """What a script that drives the front end prints; raises FrontendMissing."""
     node = shutil.which("node")
     if node is None:
         raise FrontendMissing("Node.js is not installed: get it from nodejs.org.")
-    command = [node, str(REPOSITORY / "scripts" / "frontend.mjs"), url]
     done = subprocess.run(
-        command, input=json.dumps(jobs), capture_output=True, text=True, encoding="utf-8", timeout=timeout, check=False
+        [node, str(script), *arguments],
+        input=text,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=timeout,
+        check=False,
     )
     if done.returncode == NOT_THERE:
         raise FrontendMissing(done.stderr.strip())
     if done.returncode:
         raise RuntimeError(done.stderr[-4000:])
-    return json.loads(done.stdout)
+    return done.stdout
 
 
 def same_prompt(wanted: dict[str, dict], found: dict[str, dict]) -> list[str]:

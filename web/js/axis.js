@@ -1,10 +1,11 @@
 // Where flow time t lies on the picture's axis, and which step starts there.
 
-/** @typedef {"sqrt" | "linear"} AxisKind presets switch early, so the square root gives their segments room */
-
+// The first are the last to go where room is short.
 const TIMES = [0, 1, 0.5, 0.1, 0.2, 0.3, 0.7, 0.05, 0.02, 0.4, 0.01, 0.6, 0.8, 0.9];
+/** Least distance between two marks, as a share of the axis. */
+const ROOM = 0.075;
 
-/** Share of the axis, 0 to 1. @param {number} t @param {AxisKind} kind */
+/** @param {number} t @param {AxisKind} kind */
 export function toShare(t, kind) {
   return kind === "linear" ? t : Math.sqrt(t);
 }
@@ -18,7 +19,7 @@ export function toTime(share, kind) {
 /** The first step, from 1, that starts at or after t; one more than there are where none does. @param {number[]} grid @param {number} t */
 export function stepAt(grid, t) {
   const index = grid.findIndex((start) => start >= t);
-  return (index < 0 ? grid.length - 1 : Math.min(index, grid.length - 1)) + 1;
+  return index < 0 ? grid.length : Math.min(index, grid.length - 1) + 1;
 }
 
 /** A time between the starts of step `step - 1` and `step`, of as few digits as will do. @param {number[]} grid @param {number} step */
@@ -32,23 +33,22 @@ export function beforeStep(grid, step) {
   return (low + high) / 2;
 }
 
-/** Times to write on the axis, at least `room` (a share) apart. @param {AxisKind} kind @param {number} room */
-export function timeTicks(kind, room) {
-  return spread(TIMES.map((t) => ({ text: String(t), share: toShare(t, kind) })), room);
+/** Times to write on the axis. @param {AxisKind} kind */
+export function timeTicks(kind) {
+  return spread(TIMES.map((t) => ({ text: String(t), share: toShare(t, kind) })));
 }
 
-/** Step numbers to write, where the steps start. @param {number[]} grid @param {AxisKind} kind @param {number} room */
-export function stepTicks(grid, kind, room) {
+/** Steps to write where they start. @param {number[]} grid @param {AxisKind} kind */
+export function stepTicks(grid, kind) {
   const steps = grid.length - 1;
   const numbers = [1, steps];
   for (const every of [50, 20, 10, 5, 2, 1]) for (let n = every; n < steps; n += every) numbers.push(n);
-  return spread(numbers.map((n) => ({ text: String(n), share: toShare(grid[n - 1], kind) })), room);
+  return spread(numbers.map((n) => ({ text: String(n), share: toShare(grid[n - 1], kind) })));
 }
 
-/** Those that do not come too near to one before them in the list. @param {{text: string, share: number}[]} ticks @param {number} room */
-function spread(ticks, room) {
-  /** @type {{text: string, share: number}[]} */
-  const kept = [];
-  for (const tick of ticks) if (kept.every((other) => Math.abs(other.share - tick.share) >= room)) kept.push(tick);
+/** Those that have room beside the ones before them. @param {Tick[]} ticks */
+function spread(ticks) {
+  const kept = /** @type {Tick[]} */ ([]);
+  for (const tick of ticks) if (kept.every(({ share }) => Math.abs(share - tick.share) >= ROOM)) kept.push(tick);
   return kept;
 }

@@ -1,44 +1,40 @@
-// Which nodes have a timeline, what it edits, and where other nodes of the graph tell what the plan needs.
-
-/** @typedef {"patch" | "guidance" | "motion" | "negative_motion"} Field a schedule of the plan */
-/** @typedef {{band: string, fields: Field[]}} Band */
+// Which nodes have a timeline, what it edits, and which widgets of other nodes a plan is made of.
 
 /** @type {Field[]} */
-export const FIELDS = ["patch", "guidance", "motion", "negative_motion"];
+const ALL = ["patch", "guidance", "motion", "negative_motion"];
 
-/** @type {Band[]} */
-export const BANDS = [
-  { band: "patch", fields: ["patch"] },
-  { band: "guidance", fields: ["guidance"] },
-  { band: "motion", fields: ["motion", "negative_motion"] },
-];
+/** The bands from top to bottom. @type {Record<string, Field[]>} */
+export const BANDS = { patch: ["patch"], guidance: ["guidance"], motion: ["motion", "negative_motion"] };
 
 export const SAMPLER = "LuminaVideoMultiScaleSampler";
 export const PRESET = "LuminaVideoPreset";
 export const MEASURE = "LuminaVideoMeasureMotion";
 
-/** Fields of the timeline of each node that has one. @type {Record<string, Field[]>} */
+/** What the timeline of each node edits. @type {Record<string, Field[]>} */
 export const TIMELINES = {
-  [SAMPLER]: FIELDS,
-  [PRESET]: FIELDS,
+  [SAMPLER]: ALL,
+  [PRESET]: ALL,
   LuminaVideoPatchSchedule: ["patch"],
   LuminaVideoSplitSigmas: ["patch"],
   LuminaVideoGuidance: ["guidance"],
   LuminaVideoGuider: ["guidance"],
   LuminaVideoMotionScore: ["motion", "negative_motion"],
 };
+/** Those that do not show what the plan costs. */
+export const WITHOUT_COST = ["LuminaVideoMotionScore", "LuminaVideoSplitSigmas"];
 
-/** Widgets of other nodes that a plan is made of; a pair gives another name. @type {Record<string, (string | [string, string])[]>} */
+/** @type {Record<string, string[]>} */
 export const TOLD_BY = {
-  [SAMPLER]: [...FIELDS, "preset", "width", "height", "frames", "seconds", "points", "solver"],
+  [SAMPLER]: [...ALL, "preset", "width", "height", "frames", "seconds", "points", "solver"],
   [PRESET]: ["preset"],
   LuminaVideoPatchSchedule: ["patch"],
   LuminaVideoGuidance: ["guidance", "renorm"],
   LuminaVideoGuider: ["guidance", "renorm"],
   LuminaVideoMotionScore: ["motion", "negative_motion"],
+  LuminaVideoSplitSigmas: ["patch"],
   LuminaVideoSigmas: ["points", "time_shift"],
   LuminaVideoEmptyLatent: ["width", "height", "frames"],
   LuminaVideoModelLoader: ["model_name", "weight_dtype"],
-  KSampler: [["steps", "points"]],
-  KSamplerAdvanced: [["steps", "points"]],
+  KSampler: ["steps"],
+  KSamplerAdvanced: ["steps"],
 };

@@ -2,68 +2,56 @@
 
 import { PRESET, TIMELINES, TOLD_BY } from "./bands.js";
 
-/** @typedef {import("@comfyorg/comfyui-frontend-types").LGraphNode} Node */
-/** @typedef {{fields: Record<string, unknown>, links: Record<string, Node | null>, nodes: Set<string>}} Context
- * fields: inputs by name; links: inputs that a link feeds, and the node it comes from; nodes: ids of the connected nodes */
-
-/** Id of the node's kind; `type` is not set yet when a node is made. @param {Node} node */
+/** @param {GraphNode} node */
 export function kind(node) {
-  return String(/** @type {any} */ (node).comfyClass ?? node.type);
+  return String(node.comfyClass ?? node.type);
 }
 
-/** The node and the slot that feed an input. @param {Node} node @param {string} name @returns {Node | null | undefined} undefined without a link */
-export function source(node, name) {
-  const input = node.inputs?.find((candidate) => candidate.name === name);
-  if (input?.link == null || !node.graph) return undefined;
-  const link = node.graph.links.get?.(input.link) ?? /** @type {any} */ (node.graph.links)[input.link];
-  return link ? node.graph.getNodeById(link.origin_id) : null;
+/** @param {GraphNode} node @param {string} name */
+export function widgetOf(node, name) {
+  return node.widgets?.find((widget) => widget.name === name);
 }
 
-/** Everything the plan route wants to know for `node`: its own widgets first, then those of the nearest nodes. @param {Node} node @returns {Context} */
+/** The node that feeds an input; undefined without a link. @param {GraphNode} node @param {string} name @returns {GraphNode | null | undefined} */
+function source(node, name) {
+  const link = node.inputs?.find((input) => input.name === name)?.link;
+  if (link == null || !node.graph) return undefined;
+  const { links } = /** @type {any} */ (node.graph);
+  return node.graph.getNodeById((links.get?.(link) ?? links[link])?.origin_id);
+}
+
+/** What the plan route wants to know: the node's own widgets first, then those of the nearest nodes. @param {GraphNode} node */
 export function gather(node) {
-  /** @type {Context} */
-  const context = { fields: {}, links: {}, nodes: new Set() };
-  const own = new Set(TIMELINES[kind(node)] ?? []);
+  const context = /** @type {Context} */ ({ fields: {}, links: {}, nodes: new Set() });
+  const { fields, links, nodes } = context;
   for (const near of byDistance(node)) {
-    context.nodes.add(String(near.id));
-    for (const told of TOLD_BY[kind(near)] ?? []) {
-      const [widgetName, field] = Array.isArray(told) ? told : [told, told];
-      if (field in context.fields || (field in context.links && near !== node)) continue;
-      const from = source(near, widgetName);
-      if (from !== undefined) {
-        // A preset's numbers come with its name; others are known when they have run.
-        if (near === node && own.has(/** @type {any} */ (field))) context.links[field] = from;
-        continue;
-      }
-      const value = near.widgets?.find((widget) => widget.name === widgetName)?.value;
-      context.fields[field] = widgetName === "steps" ? Number(value) + 1 : value;
+    nodes.add(String(near.id));
+    for (const name of TOLD_BY[kind(near)] ?? []) {
+      const field = name === "steps" ? "points" : name;
+      if (field in fields || field in links) continue;
+      const from = source(near, name);
+      const value = widgetOf(near, name)?.value;
+      if (from === undefined) fields[field] = name === "steps" ? Number(value) + 1 : value;
+      // A preset's numbers come with its name; what else a link brings is known when it has run.
+      else if (near === node && TIMELINES[kind(node)]?.some((own) => own === field)) links[field] = from;
     }
   }
   return context;
 }
 
-/** Whether the plan's own text of this field stands in a preset node. @param {Node | null | undefined} from */
+/** Whether a link's value is that of a preset node. @param {GraphNode | null} from */
 export function isPreset(from) {
-  return from != null && kind(from) === PRESET;
+  return from !== null && kind(from) === PRESET;
 }
 
-/** The node and all that links join to it, nearest first. @param {Node} node @returns {Node[]} */
+/** The node and all that links join to it, nearest first. @param {GraphNode} node */
 export function byDistance(node) {
-  const found = [node];
-  const seen = new Set(found);
+  const found = new Set([node]);
+  // What is added on the way is visited, too.
   for (const near of found) {
-    for (const next of neighbours(near)) {
-      if (seen.has(next)) continue;
-      seen.add(next);
-      found.push(next);
-    }
+    const before = near.inputs?.map((input) => source(near, input.name)) ?? [];
+    const after = near.outputs?.flatMap((_, slot) => near.getOutputNodes(slot) ?? []) ?? [];
+    for (const next of [...before, ...after]) if (next) found.add(next);
   }
-  return found;
-}
-
-/** @param {Node} node @returns {Node[]} */
-function neighbours(node) {
-  const before = (node.inputs ?? []).map((input) => source(node, input.name));
-  const after = (node.outputs ?? []).flatMap((_, slot) => node.getOutputNodes(slot) ?? []);
-  return [...before, ...after].filter((near) => near != null);
+  return [...found];
 }

@@ -3,23 +3,21 @@
 import { app } from "/scripts/app.js";
 import { api } from "/scripts/api.js";
 import { MEASURE, TIMELINES } from "./bands.js";
-import { byDistance, kind } from "./graph_context.js";
+import { byDistance, kind, widgetOf } from "./graph_context.js";
 import { applyDefaultPreset, makeSettings } from "./settings.js";
 import { Timeline } from "./timeline.js";
 import { loadWords } from "./words.js";
-
-/** @typedef {import("./graph_context.js").Node} Node */
 
 const WIDGET = "lumina_timeline";
 /** @type {Set<Timeline>} */
 const timelines = new Set();
 
-/** @param {Node} node */
+/** @param {GraphNode} node */
 function addTimeline(node) {
   const timeline = new Timeline(node);
   const fixed = { getMinHeight: () => timeline.height, getMaxHeight: () => timeline.height };
   const options = { ...fixed, serialize: false, hideOnZoom: false, getValue: () => "", setValue: () => {} };
-  const widget = node.addDOMWidget(WIDGET, "LUMINA_TIMELINE", timeline.element, options);
+  const widget = /** @type {any} */ (node).addDOMWidget(WIDGET, "LUMINA_TIMELINE", timeline.element, options);
   // This one keeps it out of the saved workflow, the option out of the prompt.
   widget.serialize = false;
   timelines.add(timeline);
@@ -33,9 +31,9 @@ function addTimeline(node) {
   queueMicrotask(() => timeline.refresh());
 }
 
-/** Redraw when the text is edited. @param {Node} node @param {string} name @param {Timeline} timeline */
+/** Redraw when the text is edited. @param {GraphNode} node @param {string} name @param {Timeline} timeline */
 function follow(node, name, timeline) {
-  const widget = node.widgets?.find((candidate) => candidate.name === name);
+  const widget = widgetOf(node, name);
   if (!widget) return;
   after(/** @type {any} */ (widget), "callback", () => timeline.writing || timeline.refresh());
 }
@@ -66,7 +64,7 @@ function showMotion({ node, output }) {
   for (const timeline of linkedTo(node)) if (measures(timeline.node, node)) timeline.showMotion(score);
 }
 
-/** Whether this is the measuring node nearest to a timeline. @param {Node} from @param {string} id */
+/** Whether this is the measuring node nearest to a timeline. @param {GraphNode} from @param {string} id */
 function measures(from, id) {
   const nearest = byDistance(from).find((node) => kind(node) === MEASURE);
   return String(nearest?.id) === String(id);

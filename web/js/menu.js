@@ -1,70 +1,68 @@
-// What can be done with a segment, and the field to type a value in. Both float over the page and give focus back.
+// A menu, and a field to type in. Both float over the page and give the focus back.
 
-import { element, placeUnder } from "./dom.js";
+import { element, take } from "./dom.js";
 
-/** @typedef {{action: string, value: string, text: string, run: () => void}} Item */
-
-/** @param {HTMLElement} anchor @param {string} label @param {Item[]} items */
+/** @param {HTMLElement} anchor @param {string} label @param {MenuItem[]} items */
 export function openMenu(anchor, label, items) {
   const menu = element("div", "lumina-menu", { role: "menu", "aria-label": label });
   const buttons = items.map(({ action, value, text, run }) => {
-    const item = element("button", "lumina-item", { type: "button", role: "menuitem", "data-action": action, "data-value": value }, text);
-    item.addEventListener("click", () => {
+    const data = { type: "button", role: "menuitem", "data-action": action, "data-value": value };
+    const item = element("button", "lumina-item", data, text);
+    item.onclick = () => {
       close();
       run();
-    });
+    };
     return item;
   });
   menu.append(...buttons);
   const close = float(menu, anchor);
   menu.addEventListener("keydown", (event) => {
-    const at = buttons.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
+    const at = buttons.findIndex((button) => button === document.activeElement);
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 }[event.key];
     if (to === undefined) return;
-    event.preventDefault();
+    take(event);
     buttons.at(to % buttons.length)?.focus();
   });
-  buttons[0]?.focus();
+  buttons[0].focus();
 }
 
-/** @param {HTMLElement} anchor @param {string} label @param {string} text @param {(text: string) => void} take */
-export function openEntry(anchor, label, text, take) {
-  const box = element("div", "lumina-entry");
-  const field = element("label", "", {}, label);
-  const input = element("input", "", { type: "text", spellcheck: "false" });
+/** @param {HTMLElement} anchor @param {string} label @param {string} text @param {(text: string) => void} enter */
+export function openEntry(anchor, label, text, enter) {
+  const box = element("label", "lumina-entry", {}, label);
+  const input = element("input", "", { spellcheck: false });
   input.value = text;
-  field.append(input);
-  box.append(field);
+  box.append(input);
   const close = float(box, anchor);
-  input.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter") return;
+  input.addEventListener("keydown", ({ key }) => {
+    if (key !== "Enter") return;
     close();
-    take(input.value);
+    enter(input.value);
   });
   input.select();
 }
 
 /** Show it until Escape, or until something else is touched; returns what closes it. @param {HTMLElement} popup @param {HTMLElement} anchor */
 function float(popup, anchor) {
-  const outside = (/** @type {Event} */ event) => {
-    if (!popup.contains(/** @type {Node} */ (event.target))) close(false);
-  };
-  function close(back = true) {
-    removeEventListener("pointerdown", outside, true);
-    removeEventListener("wheel", outside, true);
+  const done = new AbortController();
+  const close = () => {
+    done.abort();
     popup.remove();
-    if (back) anchor.focus();
-  }
+    anchor.focus();
+  };
+  const outside = (/** @type {Event} */ { target }) => popup.contains(/** @type {Node} */ (target)) || close();
+  for (const name of ["pointerdown", "wheel"]) addEventListener(name, outside, { capture: true, signal: done.signal });
   popup.addEventListener("keydown", (event) => {
     // Nothing typed here is a command to the host.
     event.stopPropagation();
-    if (event.key === "Escape" || event.key === "Tab") {
-      event.preventDefault();
-      close();
-    }
+    if (!["Escape", "Tab"].includes(event.key)) return;
+    event.preventDefault();
+    close();
   });
-  addEventListener("pointerdown", outside, true);
-  addEventListener("wheel", outside, true);
-  placeUnder(popup, anchor);
+  document.body.append(popup);
+  const at = anchor.getBoundingClientRect();
+  const { width, height } = popup.getBoundingClientRect();
+  const below = at.bottom + 4;
+  popup.style.left = `${Math.max(4, Math.min(at.left, innerWidth - width - 4))}px`;
+  popup.style.top = `${Math.max(4, below + height < innerHeight ? below : at.top - height - 4)}px`;
   return close;
 }

@@ -2,14 +2,6 @@
 
 import { api } from "/scripts/api.js";
 
-/** @typedef {import("./segments.js").Schedule} Schedule */
-/** @typedef {Schedule & {text: string, own: boolean, error?: string, span?: [number, number]}} Told */
-/** @typedef {{patch: string, guided: boolean, t_start: number, t_end: number, first_step: number, last_step: number, steps: number, tokens: number, share: number}} Segment */
-/** @typedef {{grid: number[], segments: Segment[], flops: number, relative: number, nfe: number, passes: number}} Outline */
-/** @typedef {{seconds: number, segments: number[], runs: number, exact: boolean}} Estimate */
-/** @typedef {{schedules: Record<string, Told>, preset: string, patches: string[], error: string | null, outline: Outline | null, estimate?: Estimate | null}} Answer */
-/** @typedef {{fields: Record<string, unknown>, budget?: number}} Question */
-
 /** @param {string} path @param {unknown} [body] */
 export async function ask(path, body) {
   const post = { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
@@ -19,12 +11,11 @@ export async function ask(path, body) {
 }
 
 export class PlanService {
-  /** @param {(answer: Answer | null, question: Question) => void} onAnswer null where the server does not answer */
-  constructor(onAnswer) {
-    this.onAnswer = onAnswer;
-    /** @type {Question | null} */
-    this.waiting = null;
+  /** @param {(answer: Answer | null, question: Question) => void} take called with null where no answer came */
+  constructor(take) {
+    this.take = take;
     this.busy = false;
+    this.waiting = /** @type {Question | null} */ (null);
   }
 
   /** @param {Question} question */
@@ -35,9 +26,7 @@ export class PlanService {
     while (this.waiting) {
       const asked = this.waiting;
       this.waiting = null;
-      const answer = await ask("plan", asked).catch(() => null);
-      // A newer question makes this answer old, but while dragging any answer is better than none.
-      this.onAnswer(answer, asked);
+      this.take(await ask("plan", asked).catch(() => null), asked);
     }
     this.busy = false;
   }

@@ -3,7 +3,7 @@
 import { app } from "/scripts/app.js";
 import { PRESET, SAMPLER } from "./bands.js";
 import { element } from "./dom.js";
-import { kind } from "./graph_context.js";
+import { kind, widgetOf } from "./graph_context.js";
 import { ask } from "./plan_service.js";
 import { word } from "./words.js";
 
@@ -13,16 +13,16 @@ const CATEGORY = "Lumina-Video";
 /** Stands for the preset that the nodes have by themselves. */
 const NODES_OWN = "node's own";
 
-/** @returns {import("./axis.js").AxisKind} */
+/** @returns {AxisKind} */
 export function axisKind() {
   return app.extensionManager.setting.get(AXIS) === "linear" ? "linear" : "sqrt";
 }
 
-/** A new node takes the user's preset; one that is loaded gets its own back right after. @param {import("./graph_context.js").Node} node */
+/** A new node takes the user's preset; one that is loaded gets its own back right after. @param {GraphNode} node */
 export function applyDefaultPreset(node) {
-  const wanted = app.extensionManager.setting.get(DEFAULT_PRESET);
-  const widget = node.widgets?.find((candidate) => candidate.name === "preset");
-  const known = /** @type {any} */ (widget?.options.values) ?? [];
+  const wanted = String(app.extensionManager.setting.get(DEFAULT_PRESET));
+  const widget = widgetOf(node, "preset");
+  const known = /** @type {string[]} */ (widget?.options.values ?? []);
   if (widget && [SAMPLER, PRESET].includes(kind(node)) && known.includes(wanted)) widget.value = wanted;
 }
 

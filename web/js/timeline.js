@@ -1,12 +1,11 @@
 // The timeline of one node: bands over t beside its text fields, bound both ways.
 
 import { app } from "/scripts/app.js";
-import { stepTicks, timeTicks } from "./axis.js";
-import { BANDS, PRESET, TIMELINES } from "./bands.js";
+import { stepTicks, timeTicks, toShare } from "./axis.js";
+import { BANDS, PRESET, TIMELINES, WITHOUT_COST } from "./bands.js";
 import { CostStrip } from "./cost_strip.js";
 import { element } from "./dom.js";
-import { gather, isPreset, kind } from "./graph_context.js";
-import { openSegmentMenu, openTimeEntry } from "./edits.js";
+import { gather, isPreset, kind, widgetOf } from "./graph_context.js";
 import { PlanService } from "./plan_service.js";
 import { Report } from "./report.js";
 import { format } from "./segments.js";
@@ -14,31 +13,36 @@ import { axisKind } from "./settings.js";
 import { Track } from "./track.js";
 import { word } from "./words.js";
 
-/** @typedef {import("@comfyorg/comfyui-frontend-types").LGraphNode} Node */
-/** @typedef {import("./bands.js").Field} Field */
-/** @typedef {import("./segments.js").Schedule} Schedule */
-/** @typedef {import("./plan_service.js").Answer} Answer */
-
-const WITHOUT_COST = ["LuminaVideoMotionScore", "LuminaVideoSplitSigmas"];
-const TICK_ROOM = 0.075;
-
 export class Timeline {
-  /** @param {Node} node */
+  /** @param {GraphNode} node */
   constructor(node) {
     this.node = node;
     this.fields = TIMELINES[kind(node)];
     this.readOnly = kind(node) === PRESET;
-    this.service = new PlanService((answer, question) => this.#take(answer, question));
+    this.service = new PlanService((answer, question) => this.take(answer, question));
     this.context = gather(node);
+    /** What the server was asked last, as JSON. */
     this.asked = "";
-    /** Last good schedule of each field. @type {Partial<Record<Field, Schedule>>} */
+    /** The last good schedule of each field. @type {Partial<Record<Field, Schedule>>} */
     this.schedules = {};
     /** Texts that links brought in the last run. @type {Record<string, string>} */
     this.linked = {};
-    /** @type {Answer | null} */
-    this.answer = null;
-    this.commitBudget = false;
-    this.#build();
+    this.answer = /** @type {Answer | null} */ (null);
+    /** Whether a text field changes by our own hand. */
+    this.writing = false;
+    this.committing = false;
+    this.element = element("div", "lumina-timeline", { role: "group", "aria-label": word("timeline"), "data-state": "loading" });
+    this.tracks = this.fields.map((field) => new Track(field, this));
+    this.bands = Object.entries(BANDS).filter(([, fields]) => fields.some((field) => this.fields.includes(field)));
+    this.axisRow = element("div", "lumina-axis", { "aria-hidden": true });
+    this.withBudget = !this.readOnly && this.fields.includes("patch");
+    this.strip = WITHOUT_COST.includes(kind(node)) ? null : new CostStrip(this, this.withBudget);
+    this.report = new Report();
+    this.report.status.textContent = this.readOnly ? word("read_only") : "";
+    const parts = [...this.bands.map(([band]) => this.band(band)), this.axisRow, this.strip?.element ?? "", this.report.element];
+    this.element.append(...parts);
+    // Zooming is the canvas's.
+    this.element.addEventListener("wheel", (event) => app.canvas.processMouseWheel(event), { passive: false });
   }
 
   get axis() {
@@ -53,169 +57,108 @@ export class Timeline {
     return this.answer?.patches ?? [];
   }
 
+  get dragging() {
+    return this.tracks.some((track) => track.dragged);
+  }
+
   /** Room that it needs, in the graph's units. */
   get height() {
-    const bands = BANDS.map(({ fields }) => fields.filter((field) => this.fields.includes(field)).length);
-    const tracks = bands.reduce((all, count) => all + (count ? 18 + 27 * count : 0), 0);
-    const budget = this.strip?.onBudget ? 20 : 0;
-    return tracks + 34 + (this.strip ? 80 + budget : 0) + (this.readOnly ? 20 : 48);
+    const strip = this.strip ? 74 + (this.withBudget ? 20 : 0) : 0;
+    return 18 * this.bands.length + 27 * this.tracks.length + 38 + strip + (this.readOnly ? 24 : 44);
   }
 
-  /** Ask the server anew when anything that it should know has changed. */
+  /** Place among the model's patch sizes, finest 0. @param {Value} patch */
+  rank(patch) {
+    return Math.max(0, this.patches.indexOf(String(patch)));
+  }
+
+  /** Ask the server anew if anything has changed that it should know. */
   refresh() {
     this.context = gather(this.node);
-    const fields = this.#question();
-    const key = JSON.stringify([fields, Object.keys(this.context.links), this.axis]);
+    const key = JSON.stringify([this.question, Object.keys(this.context.links), this.axis]);
     if (key === this.asked || this.dragging) return;
     this.asked = key;
-    this.service.ask({ fields });
-  }
-
-  get dragging() {
-    return Object.values(this.tracks).some((track) => track.dragging);
+    this.service.ask({ fields: this.question });
   }
 
   /** A change made here: written to the text field, drawn, priced. @param {Field} field @param {Schedule} schedule @param {boolean} done */
   edit(field, schedule, done) {
     this.schedules[field] = schedule;
-    this.#write(field, format(schedule));
-    const fields = this.#question();
+    this.write(field, format(schedule));
     this.asked = "";
-    this.service.ask({ fields });
+    this.service.ask({ fields: this.question });
     if (!done) return;
-    this.#draw();
+    this.draw();
     remember();
   }
 
-  /** Text that may not be a schedule: the server says so, and the text stays to be mended. @param {Field} field @param {string} text */
+  /** Text that may be no schedule: the server says so, and it stays to be mended. @param {Field} field @param {string} text */
   editText(field, text) {
-    this.#write(field, text);
+    this.write(field, text);
     this.refresh();
     remember();
   }
 
   /** @param {number} budget share of 1x2 throughout @param {boolean} done */
   askBudget(budget, done) {
-    this.commitBudget = done;
-    this.service.ask({ fields: this.#question(), budget });
+    this.committing = done;
+    this.service.ask({ fields: this.question, budget });
   }
 
-  /** @param {{t: number, text: string}} progress */
+  /** @param {Progress} progress */
   showProgress({ t, text }) {
-    this.report.showStatus(text);
-    this.element.style.setProperty("--lumina-now", String(this.axis === "linear" ? t : Math.sqrt(t)));
+    this.report.status.textContent = text;
+    this.element.style.setProperty("--lumina-now", String(toShare(t, this.axis)));
     this.element.classList.add("lumina-running");
   }
 
-  /** @param {import("./report.js").Result} result */
-  showResult(result) {
-    this.element.classList.remove("lumina-running");
-    this.report.showResult(result);
+  /** @param {RunResult} run */
+  showResult(run) {
+    this.stop();
+    this.report.showResult(run);
+    // There is more to learn from for the estimate.
     this.asked = "";
     this.refresh();
   }
 
-  /** The run ended, be it well or not. */
   stop() {
     this.element.classList.remove("lumina-running");
-    this.report.showStatus("");
+    this.report.status.textContent = "";
   }
 
   /** @param {number} score measured of the clip */
   showMotion(score) {
-    const asked = this.answer?.schedules.motion;
-    this.report.showMotion(score, asked?.text ?? "none");
+    this.report.showMotion(score, this.answer?.schedules.motion.text ?? "");
   }
 
-  /** What the node ran with, for fields that a link feeds. @param {Record<string, string>} texts */
+  /** What the node ran with. @param {Record<string, string>} texts */
   showLinked(texts) {
     this.linked = texts;
     this.refresh();
   }
 
-  #build() {
-    const label = word("timeline");
-    this.element = element("div", "lumina-timeline", { role: "group", "aria-label": label, "data-node": this.node.id });
-    this.element.dataset.revision = "0";
-    this.element.dataset.state = "loading";
-    /** @type {Record<string, Track>} */
-    this.tracks = {};
-    for (const { band, fields } of BANDS) {
-      const own = fields.filter((field) => this.fields.includes(field));
-      if (own.length) this.element.append(this.#band(band, own));
-    }
-    this.axisRow = element("div", "lumina-axis", { "aria-hidden": "true" });
-    this.element.append(this.axisRow);
-    const type = kind(this.node);
-    const budget = !this.readOnly && this.fields.includes("patch");
-    if (!WITHOUT_COST.includes(type)) {
-      this.strip = new CostStrip(budget ? (share, done) => this.askBudget(share, done) : null);
-      this.element.append(this.strip.element);
-    }
-    this.report = new Report();
-    this.element.append(this.report.element);
-    if (this.readOnly) this.report.showStatus(word("read_only"));
-    // Zooming by wheel is the canvas's.
-    this.element.addEventListener("wheel", (event) => app.canvas.processMouseWheel(event), { passive: false });
-  }
-
-  /** @param {string} band @param {Field[]} fields */
-  #band(band, fields) {
+  /** @param {string} band */
+  band(band) {
     const row = element("div", "lumina-band", { "data-band": band });
     const name = element("div", "lumina-band-name", {}, word(band));
     name.append(element("small", "", {}, word(`${band}_hint`)));
-    row.append(name);
-    for (const field of fields) {
-      const track = (this.tracks[field] = new Track(field, this.#desk()));
-      if (band === "motion") track.element.dataset.name = word(field === "motion" ? "positive" : "negative");
-      row.append(track.element);
-    }
+    const tracks = this.tracks.filter((track) => BANDS[band].includes(track.field));
+    if (band === "motion") tracks.forEach(({ element }, index) => (element.dataset.name = word(index ? "negative" : "positive")));
+    row.append(name, ...tracks.map((track) => track.element));
     return row;
   }
 
-  /** @returns {import("./track.js").Desk} */
-  #desk() {
-    const timeline = this;
-    return {
-      get axis() {
-        return timeline.axis;
-      },
-      get grid() {
-        return timeline.grid;
-      },
-      get patches() {
-        return timeline.patches;
-      },
-      edit: (field, schedule, done) => this.edit(field, schedule, done),
-      openMenu: (field, index, t, anchor) => openSegmentMenu(this, field, index, t, anchor),
-      typeTime: (field, index, anchor) => openTimeEntry(this, field, index, anchor),
-    };
-  }
-
-  /** Inputs by name for the plan route. */
-  #question() {
-    return { ...this.context.fields, ...this.#linkedTexts(), ...this.#ownTexts() };
-  }
-
-  #linkedTexts() {
-    const names = Object.keys(this.context.links).filter((name) => name in this.linked);
-    return Object.fromEntries(names.map((name) => [name, this.linked[name]]));
-  }
-
-  /** The text fields as they stand; `context` may be older than the last stroke. */
-  #ownTexts() {
-    const names = this.fields.filter((field) => field in this.context.fields);
-    return Object.fromEntries(names.map((field) => [field, this.#widget(field)?.value]));
-  }
-
-  /** @param {string} name */
-  #widget(name) {
-    return this.node.widgets?.find((widget) => widget.name === name);
+  /** Inputs by name for the plan route. `context` may be older than the last stroke, so own texts are read anew. */
+  get question() {
+    const { fields, links } = this.context;
+    const linked = Object.entries(this.linked).filter(([name]) => name in links);
+    const own = this.fields.filter((field) => field in fields).map((field) => [field, widgetOf(this.node, field)?.value]);
+    return { ...fields, ...Object.fromEntries([...linked, ...own]) };
   }
 
   /** @param {Field} field @param {string} text */
-  #write(field, text) {
-    const widget = this.#widget(field);
+  write(field, text) {
+    const widget = widgetOf(this.node, field);
     if (!widget || widget.value === text) return;
     this.writing = true;
     widget.value = text;
@@ -224,110 +167,87 @@ export class Timeline {
     app.canvas.setDirty(true, true);
   }
 
-  /** @param {Answer | null} answer @param {import("./plan_service.js").Question} question */
-  #take(answer, question) {
+  /** @param {Answer | null} answer @param {Question} question */
+  take(answer, { budget }) {
     if (!this.node.graph) return;
-    if (answer === null) {
+    if (!answer) {
       this.asked = "";
-      this.#state("offline");
+      this.element.dataset.state = "offline";
       this.report.showError(word("offline"));
       return;
     }
-    // An answer that a newer question has overtaken still tells the cost.
-    const old = this.dragging || this.service.waiting !== null;
-    if (answer.outline) this.#price(answer);
-    if (old && question.budget === undefined) return;
-    if (question.budget !== undefined) this.#takeBudget(answer);
-    this.answer = { ...answer, outline: answer.outline ?? this.answer?.outline ?? null };
-    for (const field of this.fields) {
-      const told = answer.schedules[field];
-      if (!told.error) this.schedules[field] = told;
+    const before = this.answer?.outline ?? null;
+    if (budget === undefined && (this.dragging || this.service.waiting)) {
+      // Overtaken, but it still tells the cost.
+      if (answer.outline) this.strip?.show(answer.outline, answer.estimate);
+      return;
     }
-    this.#draw();
+    if (budget !== undefined && answer.outline) {
+      this.write("patch", answer.schedules.patch.text);
+      if (this.committing) remember();
+    }
+    this.answer = { ...answer, outline: answer.outline ?? before };
+    for (const field of this.fields) if (!answer.schedules[field].error) this.schedules[field] = answer.schedules[field];
+    this.draw();
+    if (answer.outline) this.strip?.show(answer.outline, answer.estimate);
   }
 
-  /** @param {Answer} answer */
-  #takeBudget(answer) {
-    if (answer.error || this.service.waiting) return;
-    this.#write("patch", answer.schedules.patch.text);
-    if (this.commitBudget) remember();
-  }
-
-  /** @param {Answer} answer */
-  #price({ outline, patches, estimate }) {
-    if (outline) this.strip?.show(outline, patches, estimate);
-  }
-
-  #draw() {
+  draw() {
     if (!this.answer) return;
-    const focus = focusWithin(this.element);
-    const numbers = ["motion", "negative_motion"].flatMap((field) => this.schedules[/** @type {Field} */ (field)]?.values ?? []);
-    for (const field of this.fields) {
-      const { links } = this.context;
-      const unknown = field in links && !isPreset(links[field]) && !(field in this.linked);
+    const { schedules } = this.answer;
+    const { links } = this.context;
+    const focus = focusIn(this.element);
+    for (const track of this.tracks) {
+      const { field } = track;
       const schedule = this.schedules[field];
-      const top = field === "guidance" ? highest(this.schedules.guidance?.values ?? []) : highest(numbers);
-      if (unknown || !schedule) this.tracks[field].explain(word("linked"));
-      else this.tracks[field].show(schedule, this.readOnly || field in links, top);
-      const preset = !this.readOnly && this.answer.schedules[field].own === false;
-      this.tracks[field].element.classList.toggle("lumina-of-preset", preset);
+      const unknown = field in links && !isPreset(links[field]) && !(field in this.linked);
+      if (unknown || !schedule) track.explain(word("linked"));
+      else track.show(schedule, this.readOnly || field in links, this.top(field));
+      track.element.classList.toggle("lumina-of-preset", !this.readOnly && !schedules[field].own);
     }
-    this.#drawAxis();
-    this.#tell();
-    focusOn(this.element, focus);
-    this.element.dataset.revision = String(Number(this.element.dataset.revision) + 1);
+    const { axis } = this;
+    this.axisRow.replaceChildren(...ticks("lumina-time", "t", timeTicks(axis)), ...ticks("lumina-step", word("step"), stepTicks(this.grid, axis)));
+    this.tell(this.answer);
+    if (focus) /** @type {HTMLElement | null} */ (this.element.querySelector(focus))?.focus({ preventScroll: true });
+    const { dataset } = this.element;
+    dataset.node = String(this.node.id);
+    dataset.revision = String(Number(dataset.revision ?? 0) + 1);
   }
 
-  #drawAxis() {
-    const times = timeTicks(this.axis, TICK_ROOM).map((tick) => mark("lumina-time", tick));
-    const steps = stepTicks(this.grid, this.axis, TICK_ROOM).map((tick) => mark("lumina-step", tick));
-    const names = [element("span", "lumina-axis-name", {}, word("time")), element("span", "lumina-axis-name", {}, word("step"))];
-    this.axisRow.replaceChildren(...names, ...times, ...steps);
+  /** The value that reaches the top of a track; the motion scores share theirs. @param {Field} field */
+  top(field) {
+    const fields = Object.values(BANDS).find((together) => together.includes(field)) ?? [];
+    const values = fields.flatMap((name) => this.schedules[name]?.values ?? []);
+    return Math.max(1, ...values.map((value) => (typeof value === "number" ? value : 0)));
   }
 
-  /** The state, and what is wrong where something is. */
-  #tell() {
-    const { schedules, error } = /** @type {Answer} */ (this.answer);
+  /** What is wrong, and the state. @param {Answer} answer */
+  tell({ schedules, error }) {
     const fault = this.fields.map((field) => schedules[field]).find((told) => told.error);
-    this.report.showError(fault?.error ?? error ?? "", fault);
+    const sentence = fault?.error ?? error;
     const linked = this.fields.every((field) => field in this.context.links);
-    this.#state(fault || error ? "error" : linked ? "linked" : "ok");
-  }
-
-  /** @param {string} state */
-  #state(state) {
-    this.element.dataset.state = state;
+    this.report.showError(sentence ?? "", fault);
+    this.element.dataset.state = sentence ? "error" : linked ? "linked" : "ok";
   }
 }
 
 /** Let the host's undo know. */
 function remember() {
-  /** @type {any} */
-  const tracker = app.extensionManager.workflow?.activeWorkflow?.changeTracker;
-  if (tracker?.captureCanvasState) tracker.captureCanvasState();
-  else tracker?.checkState?.();
+  const tracker = /** @type {any} */ (app.extensionManager.workflow).activeWorkflow?.changeTracker;
+  // The older host knows the older name.
+  if (tracker) (tracker.captureCanvasState ?? tracker.checkState).call(tracker);
 }
 
-/** @param {import("./segments.js").Value[]} values */
-function highest(values) {
-  return Math.max(1, ...values.map((value) => (typeof value === "number" ? value : 0)));
+/** The first tells what is counted. @param {string} className @param {string} name @param {Tick[]} marks */
+function ticks(className, name, marks) {
+  return marks.map(({ text, share }) => {
+    return element("span", `lumina-tick ${className}`, { style: `left: ${100 * share}%` }, share ? text : `${name} ${text}`);
+  });
 }
 
-/** @param {string} className @param {{text: string, share: number}} tick */
-function mark(className, { text, share }) {
-  const made = element("span", `lumina-tick ${className}`, {}, text);
-  made.style.left = `${100 * share}%`;
-  return made;
-}
-
-/** What has the focus, so that it can be found again after drawing. @param {HTMLElement} root */
-function focusWithin(root) {
-  const active = /** @type {HTMLElement | null} */ (document.activeElement);
-  if (!active || !root.contains(active) || !active.dataset.field) return "";
+/** A selector of what has the focus, so that it is found again after drawing. @param {HTMLElement} root */
+function focusIn(root) {
+  const active = document.activeElement;
+  if (!(active instanceof HTMLElement) || !root.contains(active) || !active.dataset.field) return "";
   return `.${active.classList[0]}[data-field="${active.dataset.field}"][data-index="${active.dataset.index}"]`;
-}
-
-/** @param {HTMLElement} root @param {string} selector */
-function focusOn(root, selector) {
-  if (selector) /** @type {HTMLElement | null} */ (root.querySelector(selector))?.focus({ preventScroll: true });
 }

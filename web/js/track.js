@@ -1,206 +1,154 @@
 // One schedule over t: its segments as buttons, its boundaries as sliders, by pointer and by keyboard.
 
 import { beforeStep, stepAt, toShare, toTime } from "./axis.js";
-import { element } from "./dom.js";
+import { arrow, element, makeDraggable, shareAt, take } from "./dom.js";
+import { openSegmentMenu, openTimeEntry } from "./edits.js";
 import { moveBoundary, remove, setThreshold, setValue, span, valueText } from "./segments.js";
 import { word } from "./words.js";
 
-/** @typedef {import("./segments.js").Schedule} Schedule */
-/** @typedef {import("./bands.js").Field} Field */
-/**
- * @typedef {object} Desk what a track asks of its timeline
- * @property {import("./axis.js").AxisKind} axis
- * @property {number[]} grid
- * @property {string[]} patches
- * @property {(field: Field, schedule: Schedule, done: boolean) => void} edit
- * @property {(field: Field, index: number, t: number, anchor: HTMLElement) => void} openMenu
- * @property {(field: Field, index: number, anchor: HTMLElement) => void} typeTime
- */
-
-const PIXELS_OF_NAME = 0.05;
+/** Segments that are narrower, in percent of the track, hide their value. */
+const NARROW = 5;
 
 export class Track {
-  /** @param {Field} field @param {Desk} desk */
-  constructor(field, desk) {
+  /** @param {Field} field @param {import("./timeline.js").Timeline} timeline */
+  constructor(field, timeline) {
     this.field = field;
-    this.desk = desk;
+    this.timeline = timeline;
     this.element = element("div", "lumina-track", { "data-field": field });
-    /** @type {Schedule} */
-    this.schedule = { values: [], thresholds: [] };
-    this.dragging = false;
+    this.schedule = /** @type {Schedule} */ ({ values: [], thresholds: [] });
+    this.segments = /** @type {HTMLElement[]} */ ([]);
+    this.handles = /** @type {HTMLElement[]} */ ([]);
+    /** Where the schedule was before the pointer took a boundary. @type {Schedule | null} */
+    this.dragged = null;
   }
 
-  /** Draw anew. @param {Schedule} schedule @param {boolean} readOnly @param {number} top value that reaches the top */
+  /** @param {Schedule} schedule @param {boolean} readOnly @param {number} top value that reaches the top */
   show(schedule, readOnly, top) {
     this.schedule = schedule;
-    this.element.classList.toggle("lumina-read-only", readOnly);
-    this.segments = schedule.values.map((_, index) => this.#segment(index, readOnly, top));
-    this.handles = readOnly ? [] : schedule.thresholds.map((_, index) => this.#handle(index));
+    this.segments = schedule.values.map((value, index) => this.segment(value, index, readOnly, top));
+    this.handles = readOnly ? [] : schedule.thresholds.map((_, index) => this.handle(index));
     this.element.replaceChildren(...this.segments, ...this.handles);
-    this.#place();
+    this.place();
   }
 
-  /** Nothing to draw but a word on why. @param {string} why */
+  /** Nothing to draw but why. @param {string} why */
   explain(why) {
-    this.schedule = { values: [], thresholds: [] };
     this.element.replaceChildren(element("span", "lumina-note", {}, why));
   }
 
-  #place() {
-    const { desk, schedule } = this;
-    const share = (/** @type {number} */ t) => 100 * toShare(t, desk.axis);
-    this.segments?.forEach((segment, index) => {
+  place() {
+    const { schedule, timeline, field } = this;
+    const { grid, axis } = timeline;
+    const share = (/** @type {number} */ t) => 100 * toShare(t, axis);
+    this.segments.forEach((segment, index) => {
       const [start, end] = span(schedule, index);
+      const width = share(end) - share(start);
       segment.style.left = `${share(start)}%`;
-      segment.style.width = `${share(end) - share(start)}%`;
-      segment.classList.toggle("lumina-narrow", share(end) - share(start) < 100 * PIXELS_OF_NAME);
-      segment.setAttribute("aria-label", this.#describe(index));
-      segment.title = this.#describe(index);
+      segment.style.width = `${width}%`;
+      segment.classList.toggle("lumina-narrow", width < NARROW);
+      const [first, last] = [stepAt(grid, start), stepAt(grid, end) - 1];
+      const value = valueText(schedule.values[index]);
+      segment.title = word("segment", { field: word(field), value, start, end, first, last });
+      segment.ariaLabel = segment.title;
     });
-    this.handles?.forEach((handle, index) => {
+    this.handles.forEach((handle, index) => {
       const t = schedule.thresholds[index];
       handle.style.left = `${share(t)}%`;
-      handle.setAttribute("aria-valuenow", String(t));
-      handle.setAttribute("aria-valuetext", word("boundary_at", { t, step: stepAt(desk.grid, t) }));
+      handle.ariaValueNow = String(t);
+      handle.ariaValueText = word("boundary_at", { t, step: stepAt(grid, t) });
     });
   }
 
-  /** @param {number} index */
-  #describe(index) {
-    const [start, end] = span(this.schedule, index);
-    const { grid } = this.desk;
-    const value = valueText(this.schedule.values[index]);
-    const last = stepAt(grid, end) - 1;
-    return word("segment", { field: word(this.field), value, start, end, first: stepAt(grid, start), last });
-  }
-
-  /** @param {number} index @param {boolean} readOnly @param {number} top */
-  #segment(index, readOnly, top) {
-    const value = this.schedule.values[index];
-    const button = element("button", "lumina-segment", { type: "button", "data-field": this.field, "data-index": index });
+  /** @param {Value} value @param {number} index @param {boolean} readOnly @param {number} top */
+  segment(value, index, readOnly, top) {
+    const { field, timeline } = this;
+    const button = element("button", "lumina-segment", { type: "button", "data-field": field, "data-index": index });
     button.append(element("span", "lumina-value", {}, valueText(value)));
-    if (this.field === "patch") button.dataset.rank = String(this.#rank(value));
+    button.disabled = readOnly;
+    if (field === "patch") button.dataset.rank = String(timeline.rank(value));
     else if (typeof value === "number") {
-      const level = element("i", "lumina-level");
-      level.style.height = `${Math.round(100 * Math.min(1, Math.max(0, value) / (top || 1)))}%`;
-      button.prepend(level);
+      const height = Math.round(100 * Math.min(1, Math.max(0, value / top)));
+      button.prepend(element("i", "lumina-level", { style: `height: ${height}%` }));
     }
-    if (readOnly) button.disabled = true;
-    else {
-      button.setAttribute("aria-haspopup", "menu");
-      button.addEventListener("click", (event) => this.#openMenu(event, index, button));
-      button.addEventListener("keydown", (event) => this.#segmentKey(event, index));
-    }
+    if (readOnly) return button;
+    button.ariaHasPopup = "menu";
+    button.onclick = (event) => {
+      const ends = span(this.schedule, index).map((t) => toShare(t, timeline.axis));
+      // A click by key has no place.
+      const share = event.detail ? shareAt(this.element, event) : (ends[0] + ends[1]) / 2;
+      openSegmentMenu(timeline, field, index, toTime(share, timeline.axis), button);
+    };
+    button.onkeydown = (event) => {
+      const up = event.key.endsWith("Up") || event.key.endsWith("Down") ? arrow(event) : 0;
+      if (up) this.change(event, setValue(this.schedule, index, this.nextValue(value, up)));
+      else if (isDelete(event)) this.change(event, remove(this.schedule, index));
+    };
     return button;
   }
 
-  /** Place among the model's patch sizes, finest 0. @param {unknown} value */
-  #rank(value) {
-    return Math.max(0, this.desk.patches.indexOf(String(value)));
-  }
-
-  /** @param {MouseEvent} event @param {number} index @param {HTMLElement} button */
-  #openMenu(event, index, button) {
-    const [start, end] = span(this.schedule, index);
-    const middle = (toShare(start, this.desk.axis) + toShare(end, this.desk.axis)) / 2;
-    // A click by keyboard has no place.
-    const share = event.detail ? this.#share(event.clientX) : middle;
-    this.desk.openMenu(this.field, index, toTime(share, this.desk.axis), button);
-  }
-
-  /** @param {number} x of the pointer */
-  #share(x) {
-    const box = this.element.getBoundingClientRect();
-    return (x - box.left) / box.width;
-  }
-
-  /** @param {KeyboardEvent} event @param {number} index */
-  #segmentKey(event, index) {
-    const direction = { ArrowUp: 1, ArrowDown: -1 }[event.key];
-    if (direction) this.#change(event, setValue(this.schedule, index, this.#nextValue(index, direction)));
-    else if (event.key === "Delete" || event.key === "Backspace") this.#change(event, remove(this.schedule, index));
-  }
-
-  /** @param {number} index @param {number} direction */
-  #nextValue(index, direction) {
-    const value = this.schedule.values[index];
-    if (this.field === "patch") {
-      const { patches } = this.desk;
-      // The list goes from fine to coarse, and up is finer.
-      return patches[this.#rank(value) - direction] ?? value;
-    }
-    return Math.max(0, (typeof value === "number" ? value : 0) + 0.5 * direction);
+  /** @param {Value} value @param {number} up */
+  nextValue(value, up) {
+    // Patch sizes go from fine to coarse, and up is finer.
+    if (this.field === "patch") return this.timeline.patches[this.timeline.rank(value) - up] ?? value;
+    return Math.max(0, Number(value) + 0.5 * up);
   }
 
   /** @param {number} index */
-  #handle(index) {
+  handle(index) {
+    const { field, timeline } = this;
+    const [before, after] = this.schedule.values.slice(index, index + 2).map(valueText);
     const handle = element("div", "lumina-handle", {
-      role: "slider", tabindex: 0, "data-field": this.field, "data-index": index, "aria-valuemin": 0, "aria-valuemax": 1,
-      "aria-label": word("boundary", {
-        field: word(this.field),
-        before: valueText(this.schedule.values[index]),
-        after: valueText(this.schedule.values[index + 1]),
-      }),
+      role: "slider", tabindex: 0, "data-field": field, "data-index": index, "aria-valuemin": 0, "aria-valuemax": 1,
+      "aria-label": word("boundary", { field: word(field), before, after }),
     });
-    handle.addEventListener("pointerdown", (event) => this.#grab(event, index, handle));
-    handle.addEventListener("dblclick", () => this.desk.typeTime(this.field, index, handle));
-    handle.addEventListener("keydown", (event) => this.#handleKey(event, index, handle));
+    const move = (/** @type {number} */ share) => {
+      this.dragged ??= this.schedule;
+      const next = moveBoundary(this.schedule, index, toTime(share, timeline.axis));
+      if (next.thresholds[index] === this.schedule.thresholds[index]) return;
+      this.schedule = next;
+      this.place();
+      timeline.edit(field, next, false);
+    };
+    makeDraggable(handle, this.element, move, () => {
+      const moved = this.dragged && this.dragged !== this.schedule;
+      this.dragged = null;
+      if (moved) timeline.edit(field, this.schedule, true);
+    });
+    handle.ondblclick = () => openTimeEntry(timeline, field, index, handle);
+    handle.onkeydown = (event) => this.handleKey(event, index, handle);
     return handle;
   }
 
-  /** @param {PointerEvent} event @param {number} index @param {HTMLElement} handle */
-  #grab(event, index, handle) {
-    if (event.button !== 0) return;
-    event.preventDefault();
-    event.stopPropagation();
-    handle.focus();
-    handle.setPointerCapture(event.pointerId);
-    this.dragging = true;
-    const before = this.schedule;
-    const move = (/** @type {PointerEvent} */ at) => {
-      const next = moveBoundary(this.schedule, index, toTime(this.#share(at.clientX), this.desk.axis));
-      if (next.thresholds[index] === this.schedule.thresholds[index]) return;
-      this.schedule = next;
-      this.#place();
-      this.desk.edit(this.field, next, false);
-    };
-    const end = () => {
-      handle.removeEventListener("pointermove", move);
-      handle.removeEventListener("lostpointercapture", end);
-      this.dragging = false;
-      if (this.schedule !== before) this.desk.edit(this.field, this.schedule, true);
-    };
-    handle.addEventListener("pointermove", move);
-    handle.addEventListener("lostpointercapture", end);
-  }
-
   /** @param {KeyboardEvent} event @param {number} index @param {HTMLElement} handle */
-  #handleKey(event, index, handle) {
-    const t = this.schedule.thresholds[index];
-    const direction = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
-    if (direction && event.shiftKey) this.#change(event, moveBoundary(this.schedule, index, t + direction / 1000));
-    else if (direction) this.#change(event, this.#stepped(index, direction));
-    else if (event.key === "Delete" || event.key === "Backspace") this.#change(event, remove(this.schedule, index + 1));
+  handleKey(event, index, handle) {
+    const way = arrow(event);
+    const { schedule, timeline } = this;
+    if (way && event.shiftKey) this.change(event, moveBoundary(schedule, index, schedule.thresholds[index] + way / 1000));
+    else if (way) this.change(event, this.stepped(index, way));
+    else if (isDelete(event)) this.change(event, remove(schedule, index + 1));
     else if (event.key === "Enter") {
-      event.preventDefault();
-      event.stopPropagation();
-      this.desk.typeTime(this.field, index, handle);
+      take(event);
+      openTimeEntry(timeline, this.field, index, handle);
     }
   }
 
-  /** Boundary `index` one step further; as it is where its neighbour stands in the way. @param {number} index @param {number} direction */
-  #stepped(index, direction) {
-    const { grid } = this.desk;
-    const t = beforeStep(grid, stepAt(grid, this.schedule.thresholds[index]) + direction);
+  /** A boundary one step of the grid further, unless its neighbour stands in the way. @param {number} index @param {number} way */
+  stepped(index, way) {
     const { thresholds } = this.schedule;
+    const { grid } = this.timeline;
+    const t = beforeStep(grid, stepAt(grid, thresholds[index]) + way);
     const free = t > (thresholds[index - 1] ?? 0) && t < (thresholds[index + 1] ?? 1);
     return free ? setThreshold(this.schedule, index, t) : this.schedule;
   }
 
-  /** A change by key; the host has its own meaning for most keys. @param {KeyboardEvent} event @param {Schedule} next */
-  #change(event, next) {
-    event.preventDefault();
-    event.stopPropagation();
-    if (next !== this.schedule) this.desk.edit(this.field, next, true);
+  /** @param {KeyboardEvent} event @param {Schedule} next */
+  change(event, next) {
+    take(event);
+    if (next !== this.schedule) this.timeline.edit(this.field, next, true);
   }
+}
+
+/** @param {KeyboardEvent} event */
+function isDelete({ key }) {
+  return key === "Delete" || key === "Backspace";
 }

@@ -1,25 +1,24 @@
-// The widget's words in the user's language, from locales/*/main.json.
+// The widget's words in the user's language, from locales/*/main.json, and numbers as words.
 
 import { app } from "/scripts/app.js";
 import { api } from "/scripts/api.js";
 
-/** @type {Record<string, string>} */
-let words = {};
+let words = /** @type {Record<string, string>} */ ({});
 
 /** Load them once, before the first node is made. */
 export async function loadWords() {
   const response = await api.fetchApi("/i18n").catch(() => null);
   const all = response?.ok ? await response.json() : {};
-  const locale = String(app.extensionManager.setting.get("Comfy.Locale") ?? "en");
+  const locale = String(app.extensionManager.setting.get("Comfy.Locale"));
   words = { ...all.en?.luminaVideo, ...all[locale]?.luminaVideo };
 }
 
 /** @param {string} key @param {Record<string, string | number>} [values] what stands for {name} */
 export function word(key, values = {}) {
-  return (words[key] ?? key).replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
+  return (words[key] ?? key).replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 }
 
-/** `dense` is for narrow places: 10.3k. @param {number} number */
+/** 10,296, or 10.3K where it is `dense`. @param {number} number */
 export function count(number, dense = false) {
   return number.toLocaleString("en", dense ? { notation: "compact", maximumFractionDigits: 1 } : {});
 }

@@ -13,11 +13,12 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "host")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "host"), str(ROOT / "scripts")]
 
 from frontend import run_frontend, same_prompt  # noqa: E402
 from hosts import HOW_TO_POINT, Host, find_hosts  # noqa: E402
 from server import HostServer  # noqa: E402
+from workflow_extras import add_extras  # noqa: E402
 
 from lumina_core.media import write_video  # noqa: E402
 from lumina_core.mini.draw import draw  # noqa: E402
@@ -29,6 +30,11 @@ BUNDLED = "(bundled)"
 """End of the name of what comes along."""
 # Where the loaders look for what their inputs name.
 FOLDERS = {"model_name": "diffusion_models", "clip_name": "text_encoders", "vae_name": "vae"}
+TIMELINES = {
+    f"LuminaVideo{name}"
+    for name in ("PatchSchedule", "Guidance", "Guider", "MotionScore", "Preset", "SplitSigmas", "MultiScaleSampler")
+}
+TIMELINE_WIDTH = 400
 CLIP = Scene("white", "circle", "navy", "right", 0.8, 12)
 """What the video to load shows in the pictures."""
 
@@ -46,19 +52,34 @@ def main() -> None:
 def build(host: Host, prompts: dict[str, dict], models: Path) -> None:
     """Write the workflow and the picture of every prompt; stops at a prompt that the front end reads differently."""
     _write_named_files(models, prompts)
-    jobs = [
-        {"build": prompt, "note": _note(name), "picture": str(WORKFLOWS / f"{name}.jpg")}
-        for name, prompt in prompts.items()
-    ]
     with HostServer(host, models) as server:
         _write_videos(server, models, prompts)
+        made = run_frontend(server.url, [{"build": prompt, "note": _note(name)} for name, prompt in prompts.items()])
+        for result in made:
+            widen(result["workflow"]["nodes"])
+        pictures = [str(WORKFLOWS / f"{name}.jpg") for name in prompts]
+        jobs = [{"load": r["workflow"], "picture": picture} for r, picture in zip(made, pictures, strict=True)]
         results = run_frontend(server.url, jobs)
     for (name, prompt), result in zip(prompts.items(), results, strict=True):
         if differences := same_prompt(prompt, result["output"]):
             sys.exit(f"{name}: the front end made another graph of it: {'; '.join(differences)}")
+        add_extras(result["workflow"])
         file = WORKFLOWS / f"{name}.json"
         file.write_text(json.dumps(result["workflow"], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(file)
+
+
+def widen(nodes: list[dict]) -> None:
+    """Give nodes with a timeline room for its words, and move the columns right of them."""
+    shift = 0.0
+    for x in sorted({node["pos"][0] for node in nodes}):
+        column = [node for node in nodes if node["pos"][0] == x]
+        before = max(node["size"][0] for node in column)
+        for node in column:
+            if node["type"] in TIMELINES:
+                node["size"][0] = max(node["size"][0], TIMELINE_WIDTH)
+            node["pos"][0] = x + shift
+        shift += max(node["size"][0] for node in column) - before
 
 
 def _age(host: Host) -> list[int]:

@@ -1,0 +1,98 @@
+"""What the shipped workflows say beside their graph: where the models come from, and the form of app mode.
+
+Both are read by the front end alone. A link lies in the loader's ``properties.models``; the page offers it where
+``name`` stands in one of the loader's fields and is in none of the host's lists. A browser saves a file under the name
+that the link ends in, so that is the name. App mode is ``extra.linearData``: [node, field] each, and output nodes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_HUB = "https://huggingface.co"
+LINKS = {
+    "consolidated.00-of-01.safetensors": (
+        "diffusion_models",
+        f"{_HUB}/Alpha-VLLM/Lumina-Video-f24R960/resolve/main/consolidated.00-of-01.safetensors",
+    ),
+    "gemma_2_2b_fp16.safetensors": (
+        "text_encoders",
+        f"{_HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/text_encoders/gemma_2_2b_fp16.safetensors",
+    ),
+    "diffusion_pytorch_model.safetensors": (
+        "vae",
+        f"{_HUB}/THUDM/CogVideoX-2b/resolve/main/vae/diffusion_pytorch_model.safetensors",
+    ),
+}
+"""Files that a workflow needs: their folder under models, and where to download them."""
+
+SAMPLER = "LuminaVideoMultiScaleSampler"
+_MOVING = (SAMPLER, "motion", ""), (SAMPLER, "seconds", "")
+FORM = (
+    ("LoadVideo", "file", ""),
+    (SAMPLER, "prompt", ""),
+    ("LuminaVideoTextEncode", "text", "prompt"),
+    ("LuminaVideoVideoToAudio", "prompt", "sound prompt"),
+    ("LuminaVideoSoundConditioning", "prompt", "sound prompt"),
+    (SAMPLER, "preset", ""),
+    ("LuminaVideoPreset", "preset", ""),
+    *_MOVING,
+    (SAMPLER, "seed", ""),
+    ("LuminaVideoNoise", "seed", ""),
+    ("KSampler", "seed", ""),
+    ("LuminaVideoVideoToAudio", "seed", "sound seed"),
+    ("RandomNoise", "noise_seed", "sound seed"),
+    ("LatentFromBatch", "batch_index", "draft"),
+)
+"""Fields that app mode shows, in this order: node type, field, and a label where the field's own name is not enough."""
+_TYPES = {"text": "STRING", "prompt": "STRING", "seed": "INT", "noise_seed": "INT", "batch_index": "INT"}
+OUTPUTS = ("PreviewImage", "SaveImage", "SaveVideo")
+NEGATIVE = "Negative prompt"
+"""Title of the node whose text is not asked for."""
+
+
+def add_extras(workflow: dict[str, Any]) -> None:
+    """Add both to a workflow of the front end's format; again changes nothing."""
+    for node in workflow["nodes"]:
+        if links := model_links(node):
+            node["properties"]["models"] = links
+    form = form_of(workflow["nodes"])
+    for node, field, label in form:
+        if label:
+            set_label(node, field, label)
+    workflow.setdefault("extra", {})["linearData"] = {
+        "inputs": [[node["id"], field] for node, field, _ in form],
+        "outputs": [node["id"] for kind in OUTPUTS for node in workflow["nodes"] if node["type"] == kind],
+    }
+
+
+def model_links(node: dict[str, Any]) -> list[dict[str, str]]:
+    """Links to the files that stand in the fields of a node."""
+    values = [value for value in node.get("widgets_values") or [] if isinstance(value, str)]
+    return [{"name": value, "url": LINKS[value][1], "directory": LINKS[value][0]} for value in values if value in LINKS]
+
+
+def form_of(nodes: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str, str]]:
+    """Node, field and label of each line of the form: what is there, and does not come from a link."""
+    # A picture neither moves nor lasts.
+    still = any(node["type"] == "SaveImage" for node in nodes)
+    return [
+        (node, field, label)
+        for kind, field, label in FORM
+        for node in nodes
+        if node["type"] == kind and node.get("title") != NEGATIVE and not (still and (kind, field, label) in _MOVING)
+        if (_slot(node, field) or {}).get("link") is None
+    ]
+
+
+def set_label(node: dict[str, Any], field: str, label: str) -> None:
+    """What the page writes beside a field; it is kept in the field's slot for a link."""
+    slot = _slot(node, field)
+    if slot is None:
+        slot = {"name": field, "type": _TYPES[field], "widget": {"name": field}, "link": None}
+        node["inputs"].append(slot)
+    slot["label"] = label
+
+
+def _slot(node: dict[str, Any], field: str) -> dict[str, Any] | None:
+    return next((slot for slot in node.get("inputs", []) if slot["name"] == field), None)

@@ -1,0 +1,86 @@
+"""Make locales/en/nodeDefs.json from the nodes' schemas, as a real ComfyUI gives them in /object_info.
+
+    python scripts/build_locales.py
+Needs a ComfyUI (COMFYUI_PATH). The other languages have the same keys (tests/host/test_locales.py) and are written by
+hand. Only what is shown is translated: links, saved workflows and the API go by the names of the schema, and the front
+ends offer the values of a list as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "host")]
+
+from hosts import HOW_TO_POINT, find_hosts  # noqa: E402
+from server import HostServer  # noqa: E402
+
+PREFIX = "LuminaVideo"
+ENGLISH = ROOT / "locales" / "en" / "nodeDefs.json"
+GRAMMAR = ("first value | t: next value | ...,", "first value, then a bar and t: next value, and so on;")
+"""How a schedule is written, in the schemas and in words: front ends take a bar for a border between plural forms."""
+SYNTAX = re.compile(r"[|{}@]")
+"""What the front ends' message format gives a meaning. One of them reads tooltips raw, so there is no escape."""
+
+
+def main() -> None:
+    """Write the file."""
+    hosts, missed = find_hosts()
+    if not hosts:
+        raise SystemExit(f"Needs a ComfyUI. {' '.join(missed)} {HOW_TO_POINT}")
+    with HostServer(hosts[0]) as server:
+        text = english_file(server.object_info())
+    ENGLISH.write_text(text, encoding="utf-8", newline="\n")
+    print(f"wrote {ENGLISH.relative_to(ROOT)}")
+
+
+def english_file(object_info: dict[str, dict]) -> str:
+    """The whole file, nodes by id."""
+    nodes = {key: node_words(info) for key, info in sorted(object_info.items()) if key.startswith(PREFIX)}
+    return json.dumps(nodes, indent=2, ensure_ascii=False) + "\n"
+
+
+def node_words(info: dict) -> dict:
+    """What the front ends look up for one node; outputs go by their place."""
+    words = {
+        "display_name": plain(info["display_name"]),
+        "description": plain(info["description"]),
+        "inputs": {key_of(name): input_words(name, spec) for name, spec in shown_inputs(info).items()},
+        "outputs": {
+            str(place): {"name": plain(name), "tooltip": plain(tooltip)}
+            for place, (name, tooltip) in enumerate(zip(info["output_name"], info["output_tooltips"], strict=True))
+        },
+    }
+    return {key: value for key, value in words.items() if value}
+
+
+def shown_inputs(info: dict) -> dict[str, list]:
+    """Inputs by name, in order, without those that the host fills in."""
+    return {name: spec for group in ("required", "optional") for name, spec in info["input"].get(group, {}).items()}
+
+
+def input_words(name: str, spec: list) -> dict[str, str]:
+    """The label, which is the name as tutorials have it, and the tooltip."""
+    options = spec[1] if len(spec) > 1 else {}
+    return {"name": plain(options.get("display_name") or name), "tooltip": plain(options["tooltip"])}
+
+
+def key_of(name: str) -> str:
+    """A name as the front ends look it up: a dot would open a level."""
+    return name.replace(".", "_")
+
+
+def plain(text: str) -> str:
+    """The text with schedules in words; raises ValueError where more of it is syntax."""
+    text = text.replace(*GRAMMAR)
+    if SYNTAX.search(text):
+        raise ValueError(f"{text!r} holds one of |{{}}@, which the front ends read as syntax; say it in words.")
+    return text
+
+
+if __name__ == "__main__":
+    main()

@@ -49,7 +49,7 @@ def node_words(info: dict) -> dict:
     words = {
         "display_name": plain(info["display_name"]),
         "description": plain(info["description"]),
-        "inputs": {key_of(name): input_words(name, spec) for name, spec in shown_inputs(info).items()},
+        "inputs": labels(shown_inputs(info)),
         "outputs": {
             str(place): {"name": plain(name), "tooltip": plain(tooltip)}
             for place, (name, tooltip) in enumerate(zip(info["output_name"], info["output_tooltips"], strict=True))
@@ -61,6 +61,16 @@ def node_words(info: dict) -> dict:
 def shown_inputs(info: dict) -> dict[str, list]:
     """Inputs by name, in order, without those that the host fills in."""
     return {name: spec for group in ("required", "optional") for name, spec in info["input"].get(group, {}).items()}
+
+
+def labels(inputs: dict[str, list]) -> dict[str, dict[str, str]]:
+    """Words of every input, and of the widget that the front ends put behind a seed."""
+    found = {}
+    for name, spec in inputs.items():
+        found[key_of(name)] = input_words(name, spec)
+        if len(spec) > 1 and spec[1].get("control_after_generate"):
+            found["control_after_generate"] = {"name": "control after generate"}
+    return found
 
 
 def input_words(name: str, spec: list) -> dict[str, str]:

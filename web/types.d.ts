@@ -34,3 +34,8 @@ type Progress = { node: string; step: number; steps: number; t: number; patch: s
 type RunPart = { patch: string; guided: boolean; seconds: number; estimate: number | null };
 type RunResult = { node: string; seconds: number; estimate: number | null; segments: RunPart[] };
 type MenuItem = { action: string; value: string; text: string; run: () => void };
+
+/** A change of segment or boundary `index`. */
+type Edit<Change> = (schedule: Schedule, index: number, change: Change) => Schedule;
+type AxisMap = (place: number, kind: AxisKind) => number;
+type GridMap = (grid: number[], place: number) => number;

@@ -12,81 +12,66 @@ function flopsText(flops) {
 }
 
 export class CostStrip {
-  /** @param {import("./timeline.js").Timeline} timeline @param {boolean} withBudget */
-  constructor(timeline, withBudget) {
+  bar = element("div", "lumina-cost-bar");
+  legend = element("div", "lumina-legend");
+  text = element("div", "lumina-cost-text");
+  factor = element("span", "");
+  /** Shares of 1x2 throughout: of this plan, of the coarsest, and as asked. */
+  relative = 1;
+  least = 1;
+  asked = 0;
+
+  /** @param {import("./timeline.js").Timeline} timeline */
+  constructor(timeline) {
     this.timeline = timeline;
-    this.element = element("div", "lumina-cost");
-    this.bar = element("div", "lumina-cost-bar");
-    this.legend = element("div", "lumina-legend");
-    this.text = element("div", "lumina-cost-text");
-    this.element.append(this.bar, this.legend, this.text);
-    /** Shares of 1x2 throughout: of this plan, of the coarsest, and as asked. */
-    this.relative = this.least = this.asked = 1;
-    if (withBudget) this.element.append(this.budgetRow());
-  }
-
-  /** @param {Outline} outline @param {Estimate | null} [estimate] */
-  show(outline, estimate) {
-    const { segments, nfe, passes, flops, relative, least } = outline;
-    this.bar.replaceChildren(...segments.map((segment, index) => this.part(segment, index)));
-    this.legend.replaceChildren(...segments.map((segment) => this.line(segment)));
-    const cost = word("cost", { share: rough(100 * relative), flops: flopsText(flops), nfe, passes });
-    const { seconds, runs } = estimate ?? { seconds: 0, runs: 0 };
-    const time = runs ? word("estimate", { seconds: rough(seconds), runs }) : word("no_estimate");
-    this.text.innerText = `${cost}\n${time}`;
-    Object.assign(this, { relative, least });
-    if (this.handle) this.placeBudget(this.handle);
-  }
-
-  /** @param {Segment} segment @param {number} index */
-  part({ patch, guided, share, tokens, first_step: first, last_step: last }, index) {
-    const title = word("part_title", { patch, first, last, tokens: count(tokens), share: rough(100 * share) });
-    const part = element("div", "lumina-cost-part", { "data-index": index, "data-rank": this.timeline.rank(patch) });
-    part.title = guided ? `${title}, ${word("guided")}` : title;
-    part.style.flexGrow = String(share);
-    part.classList.toggle("lumina-guided", guided);
-    return part;
-  }
-
-  /** @param {Segment} segment */
-  line({ patch, guided, share, tokens }) {
-    const text = word("part", { patch, guided: guided ? " ×2" : "", share: rough(100 * share), tokens: count(tokens, true) });
-    return element("span", "lumina-legend-part", { "data-rank": this.timeline.rank(patch) }, text);
-  }
-
-  budgetRow() {
-    const row = element("div", "lumina-budget-row", {}, word("budget"));
-    const track = element("div", "lumina-budget-track");
-    const handle = element("div", "lumina-budget", { role: "slider", tabindex: 0, "aria-label": word("budget"), "aria-valuemin": 1 });
-    this.handle = handle;
-    this.factor = element("span", "");
-    track.append(handle);
-    row.append(track, this.factor);
-    const end = () => this.asked < 1 && this.timeline.askBudget(this.asked, true);
-    makeDraggable(handle, track, (share) => this.ask(this.least ** share, false), end);
-    handle.onkeydown = (event) => {
+    const range = { role: "slider", tabIndex: 0, ariaLabel: word("budget"), ariaValueMin: 1 };
+    this.handle = element("div", "lumina-budget", range);
+    const track = element("div", "lumina-budget-track", {}, this.handle);
+    makeDraggable(this.handle, track, (share) => this.ask(this.least ** share, false), () => {
+      if (this.asked) timeline.askBudget(this.asked, true);
+      this.asked = 0;
+    });
+    this.handle.onkeydown = (event) => {
       const way = arrow(event);
       if (!way) return;
       take(event);
       this.ask(this.relative / 1.1 ** way, true);
     };
-    return row;
+    this.element = element("div", "lumina-cost", {}, this.bar, this.legend, this.text);
+    const row = element("div", "lumina-budget-row", {}, word("budget"), track, this.factor);
+    if (timeline.withBudget) this.element.append(row);
+  }
+
+  /** @param {Outline} outline @param {Estimate | null} [estimate] */
+  show({ segments, nfe, passes, flops, relative, least }, estimate) {
+    const parts = segments.map((segment, index) => this.part(segment, index));
+    this.bar.replaceChildren(...parts.map(([part]) => part));
+    this.legend.replaceChildren(...parts.map(([, line]) => line));
+    const cost = word("cost", { share: rough(100 * relative), flops: flopsText(flops), nfe, passes });
+    const time = estimate ? word("estimate", { ...estimate, seconds: rough(estimate.seconds) }) : word("no_estimate");
+    this.text.innerText = `${cost}\n${time}`;
+    const factor = rough(1 / relative);
+    // A logarithm, for what is wanted is a factor.
+    this.handle.style.left = `${least < 1 ? 100 * Math.min(1, Math.log(relative) / Math.log(least)) : 0}%`;
+    this.handle.ariaValueNow = factor;
+    this.handle.ariaValueMax = rough(1 / least);
+    this.factor.textContent = this.handle.ariaValueText = word("budget_value", { factor });
+    Object.assign(this, { relative, least });
+  }
+
+  /** Its stripe, and its line below. @param {Segment} segment @param {number} index */
+  part({ patch, guided, share, tokens, first_step: first, last_step: last }, index) {
+    const dataset = { index, rank: this.timeline.rank(patch) };
+    const values = { patch, first, last, share: rough(100 * share), guided: guided ? " ×2" : "" };
+    const title = word("part", { ...values, tokens: count(tokens) });
+    const part = element("div", `lumina-cost-part${guided ? " lumina-guided" : ""}`, { dataset, title });
+    part.style.flexGrow = String(share);
+    return [part, element("span", "lumina-legend-part", { dataset, title }, title)];
   }
 
   /** Four digits, not below what the coarsest patch size costs. @param {number} budget @param {boolean} done */
   ask(budget, done) {
     this.asked = Math.min(1, Math.max(Math.ceil(this.least * 1e4) / 1e4, Number(budget.toPrecision(4))));
     this.timeline.askBudget(this.asked, done);
-  }
-
-  /** @param {HTMLElement} handle */
-  placeBudget(handle) {
-    const factor = rough(1 / this.relative);
-    // A logarithm, for what is wanted is a factor. Where one patch size is all there is, there is nothing to choose.
-    handle.style.left = `${this.least < 1 ? 100 * Math.min(1, Math.log(this.relative) / Math.log(this.least)) : 0}%`;
-    handle.ariaValueNow = factor;
-    handle.ariaValueMax = rough(1 / this.least);
-    handle.ariaValueText = word("budget_value", { factor });
-    if (this.factor) this.factor.textContent = handle.ariaValueText;
   }
 }

@@ -2,25 +2,24 @@
 
 /**
  * @template {keyof HTMLElementTagNameMap} Tag
- * @param {Tag} tag @param {string} className @param {Record<string, unknown>} [attributes] @param {string} [text]
+ * @param {Tag} tag @param {string} className @param {Record<string, any>} [properties] @param {(Node | string)[]} children
  */
-export function element(tag, className, attributes = {}, text = "") {
-  const made = document.createElement(tag);
-  made.className = className;
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, String(value));
-  made.textContent = text;
+export function element(tag, className, { dataset, ...properties } = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), { className }, properties);
+  Object.assign(made.dataset, dataset);
+  made.append(...children);
   return made;
 }
 
 /** Where along `track` the pointer is, 0 to 1, whatever the zoom. @param {HTMLElement} track @param {MouseEvent} event */
-export function shareAt(track, event) {
+export function shareAt(track, { clientX }) {
   const { left, width } = track.getBoundingClientRect();
-  return (event.clientX - left) / width;
+  return (clientX - left) / width;
 }
 
 /** @param {HTMLElement} handle @param {HTMLElement} track @param {(share: number) => void} move @param {() => void} end */
 export function makeDraggable(handle, track, move, end) {
-  handle.addEventListener("pointerdown", (event) => {
+  handle.onpointerdown = (event) => {
     if (event.button) return;
     take(event);
     handle.focus();
@@ -30,7 +29,7 @@ export function makeDraggable(handle, track, move, end) {
       handle.onpointermove = handle.onlostpointercapture = null;
       end();
     };
-  });
+  };
 }
 
 /** This event is ours, not the host's. @param {Event} event */
@@ -39,7 +38,5 @@ export function take(event) {
   event.stopPropagation();
 }
 
-/** 1 or -1 for an arrow key, else undefined. @param {KeyboardEvent} event */
-export function arrow({ key }) {
-  return { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[key];
-}
+/** 1 or -1 for an arrow key. @param {KeyboardEvent} event */
+export const arrow = ({ key }) => ({ ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 })[key] ?? 0;

@@ -3,14 +3,10 @@
 import { PRESET, TIMELINES, TOLD_BY } from "./bands.js";
 
 /** @param {GraphNode} node */
-export function kind(node) {
-  return String(node.comfyClass ?? node.type);
-}
+export const kind = (node) => String(node.comfyClass ?? node.type);
 
 /** @param {GraphNode} node @param {string} name */
-export function widgetOf(node, name) {
-  return node.widgets?.find((widget) => widget.name === name);
-}
+export const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name);
 
 /** The node that feeds an input; undefined without a link. @param {GraphNode} node @param {string} name @returns {GraphNode | null | undefined} */
 function source(node, name) {
@@ -22,8 +18,7 @@ function source(node, name) {
 
 /** What the plan route wants to know: the node's own widgets first, then those of the nearest nodes. @param {GraphNode} node */
 export function gather(node) {
-  const context = /** @type {Context} */ ({ fields: {}, links: {}, nodes: new Set() });
-  const { fields, links, nodes } = context;
+  const { fields, links, nodes } = /** @type {Context} */ ({ fields: {}, links: {}, nodes: new Set() });
   for (const near of byDistance(node)) {
     nodes.add(String(near.id));
     for (const name of TOLD_BY[kind(near)] ?? []) {
@@ -33,16 +28,14 @@ export function gather(node) {
       const value = widgetOf(near, name)?.value;
       if (from === undefined) fields[field] = name === "steps" ? Number(value) + 1 : value;
       // A preset's numbers come with its name; what else a link brings is known when it has run.
-      else if (near === node && TIMELINES[kind(node)]?.some((own) => own === field)) links[field] = from;
+      else if (near === node && TIMELINES[kind(node)].some((own) => own === field)) links[field] = from;
     }
   }
-  return context;
+  return { fields, links, nodes };
 }
 
 /** Whether a link's value is that of a preset node. @param {GraphNode | null} from */
-export function isPreset(from) {
-  return from !== null && kind(from) === PRESET;
-}
+export const isPreset = (from) => from !== null && kind(from) === PRESET;
 
 /** The node and all that links join to it, nearest first. @param {GraphNode} node */
 export function byDistance(node) {

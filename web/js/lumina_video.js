@@ -3,100 +3,77 @@
 import { app } from "/scripts/app.js";
 import { api } from "/scripts/api.js";
 import { MEASURE, TIMELINES } from "./bands.js";
+import { element } from "./dom.js";
 import { byDistance, kind, widgetOf } from "./graph_context.js";
-import { applyDefaultPreset, makeSettings } from "./settings.js";
+import { addSettings, applyDefaultPreset } from "./settings.js";
 import { Timeline } from "./timeline.js";
 import { loadWords } from "./words.js";
 
-const WIDGET = "lumina_timeline";
 /** @type {Set<Timeline>} */
 const timelines = new Set();
+const refreshAll = () => timelines.forEach((timeline) => timeline.refresh());
 
 /** @param {GraphNode} node */
 function addTimeline(node) {
   const timeline = new Timeline(node);
-  const fixed = { getMinHeight: () => timeline.height, getMaxHeight: () => timeline.height };
-  const options = { ...fixed, serialize: false, hideOnZoom: false, getValue: () => "", setValue: () => {} };
-  const widget = /** @type {any} */ (node).addDOMWidget(WIDGET, "LUMINA_TIMELINE", timeline.element, options);
-  // This one keeps it out of the saved workflow, the option out of the prompt.
+  const height = () => timeline.height;
+  const options = { getMinHeight: height, getMaxHeight: height, serialize: false, hideOnZoom: false };
+  const widget = /** @type {any} */ (node).addDOMWidget("lumina_timeline", "LUMINA_TIMELINE", timeline.element, options);
+  // This keeps it out of the saved workflow, the option out of the prompt.
   widget.serialize = false;
   timelines.add(timeline);
-  for (const field of timeline.fields) follow(node, field, timeline);
-  after(node, "onConfigure", () => timeline.refresh());
+  const refresh = () => timeline.writing || timeline.refresh();
+  for (const field of timeline.fields) after(widgetOf(node, field), "callback", refresh);
+  after(node, "onConfigure", refresh);
   after(node, "onConnectionsChange", () => queueMicrotask(refreshAll));
   after(node, "onRemoved", () => timelines.delete(timeline));
-  after(node, "onExecuted", (output) => output?.lumina_schedules && timeline.showLinked(output.lumina_schedules[0]));
-  const least = node.computeSize();
-  node.setSize([Math.max(node.size[0], 400), Math.max(node.size[1], least[1])]);
-  queueMicrotask(() => timeline.refresh());
-}
-
-/** Redraw when the text is edited. @param {GraphNode} node @param {string} name @param {Timeline} timeline */
-function follow(node, name, timeline) {
-  const widget = widgetOf(node, name);
-  if (!widget) return;
-  after(/** @type {any} */ (widget), "callback", () => timeline.writing || timeline.refresh());
+  after(node, "onExecuted", ({ lumina_schedules: told }) => told && timeline.showLinked(told[0]));
+  node.setSize([Math.max(node.size[0], 400), Math.max(node.size[1], node.computeSize()[1])]);
+  queueMicrotask(refresh);
 }
 
 /** Call `then` after the object's own handler of that name. @param {any} object @param {string} name @param {(...values: any[]) => void} then */
 function after(object, name, then) {
-  const own = object[name];
-  object[name] = function (/** @type {any[]} */ ...values) {
+  const own = object?.[name];
+  if (object) object[name] = function (/** @type {any[]} */ ...values) {
     const result = own?.apply(this, values);
     then(...values);
     return result;
   };
 }
 
-function refreshAll() {
-  for (const timeline of timelines) timeline.refresh();
-}
+/** Timelines of nodes that links join to the node of an id. @param {string} id */
+const joinedTo = (id) => [...timelines].filter(({ node, context }) => node.graph && context.nodes.has(String(id)));
 
-/** Timelines that are linked to the node of an id, directly or by others. @param {string} id */
-function linkedTo(id) {
-  return [...timelines].filter((timeline) => timeline.node.graph && timeline.context.nodes.has(String(id)));
-}
-
-/** @param {{node: string, output: any}} done */
-function showMotion({ node, output }) {
-  const score = output?.lumina_motion?.[0];
+/** @param {string} id of the node that measured @param {unknown} score */
+function showMotion(id, score) {
   if (typeof score !== "number") return;
-  for (const timeline of linkedTo(node)) if (measures(timeline.node, node)) timeline.showMotion(score);
-}
-
-/** Whether this is the measuring node nearest to a timeline. @param {GraphNode} from @param {string} id */
-function measures(from, id) {
-  const nearest = byDistance(from).find((node) => kind(node) === MEASURE);
-  return String(nearest?.id) === String(id);
+  for (const timeline of joinedTo(id)) {
+    const nearest = byDistance(timeline.node).find((node) => kind(node) === MEASURE);
+    if (String(nearest?.id) === String(id)) timeline.showMotion(score);
+  }
 }
 
 function listen() {
-  api.addEventListener("graphChanged", refreshAll);
-  const on = (/** @type {string} */ name, /** @type {(detail: any) => void} */ act) => {
-    api.addEventListener(/** @type {any} */ (name), (/** @type {any} */ event) => act(event.detail));
-  };
-  on("lumina-video.progress", (progress) => linkedTo(progress.node).forEach((timeline) => timeline.showProgress(progress)));
-  on("lumina-video.result", (result) => linkedTo(result.node).forEach((timeline) => timeline.showResult(result)));
-  on("executed", showMotion);
+  /** @param {string} name @param {(detail: any) => void} act */
+  const on = (name, act) => api.addEventListener(/** @type {any} */ (name), (/** @type {any} */ event) => act(event.detail));
+  on("graphChanged", refreshAll);
+  on("lumina-video.progress", (step) => joinedTo(step.node).forEach((timeline) => timeline.showProgress(step)));
+  on("lumina-video.result", (run) => joinedTo(run.node).forEach((timeline) => timeline.showResult(run)));
+  on("executed", ({ node, output }) => showMotion(node, output?.lumina_motion?.[0]));
   for (const name of ["execution_error", "execution_interrupted"]) on(name, () => timelines.forEach((timeline) => timeline.stop()));
-}
-
-function addStyle() {
-  const href = new URL("./style.css", import.meta.url).href;
-  document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href }));
 }
 
 app.registerExtension({
   name: "lumina-video.timeline",
   async init() {
-    addStyle();
+    document.head.append(element("link", "", { rel: "stylesheet", href: new URL("style.css", import.meta.url).href }));
     await loadWords();
     listen();
   },
-  async addCustomNodeDefs(defs) {
-    const presets = /** @type {any} */ (defs.LuminaVideoPreset)?.input?.required?.preset;
-    const names = presets?.[1]?.options ?? presets?.[0] ?? [];
-    for (const setting of makeSettings(names, refreshAll)) app.ui.settings.addSetting(/** @type {any} */ (setting));
+  addCustomNodeDefs(defs) {
+    const preset = /** @type {any} */ (defs.LuminaVideoPreset)?.input?.required?.preset ?? [];
+    addSettings(preset[1]?.options ?? preset[0] ?? [], refreshAll);
   },
   nodeCreated(node) {
     if (!(kind(node) in TIMELINES)) return;

@@ -2,20 +2,20 @@
 
 import { api } from "/scripts/api.js";
 
-/** @param {string} path @param {unknown} [body] */
+/** The answer, or null where none came. @param {string} path @param {unknown} [body] */
 export async function ask(path, body) {
-  const post = { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
-  const response = await api.fetchApi(`/lumina-video/${path}`, body === undefined ? {} : post);
-  if (!response.ok) throw new Error(`${path}: ${response.status}`);
-  return response.json();
+  const post = body ? { method: "POST", body: JSON.stringify(body) } : {};
+  const response = await api.fetchApi(`/lumina-video/${path}`, post).catch(() => null);
+  return response?.ok ? response.json() : null;
 }
 
 export class PlanService {
-  /** @param {(answer: Answer | null, question: Question) => void} take called with null where no answer came */
+  waiting = /** @type {Question | null} */ (null);
+  busy = false;
+
+  /** @param {(answer: Answer | null, question: Question) => void} take */
   constructor(take) {
     this.take = take;
-    this.busy = false;
-    this.waiting = /** @type {Question | null} */ (null);
   }
 
   /** @param {Question} question */
@@ -26,7 +26,7 @@ export class PlanService {
     while (this.waiting) {
       const asked = this.waiting;
       this.waiting = null;
-      this.take(await ask("plan", asked).catch(() => null), asked);
+      this.take(await ask("plan", asked), asked);
     }
     this.busy = false;
   }

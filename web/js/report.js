@@ -4,37 +4,32 @@ import { element } from "./dom.js";
 import { rough, word } from "./words.js";
 
 export class Report {
-  constructor() {
-    this.element = element("div", "lumina-report");
-    this.error = element("div", "lumina-error", { role: "alert" });
-    this.status = element("div", "lumina-status", { role: "status" });
-    this.result = element("div", "lumina-result");
-    this.element.append(this.error, this.status, this.result);
-    this.parts = /** @type {string[]} */ ([]);
-  }
+  error = element("div", "lumina-error", { role: "alert" });
+  status = element("div", "lumina-status", { role: "status" });
+  result = element("div", "lumina-result");
+  element = element("div", "lumina-report", {}, this.error, this.status, this.result);
+  run = "";
 
   /** The sentence, and the text with the faulty part marked. @param {string} sentence @param {Told} [fault] */
   showError(sentence, fault) {
     this.error.replaceChildren(sentence);
     if (!fault?.span) return;
     const { text, span: [start, end] } = fault;
-    const code = element("code", "", {}, text.slice(0, start));
-    code.append(element("mark", "", {}, text.slice(start, end) || "\u00a0"), text.slice(end));
-    this.error.append(code);
+    const mark = element("mark", "", {}, text.slice(start, end) || "\u00a0");
+    this.error.append(element("code", "", {}, text.slice(0, start), mark, text.slice(end)));
   }
 
   /** @param {RunResult} run */
   showResult({ seconds, estimate, segments }) {
-    const expected = (/** @type {number | null} */ guess) => (guess === null ? "" : ` (${rough(guess)})`);
-    const parts = segments.map((part) => `${part.patch}${part.guided ? " ×2" : ""} ${rough(part.seconds)}${expected(part.estimate)} s`);
-    this.parts = [`${word("result")} ${rough(seconds)}${expected(estimate)} s`, ...parts];
-    this.status.textContent = "";
-    this.showMotion(null, "");
+    const took = (/** @type {number} */ time, /** @type {number | null} */ guess) => {
+      return guess === null ? `${rough(time)} s` : word("estimated", { seconds: rough(time), guess: rough(guess) });
+    };
+    const parts = segments.map((part) => `${part.patch}${part.guided ? " ×2" : ""} ${took(part.seconds, part.estimate)}`);
+    this.result.textContent = this.run = [`${word("result")} ${took(seconds, estimate)}`, ...parts].join(" · ");
   }
 
-  /** @param {number | null} score measured @param {string} asked the schedule's text */
+  /** @param {number} score measured @param {string} asked the schedule's text */
   showMotion(score, asked) {
-    const motion = score === null ? [] : [word("result_motion", { score: rough(score), asked })];
-    this.result.textContent = [...this.parts, ...motion].join(" · ");
+    this.result.textContent = `${this.run}\n${word("result_motion", { score: rough(score), asked })}`;
   }
 }

@@ -1,63 +1,55 @@
 // Editing a schedule: from one schedule to the next. Reading text is Python's; writing it is here, and a fixture that
 // both sides test keeps the two the same.
 
-const ROUND = 1000;
-/** Least distance between boundaries that are dragged. */
-export const GAP = 1 / ROUND;
+/** Least distance between boundaries that are dragged, and what they are rounded to. */
+export const GAP = 0.001;
 
 /** As Python's repr, without ".0". @param {number} x */
 export function numberText(x) {
   const size = Math.abs(x);
-  if (size !== 0 && (size < 1e-4 || size >= 1e16)) {
-    return x.toExponential().replace(/e([+-])(\d)$/, (_, sign, digit) => `e${sign}0${digit}`);
-  }
+  if (size && (size < 1e-4 || size >= 1e16)) return x.toExponential().replace(/(?<=e[+-])\d$/, "0$&");
   return Object.is(x, -0) ? "-0" : String(x);
 }
 
 /** @param {Value} value */
-export function valueText(value) {
-  return value === null ? "none" : typeof value === "number" ? numberText(value) : value;
-}
+export const valueText = (value) => (value === null ? "none" : typeof value === "number" ? numberText(value) : value);
 
 /** Canonical text. @param {Schedule} schedule */
 export function format({ values, thresholds }) {
   return values.map((value, i) => (i ? `${numberText(thresholds[i - 1])}: ` : "") + valueText(value)).join(" | ");
 }
 
-/** Start and end of a segment. @param {Schedule} schedule @param {number} index @returns {[number, number]} */
-export function span({ thresholds }, index) {
-  return [index ? thresholds[index - 1] : 0, thresholds[index] ?? 1];
-}
+/** Start and end of a segment. @param {Schedule} schedule @param {number} index */
+export const span = ({ thresholds }, index) => [index ? thresholds[index - 1] : 0, thresholds[index] ?? 1];
 
-/** A boundary at t, rounded and kept between its neighbours. @param {Schedule} schedule @param {number} index @param {number} t */
+/** A boundary near t: between its neighbours, where they leave room. @type {Edit<number>} */
 export function moveBoundary(schedule, index, t) {
-  const low = (schedule.thresholds[index - 1] ?? 0) + GAP;
-  const high = (schedule.thresholds[index + 1] ?? 1) - GAP;
-  // Neighbours nearer than that leave no room: it stays.
-  if (!(low <= high) || Number.isNaN(t)) return schedule;
-  return setThreshold(schedule, index, Math.round(Math.min(high, Math.max(low, t)) * ROUND) / ROUND);
+  const { thresholds } = schedule;
+  const low = (thresholds[index - 1] ?? 0) + GAP;
+  const high = (thresholds[index + 1] ?? 1) - GAP;
+  const rounded = Math.round(Math.min(high, Math.max(low, t)) / GAP) / 1000;
+  return low <= high && !Number.isNaN(t) ? setThreshold(schedule, index, rounded) : schedule;
 }
 
-/** A boundary at exactly t, allowed or not. @param {Schedule} schedule @param {number} index @param {number} t */
+/** A boundary at exactly t, allowed or not. @type {Edit<number>} */
 export function setThreshold({ values, thresholds }, index, t) {
   return { values, thresholds: thresholds.with(index, t) };
 }
 
-/** @param {Schedule} schedule @param {number} index @param {Value} value */
+/** @type {Edit<Value>} */
 export function setValue({ values, thresholds }, index, value) {
   return { values: values.with(index, value), thresholds };
 }
 
-/** Segment `index` twice, the second from t on. @param {Schedule} schedule @param {number} index @param {number} t */
+/** The segment twice, the second from t on. @type {Edit<number>} */
 export function split(schedule, index, t) {
   const { values, thresholds } = schedule;
   const [start, end] = span(schedule, index);
-  if (end - start <= 2 * GAP) return schedule;
   const twice = { values: values.toSpliced(index, 0, values[index]), thresholds: thresholds.toSpliced(index, 0, t) };
-  return moveBoundary(twice, index, t);
+  return end - start > 2 * GAP ? moveBoundary(twice, index, t) : schedule;
 }
 
-/** The one before `index` goes on, or the second becomes the first. @param {Schedule} schedule @param {number} index */
+/** The segment before goes on, or the second becomes the first. @param {Schedule} schedule @param {number} index */
 export function remove(schedule, index) {
   const { values, thresholds } = schedule;
   if (values.length === 1) return schedule;

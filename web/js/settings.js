@@ -9,58 +9,46 @@ import { word } from "./words.js";
 
 const AXIS = "LuminaVideo.Axis";
 const DEFAULT_PRESET = "LuminaVideo.DefaultPreset";
-const CATEGORY = "Lumina-Video";
 /** Stands for the preset that the nodes have by themselves. */
-const NODES_OWN = "node's own";
+const OWN = "node's own";
 
 /** @returns {AxisKind} */
-export function axisKind() {
-  return app.extensionManager.setting.get(AXIS) === "linear" ? "linear" : "sqrt";
-}
+export const axisKind = () => (app.extensionManager.setting.get(AXIS) === "linear" ? "linear" : "sqrt");
 
 /** A new node takes the user's preset; one that is loaded gets its own back right after. @param {GraphNode} node */
 export function applyDefaultPreset(node) {
   const wanted = String(app.extensionManager.setting.get(DEFAULT_PRESET));
-  const widget = widgetOf(node, "preset");
-  const known = /** @type {string[]} */ (widget?.options.values ?? []);
-  if (widget && [SAMPLER, PRESET].includes(kind(node)) && known.includes(wanted)) widget.value = wanted;
+  const widget = [SAMPLER, PRESET].includes(kind(node)) && widgetOf(node, "preset");
+  const known = /** @type {string[]} */ ((widget && widget.options.values) ?? []);
+  if (widget && known.includes(wanted)) widget.value = wanted;
 }
 
 /** @param {string[]} presets that the nodes offer @param {() => void} onAxis */
-export function makeSettings(presets, onAxis) {
-  return [
-    {
-      id: AXIS, name: "Axis of the timeline", category: [CATEGORY, "Timeline", "Axis"], type: "combo",
-      options: ["square root", "linear"], defaultValue: "square root", onChange: onAxis,
-    },
-    {
-      id: DEFAULT_PRESET, name: "Preset of new nodes", category: [CATEGORY, "Timeline", "DefaultPreset"], type: "combo",
-      options: [NODES_OWN, ...presets], defaultValue: NODES_OWN,
-    },
-    {
-      id: "LuminaVideo.RememberTimings", name: "Remember how long runs take", category: [CATEGORY, "Timings", "Remember"],
-      type: "boolean", defaultValue: true, onChange: setRemember,
-    },
-    {
-      id: "LuminaVideo.EraseTimings", name: "Remembered runs", category: [CATEGORY, "Timings", "Erase"],
-      type: eraseButton, defaultValue: undefined,
-    },
-  ];
+export function addSettings(presets, onAxis) {
+  const kinds = ["square root", "linear"];
+  add(AXIS, "Timeline", "Axis of the timeline", { type: "combo", options: kinds, defaultValue: kinds[0], onChange: onAxis });
+  add(DEFAULT_PRESET, "Timeline", "Preset of new nodes", { type: "combo", options: [OWN, ...presets], defaultValue: OWN });
+  // The page also calls it when it starts, and then there is nothing to change.
+  const onChange = (/** @type {boolean} */ remember, /** @type {unknown} */ before) => {
+    if (before !== undefined) ask("timings", { remember });
+  };
+  const remember = { type: "boolean", defaultValue: true, onChange };
+  add("LuminaVideo.RememberTimings", "Timings", "Remember how long runs take", remember);
+  add("LuminaVideo.EraseTimings", "Timings", "Remembered runs", { type: eraseButton });
 }
 
-/** @param {boolean} remember @param {boolean} [before] */
-async function setRemember(remember, before) {
-  // The page also calls this when it starts, and then there is nothing to change.
-  if (before !== undefined && before !== remember) await ask("timings", { remember }).catch(() => null);
+/** @param {string} id @param {string} group @param {string} name @param {object} more */
+function add(id, group, name, more) {
+  app.ui.settings.addSetting(/** @type {any} */ ({ id, name, category: ["Lumina-Video", group, id], ...more }));
 }
 
 function eraseButton() {
   const button = element("button", "lumina-erase", { type: "button" });
   const show = (/** @type {{runs: number} | null} */ state) => {
-    button.textContent = state?.runs ? word("erase", { runs: state.runs }) : word("erased");
+    button.textContent = word(state?.runs ? "erase" : "erased", { ...state });
     button.disabled = !state?.runs;
   };
-  button.addEventListener("click", async () => show(await ask("timings", { erase: true }).catch(() => null)));
-  ask("timings").then(show, () => show(null));
+  button.onclick = async () => show(await ask("timings", { erase: true }));
+  ask("timings").then(show);
   return button;
 }

@@ -6,20 +6,18 @@ import { openSegmentMenu, openTimeEntry } from "./edits.js";
 import { moveBoundary, remove, setThreshold, setValue, span, valueText } from "./segments.js";
 import { word } from "./words.js";
 
-/** Segments that are narrower, in percent of the track, hide their value. */
-const NARROW = 5;
-
 export class Track {
+  schedule = /** @type {Schedule} */ ({ values: [], thresholds: [] });
+  /** What it was when the pointer took a boundary. @type {Schedule | null} */
+  dragged = null;
+
   /** @param {Field} field @param {import("./timeline.js").Timeline} timeline */
   constructor(field, timeline) {
     this.field = field;
     this.timeline = timeline;
-    this.element = element("div", "lumina-track", { "data-field": field });
-    this.schedule = /** @type {Schedule} */ ({ values: [], thresholds: [] });
+    this.element = element("div", "lumina-track", { dataset: { field } });
     this.segments = /** @type {HTMLElement[]} */ ([]);
     this.handles = /** @type {HTMLElement[]} */ ([]);
-    /** Where the schedule was before the pointer took a boundary. @type {Schedule | null} */
-    this.dragged = null;
   }
 
   /** @param {Schedule} schedule @param {boolean} readOnly @param {number} top value that reaches the top */
@@ -31,25 +29,15 @@ export class Track {
     this.place();
   }
 
-  /** Nothing to draw but why. @param {string} why */
-  explain(why) {
-    this.element.replaceChildren(element("span", "lumina-note", {}, why));
-  }
-
   place() {
-    const { schedule, timeline, field } = this;
-    const { grid, axis } = timeline;
+    const { schedule, timeline: { grid, axis }, field } = this;
     const share = (/** @type {number} */ t) => 100 * toShare(t, axis);
     this.segments.forEach((segment, index) => {
       const [start, end] = span(schedule, index);
-      const width = share(end) - share(start);
       segment.style.left = `${share(start)}%`;
-      segment.style.width = `${width}%`;
-      segment.classList.toggle("lumina-narrow", width < NARROW);
-      const [first, last] = [stepAt(grid, start), stepAt(grid, end) - 1];
-      const value = valueText(schedule.values[index]);
-      segment.title = word("segment", { field: word(field), value, start, end, first, last });
-      segment.ariaLabel = segment.title;
+      segment.style.width = `${share(end) - share(start)}%`;
+      const [first, last, value] = [stepAt(grid, start), stepAt(grid, end) - 1, valueText(schedule.values[index])];
+      segment.title = segment.ariaLabel = word("segment", { field: word(field), value, start, end, first, last });
     });
     this.handles.forEach((handle, index) => {
       const t = schedule.thresholds[index];
@@ -59,48 +47,44 @@ export class Track {
     });
   }
 
-  /** @param {Value} value @param {number} index @param {boolean} readOnly @param {number} top */
-  segment(value, index, readOnly, top) {
+  /** @param {Value} value @param {number} index @param {boolean} disabled @param {number} top */
+  segment(value, index, disabled, top) {
     const { field, timeline } = this;
-    const button = element("button", "lumina-segment", { type: "button", "data-field": field, "data-index": index });
-    button.append(element("span", "lumina-value", {}, valueText(value)));
-    button.disabled = readOnly;
+    const text = element("span", "lumina-value", {}, valueText(value));
+    const button = element("button", "lumina-segment", { type: "button", disabled, dataset: { field, index } }, text);
     if (field === "patch") button.dataset.rank = String(timeline.rank(value));
-    else if (typeof value === "number") {
-      const height = Math.round(100 * Math.min(1, Math.max(0, value / top)));
-      button.prepend(element("i", "lumina-level", { style: `height: ${height}%` }));
-    }
-    if (readOnly) return button;
+    else if (value) button.prepend(element("i", "lumina-level", { style: `height: ${(100 * Number(value)) / top}%` }));
+    if (disabled) return button;
     button.ariaHasPopup = "menu";
     button.onclick = (event) => {
-      const ends = span(this.schedule, index).map((t) => toShare(t, timeline.axis));
+      const [start, end] = span(this.schedule, index).map((t) => toShare(t, timeline.axis));
       // A click by key has no place.
-      const share = event.detail ? shareAt(this.element, event) : (ends[0] + ends[1]) / 2;
-      openSegmentMenu(timeline, field, index, toTime(share, timeline.axis), button);
+      const share = event.detail ? shareAt(this.element, event) : (start + end) / 2;
+      openSegmentMenu(this, index, toTime(share, timeline.axis), button);
     };
     button.onkeydown = (event) => {
-      const up = event.key.endsWith("Up") || event.key.endsWith("Down") ? arrow(event) : 0;
-      if (up) this.change(event, setValue(this.schedule, index, this.nextValue(value, up)));
+      const up = /Up|Down/.test(event.key) && arrow(event);
+      if (up) this.change(event, setValue(this.schedule, index, this.next(value, up)));
       else if (isDelete(event)) this.change(event, remove(this.schedule, index));
     };
     return button;
   }
 
   /** @param {Value} value @param {number} up */
-  nextValue(value, up) {
+  next(value, up) {
+    const { patches } = this.timeline;
     // Patch sizes go from fine to coarse, and up is finer.
-    if (this.field === "patch") return this.timeline.patches[this.timeline.rank(value) - up] ?? value;
+    if (this.field === "patch") return patches[patches.indexOf(String(value)) - up] ?? value;
     return Math.max(0, Number(value) + 0.5 * up);
   }
 
   /** @param {number} index */
   handle(index) {
     const { field, timeline } = this;
-    const [before, after] = this.schedule.values.slice(index, index + 2).map(valueText);
-    const handle = element("div", "lumina-handle", {
-      role: "slider", tabindex: 0, "data-field": field, "data-index": index, "aria-valuemin": 0, "aria-valuemax": 1,
-      "aria-label": word("boundary", { field: word(field), before, after }),
-    });
+    const [before, after] = this.schedule.values.slice(index).map(valueText);
+    const ariaLabel = word("boundary", { field: word(field), before, after });
+    const range = { role: "slider", tabIndex: 0, ariaValueMin: 0, ariaValueMax: 1 };
+    const handle = element("div", "lumina-handle", { ...range, ariaLabel, dataset: { field, index } });
     const move = (/** @type {number} */ share) => {
       this.dragged ??= this.schedule;
       const next = moveBoundary(this.schedule, index, toTime(share, timeline.axis));
@@ -110,35 +94,32 @@ export class Track {
       timeline.edit(field, next, false);
     };
     makeDraggable(handle, this.element, move, () => {
-      const moved = this.dragged && this.dragged !== this.schedule;
+      const moved = this.dragged;
       this.dragged = null;
       if (moved) timeline.edit(field, this.schedule, true);
     });
-    handle.ondblclick = () => openTimeEntry(timeline, field, index, handle);
-    handle.onkeydown = (event) => this.handleKey(event, index, handle);
+    handle.ondblclick = () => openTimeEntry(this, index, handle);
+    handle.onkeydown = (event) => {
+      const { schedule } = this;
+      const way = arrow(event);
+      const t = schedule.thresholds[index];
+      if (way) this.change(event, event.shiftKey ? moveBoundary(schedule, index, t + way / 1000) : this.stepped(index, way));
+      else if (isDelete(event)) this.change(event, remove(schedule, index + 1));
+      else if (event.key === "Enter") {
+        take(event);
+        openTimeEntry(this, index, handle);
+      }
+    };
     return handle;
-  }
-
-  /** @param {KeyboardEvent} event @param {number} index @param {HTMLElement} handle */
-  handleKey(event, index, handle) {
-    const way = arrow(event);
-    const { schedule, timeline } = this;
-    if (way && event.shiftKey) this.change(event, moveBoundary(schedule, index, schedule.thresholds[index] + way / 1000));
-    else if (way) this.change(event, this.stepped(index, way));
-    else if (isDelete(event)) this.change(event, remove(schedule, index + 1));
-    else if (event.key === "Enter") {
-      take(event);
-      openTimeEntry(timeline, this.field, index, handle);
-    }
   }
 
   /** A boundary one step of the grid further, unless its neighbour stands in the way. @param {number} index @param {number} way */
   stepped(index, way) {
-    const { thresholds } = this.schedule;
-    const { grid } = this.timeline;
+    const { schedule, timeline: { grid } } = this;
+    const { thresholds } = schedule;
     const t = beforeStep(grid, stepAt(grid, thresholds[index]) + way);
     const free = t > (thresholds[index - 1] ?? 0) && t < (thresholds[index + 1] ?? 1);
-    return free ? setThreshold(this.schedule, index, t) : this.schedule;
+    return free ? setThreshold(schedule, index, t) : schedule;
   }
 
   /** @param {KeyboardEvent} event @param {Schedule} next */
@@ -149,6 +130,4 @@ export class Track {
 }
 
 /** @param {KeyboardEvent} event */
-function isDelete({ key }) {
-  return key === "Delete" || key === "Backspace";
-}
+const isDelete = ({ key }) => key === "Delete" || key === "Backspace";

@@ -13,17 +13,11 @@ export async function loadWords() {
   words = { ...all.en?.luminaVideo, ...all[locale]?.luminaVideo };
 }
 
-/** @param {string} key @param {Record<string, string | number>} [values] what stands for {name} */
-export function word(key, values = {}) {
-  return (words[key] ?? key).replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
-}
+/** @param {string} key @param {Record<string, unknown>} [values] what stands for {name} */
+export const word = (key, values = {}) => (words[key] ?? key).replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 
-/** 10,296, or 10.3K where it is `dense`. @param {number} number */
-export function count(number, dense = false) {
-  return number.toLocaleString("en", dense ? { notation: "compact", maximumFractionDigits: 1 } : {});
-}
+/** @param {number} number */
+export const count = (number) => number.toLocaleString("en");
 
 /** Two digits that matter. @param {number} number */
-export function rough(number) {
-  return number >= 100 ? count(Math.round(number)) : String(Number(number.toPrecision(2)));
-}
+export const rough = (number) => (number >= 100 ? count(Math.round(number)) : String(Number(number.toPrecision(2))));

@@ -1,7 +1,7 @@
 // Named checks and what they assert with.
 import assert from "node:assert/strict";
 
-const PATIENCE = 8000;
+const PATIENCE = 5000;
 /** @type {Map<string, (session: import("./session.mjs").Session) => Promise<void>>} */
 export const checks = new Map();
 
@@ -35,8 +35,8 @@ function same(found, wanted) {
   }
 }
 
+/** Its middle in the page; parts are made anew when a timeline is drawn, so it may take a second look. */
 export async function centre(locator) {
-  const box = await locator.boundingBox();
-  assert.ok(box, `${locator} is on the page`);
+  const box = await until(() => locator.boundingBox(), (found) => found !== null, `${locator} is on the page`);
   return { x: box.x + box.width / 2, y: box.y + box.height / 2 };
 }

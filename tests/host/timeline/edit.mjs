@@ -26,9 +26,11 @@ check("drag stops at the neighbours", async (session) => {
   await node.drag("patch", 0, 0.8);
   await node.drop();
   await node.is("patch", "2x4 | 0.124: 2x2 | 0.125: 1x2", ["2x4", "2x2", "1x2"], [0.124, 0.125]);
+  await node.ask("put", "patch", PRESET_PATCH);
+  await node.draws("patch", ["2x4", "2x2", "1x2"], [0.03, 0.125]);
   await node.drag("patch", 1, 0);
   await node.drop();
-  await node.is("patch", "2x4 | 0.124: 2x2 | 0.125: 1x2", ["2x4", "2x2", "1x2"], [0.124, 0.125]);
+  await node.is("patch", "2x4 | 0.03: 2x2 | 0.031: 1x2", ["2x4", "2x2", "1x2"], [0.03, 0.031]);
 });
 
 check("drag on the linear axis", async (session) => {
@@ -185,24 +187,32 @@ check("budget handle", async (session) => {
   const node = await session.fresh(PATCH, { patch: "1x2" });
   const before = await node.settled();
   const handle = node.part(".lumina-budget");
+  const factor = async () => Number(await handle.getAttribute("aria-valuenow"));
+  assert.equal(await factor(), 1, "1x2 throughout is as fast as itself");
+  assert.ok(Number(await handle.getAttribute("aria-valuemax")) > 2, "how much faster can be asked for");
   await node.focus(handle);
-  const low = Number(await handle.getAttribute("aria-valuemin"));
-  for (let presses = 0; presses < 10; presses += 1) await session.page.keyboard.press("ArrowLeft");
-  const { text } = await until(() => node.ask("values", "patch"), ({ text: found }) => found.includes("|"), "a schedule with coarser patches");
+  for (let presses = 0; presses < 4; presses += 1) {
+    const now = await factor();
+    await session.page.keyboard.press("ArrowRight");
+    await until(factor, (found) => found > now, `faster than ${now} times`);
+  }
+  const faster = await factor();
+  const { text } = await until(() => node.ask("values", "patch"), ({ text: found }) => found.includes("|"), "coarser patches first");
   await node.holds("patch", text);
   const after = await node.settled();
   assert.notEqual(after.cost, before.cost);
-  assert.ok(low > 0, `the least share that can be asked for is told, found ${low}`);
   const place = await centre(handle);
   await session.page.mouse.move(place.x, place.y);
   await session.page.mouse.down();
-  await session.page.mouse.move(place.x + 40, place.y, { steps: 5 });
-  await session.page.mouse.move(place.x - 60, place.y, { steps: 5 });
+  await session.page.mouse.move(place.x + 80, place.y, { steps: 8 });
   await session.page.mouse.up();
-  const dragged = await until(() => node.ask("values", "patch"), ({ text: found }) => found !== text, "another schedule");
-  await node.holds("patch", dragged.text);
-  await node.draws("patch", dragged.text.split("|").map((part) => part.split(":").at(-1).trim()),
-    dragged.text.split("|").slice(1).map((part) => Number(part.split(":")[0])));
+  await until(factor, (found) => found > faster, "faster still where it was dragged to");
+  const dragged = await node.ask("values", "patch");
+  assert.notEqual(dragged.text, text);
+  const parts = dragged.text.split(" | ").map((part) => part.split(": "));
+  await node.is("patch", dragged.text, parts.map((part) => part.at(-1)), parts.slice(1).map(([t]) => Number(t)));
+  await session.command("Control+z");
+  await node.holds("patch", text);
 });
 
 check("the preset node is read-only and follows its list", async (session) => {

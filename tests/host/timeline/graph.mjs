@@ -34,7 +34,7 @@ check("undo after a key and after the menu", async (session) => {
   await node.settled();
   await node.focus(node.handle("patch", 0));
   await session.page.keyboard.press("Delete");
-  await node.is("patch", "2x2 | 0.125: 1x2", ["2x2", "1x2"], [0.125]);
+  await node.is("patch", "2x4 | 0.125: 1x2", ["2x4", "1x2"], [0.125]);
   await session.command("Control+z");
   await node.is("patch", PRESET_PATCH, VALUES, [0.03, 0.125]);
   await node.segment("patch", 2).click();

@@ -1,30 +1,29 @@
 // Runs in the page before anything else does: what the checks ask of the graph. Only tests load it.
 window.luminaTest = (() => {
-  const { app } = new Proxy({}, { get: () => new Proxy({}, { get: (_, name) => window.app[name] }) });
   const EMPTY = { last_node_id: 0, last_link_id: 0, nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4 };
 
-  const node = (id) => app.graph.getNodeById(id);
+  const node = (id) => window.app.graph.getNodeById(id);
   const widget = (id, name) => node(id).widgets.find((candidate) => candidate.name === name);
   const timeline = (id) => node(id)?.widgets?.find((candidate) => candidate.name === "lumina_timeline")?.element;
 
   /** An empty workflow of its own, so that its undo begins here. */
   async function start() {
-    await app.loadGraphData(structuredClone(EMPTY));
+    await window.app.loadGraphData(structuredClone(EMPTY));
     look(1, 60, 60);
   }
 
   function look(scale, x, y) {
-    app.canvas.ds.scale = scale;
-    app.canvas.ds.offset[0] = x;
-    app.canvas.ds.offset[1] = y;
-    app.canvas.setDirty(true, true);
+    window.app.canvas.ds.scale = scale;
+    window.app.canvas.ds.offset[0] = x;
+    window.app.canvas.ds.offset[1] = y;
+    window.app.canvas.setDirty(true, true);
   }
 
   function make(type, values = {}, pos = [60, 60]) {
     const made = window.LiteGraph.createNode(type);
     if (!made) throw new Error(`the host has no node ${type}`);
     made.pos = [...pos];
-    app.graph.add(made);
+    window.app.graph.add(made);
     for (const [name, value] of Object.entries(values)) put(made.id, name, value);
     remember();
     return made.id;
@@ -33,8 +32,9 @@ window.luminaTest = (() => {
   function put(id, name, value) {
     const found = widget(id, name);
     found.value = value;
-    found.callback?.(value, app.canvas, node(id), [0, 0], {});
-    app.canvas.setDirty(true, true);
+    found.callback?.(value, window.app.canvas, node(id), [0, 0], {});
+    window.app.canvas.setDirty(true, true);
+    remember();
   }
 
   function connect(from, output, to, input) {
@@ -46,14 +46,14 @@ window.luminaTest = (() => {
 
   /** The host's undo sees what stands now; the two names are the newer and the older front end's. */
   function remember() {
-    const tracker = app.extensionManager.workflow?.activeWorkflow?.changeTracker;
+    const tracker = window.app.extensionManager.workflow?.activeWorkflow?.changeTracker;
     if (tracker?.captureCanvasState) tracker.captureCanvasState();
     else tracker?.checkState();
   }
 
   /** An input as the text field, the workflow file and the prompt have it. */
   async function values(id, name) {
-    const { workflow, output } = await app.graphToPrompt();
+    const { workflow, output } = await window.app.graphToPrompt();
     const saved = workflow.nodes.find((candidate) => String(candidate.id) === String(id));
     const kept = node(id).widgets.filter((candidate) => candidate.serialize !== false);
     const place = kept.findIndex((candidate) => candidate.name === name);
@@ -61,7 +61,7 @@ window.luminaTest = (() => {
   }
 
   async function prompt() {
-    const { workflow, output } = await app.graphToPrompt();
+    const { workflow, output } = await window.app.graphToPrompt();
     return JSON.parse(JSON.stringify({ workflow, output }));
   }
 
@@ -98,8 +98,8 @@ window.luminaTest = (() => {
   function widgetPlace(id, name) {
     const at = node(id);
     const found = widget(id, name);
-    const { scale, offset } = app.canvas.ds;
-    const canvas = app.canvas.canvas.getBoundingClientRect();
+    const { scale, offset } = window.app.canvas.ds;
+    const canvas = window.app.canvas.canvas.getBoundingClientRect();
     const x = at.pos[0] + at.size[0] * 0.6;
     const y = at.pos[1] + (found.y ?? found.last_y) + 10;
     return { x: canvas.x + (x + offset[0]) * scale, y: canvas.y + (y + offset[1]) * scale };
@@ -107,17 +107,17 @@ window.luminaTest = (() => {
 
   function nodePlace(id) {
     const { pos, size } = node(id);
-    const { scale, offset } = app.canvas.ds;
-    const canvas = app.canvas.canvas.getBoundingClientRect();
+    const { scale, offset } = window.app.canvas.ds;
+    const canvas = window.app.canvas.canvas.getBoundingClientRect();
     const [x, y] = [canvas.x + (pos[0] + offset[0]) * scale, canvas.y + (pos[1] + offset[1]) * scale];
     return { x, y, width: size[0] * scale, height: size[1] * scale };
   }
 
-  const ids = (type) => app.graph.nodes.filter((candidate) => candidate.type === type).map(({ id }) => id);
+  const ids = (type) => window.app.graph.nodes.filter((candidate) => candidate.type === type).map(({ id }) => id);
 
   /** All nodes in view: the classic canvas draws no other. */
   function fit() {
-    const { nodes } = app.graph;
+    const { nodes } = window.app.graph;
     const side = (axis, far) => nodes.map(({ pos, size }) => pos[axis] + (far ? size[axis] : 0));
     const [left, top] = [Math.min(...side(0)), Math.min(...side(1))];
     const [wide, high] = [Math.max(...side(0, true)) - left, Math.max(...side(1, true)) - top];
@@ -128,11 +128,14 @@ window.luminaTest = (() => {
   /** Queue what stands there and wait for its end. */
   function run() {
     return new Promise((done, fail) => {
-      const listen = (kind, act) => app.api.addEventListener(kind, (event) => act(event.detail), { once: true });
+      const listen = (kind, act) => window.app.api.addEventListener(kind, (event) => act(event.detail), { once: true });
       listen("execution_success", () => done());
       listen("execution_error", (detail) => fail(new Error(JSON.stringify(detail).slice(0, 2000))));
       listen("execution_interrupted", () => fail(new Error("interrupted")));
-      app.queuePrompt(0).then((taken) => taken || fail(new Error("the host did not take the prompt")), fail);
+      window.app.queuePrompt(0).then(() => {
+        const errors = window.app.lastNodeErrors;
+        if (Object.keys(errors ?? {}).length) fail(new Error(JSON.stringify(errors).slice(0, 2000)));
+      }, fail);
     });
   }
 

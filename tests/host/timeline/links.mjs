@@ -61,11 +61,14 @@ check("what runs is told: progress, then seconds per segment", async (session) =
 });
 
 check("cost follows the size in another node", async (session) => {
-  await session.load("ksampler");
-  const ids = await session.ids("LuminaVideoPatchSchedule");
-  const node = ids.length ? session.at(ids[0]) : await session.find("LuminaVideoGuidance");
-  const { cost } = await node.settled();
-  const latent = await session.find("LuminaVideoEmptyLatent");
+  const node = await session.fresh("LuminaVideoPatchSchedule");
+  const sampler = await session.add("KSampler", {}, [600, 60]);
+  const latent = await session.add("LuminaVideoEmptyLatent", {}, [600, 500]);
+  await session.ask("connect", node.id, 0, sampler.id, "model");
+  await session.ask("connect", latent.id, 0, sampler.id, "latent_image");
+  const { cost } = await until(() => node.shown(), (shown) => shown?.cost, "a cost");
   await latent.ask("put", "width", 512);
-  await until(async () => (await node.shown()).cost, (found) => found !== cost, `cost, which was ${cost}`);
+  const smaller = await until(async () => (await node.shown()).cost, (found) => found !== cost, `cost, which was ${cost}`);
+  await sampler.ask("put", "steps", 7);
+  await until(async () => (await node.shown()).cost, (found) => found !== smaller, `cost, which was ${smaller}`);
 });

@@ -82,10 +82,11 @@ export class NodeOnPage {
 
   /** Where the axis of a boundary begins in the page, and how wide it is. */
   track(field, index) {
-    return this.handle(field, index).evaluate((handle) => {
-      const { x, width } = handle.parentElement.getBoundingClientRect();
-      return { x, width };
-    });
+    const read = (handle) => {
+      const { x, width } = handle.parentElement?.getBoundingClientRect() ?? {};
+      return width ? { x, width } : null;
+    };
+    return until(() => this.handle(field, index).evaluate(read), (found) => found !== null, "the axis of the boundary");
   }
 
   /** Whether the classic canvas draws the node around its timeline. */

@@ -7,7 +7,8 @@ import { until } from "./check.mjs";
 
 const INSIDE = fileURLToPath(new URL("inside.js", import.meta.url));
 const WORKFLOWS = new URL("../../../workflows/", import.meta.url);
-const PACK = /lumina[-_]?(video|timeline|test)/i;
+// Case matters: the weights that workflows name lie under another spelling.
+const PACK = /\/lumina-video\/|lumina_timeline|luminaTest/;
 
 export class Session {
   /** @param mode "classic" or "nodes2" */

@@ -30,7 +30,7 @@ check("every shipped workflow shows its timelines without an error, inside their
         const node = session.at(id);
         const shown = await until(() => node.shown(), (found) => ["ok", "linked"].includes(found?.state), `${name}: ${type}`);
         assert.equal(shown.error, "", `${name}: ${type}`);
-        if (session.mode === "classic") assert.ok(await node.inside(), `${name}: the timeline of ${type} lies inside its node`);
+        if (session.mode === "classic") await until(() => node.inside(), true, `${name}: the timeline of ${type} lies inside its node`);
       }
     }
   }

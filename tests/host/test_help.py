@@ -1,9 +1,11 @@
-"""The help pages say what the nodes' schemas say: every input and output, its type, default and range."""
+"""The help pages say what the nodes' schemas say, in every language: inputs and outputs, types, defaults and ranges."""
 
 import ast
+import json
 import re
 
 import pytest
+from help_pages import DOCS, LANGUAGES, Page, value
 from hosts import REPOSITORY
 from server import PACK
 
@@ -13,41 +15,18 @@ from lumina_core.config import VideoConfig
 from lumina_core.cost import plan_cost
 from lumina_core.presets import PRESETS, preset_clip
 
-DOCS = REPOSITORY / "web" / "docs"
-CELL_BORDER = re.compile(r"(?<!\\)\|")
-INPUT_COLUMNS = ["Input", "Type", "Default", "Range", "Meaning"]
+PNG = b"\x89PNG\r\n\x1a\n"
+TIMELINES = {
+    f"LuminaVideo{name}"
+    for name in ("PatchSchedule", "Guidance", "Guider", "MotionScore", "Preset", "SplitSigmas", "MultiScaleSampler")
+}
+each_language = pytest.mark.parametrize("language", LANGUAGES)
 
 
 @pytest.fixture(scope="module")
 def ours(server):
     """/object_info of our nodes, by id."""
     return {node_id: info for node_id, info in server.object_info().items() if node_id.startswith("LuminaVideo")}
-
-
-def tables(page: str) -> list[list[list[str]]]:
-    """Every table of a page: rows of cells, the header first, escaped bars as bars."""
-    found, rows = [], []
-    for line in [*page.splitlines(), ""]:
-        if line.startswith("|"):
-            cells = CELL_BORDER.split(line.strip().removeprefix("|").removesuffix("|"))
-            rows.append([cell.strip().replace("\\|", "|") for cell in cells])
-        elif rows:
-            found.append([rows[0], *rows[2:]])
-            rows = []
-    return found
-
-
-def table(page: str, first: str) -> list[list[str]]:
-    """The rows of the table whose first column is called `first`, without its header."""
-    (rows,) = [rows[1:] for rows in tables(page) if rows[0][0] == first]
-    return rows
-
-
-def value(cell: str):
-    """What a cell stands for: text between backticks, "" for (empty), None for a dash."""
-    if cell == "-":
-        return None
-    return "" if cell == "(empty)" else cell.removeprefix("`").removesuffix("`")
 
 
 def schema_inputs(info: dict) -> dict[str, tuple[str, dict]]:
@@ -59,39 +38,75 @@ def schema_inputs(info: dict) -> dict[str, tuple[str, dict]]:
     return inputs
 
 
-def page_of(node_id: str) -> str:
-    return (DOCS / node_id / "en.md").read_text(encoding="utf-8")
+def title(node_id: str, info: dict, language: str) -> str:
+    """What the front end calls the node in a language."""
+    if language == "en":
+        return info["display_name"]
+    file = REPOSITORY / "locales" / language / "nodeDefs.json"
+    return json.loads(file.read_text(encoding="utf-8"))[node_id]["display_name"]
 
 
-def test_pages_are_those_of_the_nodes(ours):
-    assert {file.parent.name for file in DOCS.glob("*/en.md")} == set(ours)
-
-
-def test_host_serves_the_pages(server, ours):
+@each_language
+def test_host_serves_a_page_for_every_node(server, ours, language: str):
+    assert {file.parent.name for file in DOCS.glob(f"*/{language}.md")} == set(ours)
     for node_id, info in ours.items():
-        page = server.get(f"/extensions/{PACK}/docs/{node_id}/en.md").decode()
-        assert page == page_of(node_id)
-        assert page.splitlines()[0] == f"# {info['display_name']}"
+        page = Page(node_id, language)
+        assert server.get(f"/extensions/{PACK}/docs/{node_id}/{language}.md").decode() == page.text
+        assert page.text.startswith("# ")
+        assert page.title == title(node_id, info, language)
 
 
-def test_inputs_are_listed_in_order_with_their_types(ours):
+def test_no_page_is_left_over():
+    assert {file.name for file in DOCS.glob("*/*")} == {"node.png", *(f"{language}.md" for language in LANGUAGES)}
+
+
+@each_language
+def test_translated_pages_can_be_found_by_the_english_name(ours, language: str):
     for node_id, info in ours.items():
-        page = page_of(node_id)
-        assert [rows[0] for rows in tables(page)][0] == INPUT_COLUMNS, node_id
-        listed = [(value(row[0]), row[1]) for row in table(page, "Input")]
+        head = Page(node_id, language).text.split("\n|")[0]
+        assert info["display_name"] in head, node_id
+        assert language == "en" or node_id in head.replace(f"{node_id}/", ""), node_id
+
+
+@each_language
+def test_every_page_has_one_picture_that_the_panel_finds(server, ours, language: str):
+    for node_id in ours:
+        # The panel puts the address of the pack's docs folder, not the page's, before it.
+        ((words, path),) = Page(node_id, language).pictures
+        assert (bool(words), path) == (True, f"{node_id}/node.png")
+        assert server.get(f"/extensions/{PACK}/docs/{path}").startswith(PNG), node_id
+
+
+@each_language
+def test_every_page_has_one_tip_and_the_timeline_where_there_is_one(ours, language: str):
+    for node_id in ours:
+        page = Page(node_id, language)
+        assert page.sections.count(page.words.tip) == 1, node_id
+        assert page.sections.count(page.words.timeline) == (node_id in TIMELINES), node_id
+
+
+@each_language
+def test_inputs_are_listed_in_order_with_their_types(ours, language: str):
+    for node_id, info in ours.items():
+        page = Page(node_id, language)
+        assert page.tables[0][0] == list(page.words.inputs), node_id
+        listed = [(value(row[0]), row[1]) for row in page.inputs]
         assert listed == [(name, kind) for name, (kind, _) in schema_inputs(info).items()], node_id
 
 
-def test_optional_inputs_are_called_so(ours):
+@each_language
+def test_optional_inputs_are_called_so(ours, language: str):
     for node_id, info in ours.items():
-        called = [value(row[0]) for row in table(page_of(node_id), "Input") if row[4].startswith("Optional.")]
+        page = Page(node_id, language)
+        called = [value(row[0]) for row in page.inputs if row[4].startswith(page.words.optional)]
         assert called == list(info["input"].get("optional", {})), node_id
 
 
-def test_defaults_are_the_schemas(ours):
+@each_language
+def test_defaults_are_the_schemas(ours, language: str):
     for node_id, info in ours.items():
         inputs = schema_inputs(info)
-        for name, _, default, *_ in table(page_of(node_id), "Input"):
+        for name, _, default, *_ in Page(node_id, language).inputs:
             expected = inputs[value(name)][1].get("default")
             written = value(default)
             if isinstance(expected, (int, float)):
@@ -99,10 +114,11 @@ def test_defaults_are_the_schemas(ours):
             assert written == expected, f"{node_id}.{name}"
 
 
-def test_ranges_are_the_schemas(ours):
+@each_language
+def test_ranges_are_the_schemas(ours, language: str):
     for node_id, info in ours.items():
         inputs = schema_inputs(info)
-        for name, kind, default, span, _ in table(page_of(node_id), "Input"):
+        for name, kind, default, span, _ in Page(node_id, language).inputs:
             options = inputs[value(name)][1]
             if kind in ("INT", "FLOAT"):
                 numbers = [float(number) for number in re.findall(r"-?[\d.]+", span)]
@@ -112,27 +128,27 @@ def test_ranges_are_the_schemas(ours):
                 assert re.findall(r"`([^`]+)`", span) == options["options"], f"{node_id}.{name}"
 
 
-def test_outputs_are_listed_in_order_with_their_types(ours):
+@each_language
+def test_outputs_are_listed_in_order_with_their_types(ours, language: str):
     for node_id, info in ours.items():
-        rows = table(page_of(node_id), "Output")
-        assert [(value(row[0]), row[1]) for row in rows] == list(
-            zip(info["output_name"], info["output"], strict=True)
-        ), node_id
+        rows = Page(node_id, language).outputs
+        expected = list(zip(info["output_name"], info["output"], strict=True))
+        assert [(value(row[0]), row[1]) for row in rows] == expected, node_id
 
 
+@each_language
 @pytest.mark.parametrize("name", PRESETS)
-def test_preset_page_gives_the_presets_numbers(name: str):
-    page = page_of("LuminaVideoPreset")
+def test_preset_page_gives_the_presets_numbers(name: str, language: str):
+    page = Page("LuminaVideoPreset", language)
     plan, clip = PRESETS[name], preset_clip(name)
-    header = next(rows[0] for rows in tables(page) if rows[0][0] == "Output")
-    column = header.index(name.removesuffix("-MultiScale"))
-    written = {value(row[0]): value(row[column]) for row in table(page, "Output") if value(row[0]) != "patch"}
+    column = page.table(page.words.output)[0].index(name.removesuffix("-MultiScale"))
+    written = {value(row[0]): value(row[column]) for row in page.outputs if value(row[0]) != "patch"}
     size = {"width": clip.size.width, "height": clip.size.height, "frames": clip.size.frames, "fps": float(clip.fps)}
     assert written == {key: str(size[key] if key in size else getattr(plan, key)) for key in written}
     bundle = find_bundle("mini") if name.startswith("mini") else None
     config = read_video_config(bundle.checkpoint) if bundle else VideoConfig()
     share = plan_cost(plan, clip.size.latent(), config).relative
-    assert [f"`{name}`", f"`{plan.patch}`", f"{100 * share:.0f} %"] in table(page, "Preset")
+    assert [f"`{name}`", f"`{plan.patch}`", f"{100 * share:.0f} %"] in page.table(page.words.preset)
 
 
 def texts_of_the_code() -> str:
@@ -152,13 +168,19 @@ def texts_of_the_code() -> str:
 def test_quoted_messages_are_in_the_code():
     texts = texts_of_the_code()
     for file in DOCS.glob("*/en.md"):
-        for rows in tables(file.read_text(encoding="utf-8")):
-            for message, *_ in rows[1:] if rows[0][0] == "Message" else []:
-                parts = [re.escape(part) for part in message.split("...")]
-                assert re.search(".*".join(parts), texts), f"{file.parent.name}: {message}"
+        for message in Page(file.parent.name, "en").messages:
+            parts = [re.escape(part) for part in message.split("...")]
+            assert re.search(".*".join(parts), texts), f"{file.parent.name}: {message}"
 
 
-def test_pages_are_plain_tables():
+@each_language
+def test_every_language_explains_the_same_messages(language: str):
     for file in DOCS.glob("*/en.md"):
-        for rows in tables(file.read_text(encoding="utf-8")):
+        assert Page(file.parent.name, language).messages == Page(file.parent.name, "en").messages, file.parent.name
+
+
+@each_language
+def test_pages_are_plain_tables(language: str):
+    for file in DOCS.glob(f"*/{language}.md"):
+        for rows in Page(file.parent.name, language).tables:
             assert {len(row) for row in rows} == {len(rows[0])}, f"{file.parent.name}: escape the bar in a cell"

@@ -2,6 +2,7 @@
 
 /** A node of the host's graph; `comfyClass` is its kind, also before `type` is set. */
 type GraphNode = import("@comfyorg/comfyui-frontend-types").LGraphNode & { comfyClass?: string };
+type Widget = NonNullable<GraphNode["widgets"]>[number];
 /** A schedule of the plan. */
 type Field = "patch" | "guidance" | "motion" | "negative_motion";
 /** A patch size as text, a number, or null for none. */
@@ -33,9 +34,147 @@ type Answer = {
 type Progress = { node: string; step: number; steps: number; t: number; patch: string; guided: boolean; text: string };
 type RunPart = { patch: string; guided: boolean; seconds: number; estimate: number | null };
 type RunResult = { node: string; seconds: number; estimate: number | null; segments: RunPart[] };
-type MenuItem = { action: string; value: string; text: string; run: () => void };
+/** `data` goes into data-action and data-value. */
+type MenuItem = { text: string; run: () => void; data: { action: string; value: string } };
+type Track = import("./js/track.js").Track;
+type Timeline = import("./js/timeline.js").Timeline;
 
 /** A change of segment or boundary `index`. */
 type Edit<Change> = (schedule: Schedule, index: number, change: Change) => Schedule;
 type AxisMap = (place: number, kind: AxisKind) => number;
 type GridMap = (grid: number[], place: number) => number;
+
+/** What each function of js/ takes and gives. */
+declare namespace T {
+  // js/axis.js
+  /** Marks of times, or of the steps of a grid where they start. */
+  type ticks = (kind: AxisKind, grid?: number[]) => Tick[];
+
+  // js/cost_strip.js
+  type flopsText = (flops: number) => string;
+  type show = (outline: Outline, estimate?: Estimate | null) => void;
+  /** Its stripe, and its line below. */
+  type part = (segment: Segment, index: number) => HTMLElement[];
+  /** Four digits, not below what the coarsest patch size costs. */
+  type ask = (budget: number, done: boolean) => void;
+
+  // js/dom.js
+  /** Where along `track` the pointer is, 0 to 1, whatever the zoom. */
+  type shareAt = (track: HTMLElement, event: MouseEvent) => number;
+  type makeDraggable = (handle: HTMLElement, track: HTMLElement, move: (share: number) => void, end: () => void) => void;
+  /** This event is ours, not the host's. */
+  type take = (event: Event) => void;
+  /** 1 or -1 for an arrow key. */
+  type arrow = (event: KeyboardEvent) => number;
+
+  // js/edits.js
+  /** t: where to split. */
+  type openSegmentMenu = (track: Track, index: number, t: number, anchor: HTMLElement) => void;
+  type item = (action: string, text: string, next: () => Schedule, value?: string) => MenuItem;
+  /** index: of the boundary. */
+  type openTimeEntry = (track: Track, index: number, anchor: HTMLElement) => void;
+
+  // js/graph_context.js
+  type kind = (node: GraphNode) => string;
+  type widgetOf = (node: GraphNode, name: string) => Widget | undefined;
+  /** The node that feeds an input; undefined without a link. */
+  type source = (node: GraphNode, name: string) => GraphNode | null | undefined;
+  /** What the plan route wants to know: the node's own widgets first, then those of the nearest nodes. */
+  type gather = (node: GraphNode) => Context;
+  /** Whether a link's value is that of a preset node. */
+  type isPreset = (from: GraphNode | null) => boolean;
+  /** The node and all that links join to it, nearest first. */
+  type byDistance = (node: GraphNode) => GraphNode[];
+
+  // js/lumina_video.js
+  type addTimeline = (node: GraphNode) => void;
+  /** Call `then` after the object's own handler of that name. */
+  type after = (object: any, name: string, then: (...values: any[]) => void) => void;
+  /** Timelines of nodes that links join to the node of an id. */
+  type joinedTo = (id: string) => Timeline[];
+  /** id: of the node that measured. */
+  type showMotion = (id: string, score: unknown) => void;
+  type on = (name: string, act: (detail: any) => void) => void;
+
+  // js/menu.js
+  type openMenu = (anchor: HTMLElement, ariaLabel: string, items: MenuItem[]) => void;
+  type openEntry = (anchor: HTMLElement, label: string, value: string, enter: (text: string) => void) => void;
+  /** As a popover: the browser closes it on Escape and on a click elsewhere, and gives the focus back. */
+  type float = (popup: HTMLElement, anchor: HTMLElement) => void;
+
+  // js/plan_service.js
+  /** The answer, or null where none came. */
+  type serviceAsk = (path: string, body?: unknown) => Promise<any>;
+  type askPlan = (question: Question) => Promise<void>;
+
+  // js/report.js
+  /** The sentence, and the text with the faulty part marked. */
+  type showError = (sentence: string, fault?: Told) => void;
+  type showResult = (run: RunResult) => void;
+  /** score: measured. asked: the schedule's text. */
+  type reportShowMotion = (score: number, asked: string) => void;
+
+  // js/segments.js
+  /** As Python's repr, without ".0". */
+  type numberText = (x: number) => string;
+  type valueText = (value: Value) => string;
+  /** Canonical text. */
+  type format = (schedule: Schedule) => string;
+  /** Start and end of a segment. */
+  type span = (schedule: Schedule, index: number) => number[];
+  /** The segment before goes on, or the second becomes the first. */
+  type remove = (schedule: Schedule, index: number) => Schedule;
+
+  // js/settings.js
+  type setting = (name: string) => unknown;
+  /** A new node takes the user's preset; one that is loaded gets its own back right after. */
+  type applyDefaultPreset = (node: GraphNode) => void;
+  /** presets: that the nodes offer. */
+  type addSettings = (presets: string[], onChange: () => void) => void;
+  type add = (group: string, name: string, more: object) => void;
+  /** The page also calls it when it starts, and then there is no value before. */
+  type setRemember = (remember: boolean, before: unknown) => void;
+
+  // js/timeline.js
+  /** Place among the model's patch sizes, finest 0. */
+  type rank = (patch: Value) => number;
+  type band = (band: string) => HTMLElement;
+  /** A change made here: written to the text field, drawn, priced. */
+  type edit = (field: Field, schedule: Schedule, done: boolean) => void;
+  /** Text that may be no schedule: the server says so, and it stays to be mended. */
+  type editText = (field: Field, text: string) => void;
+  /** budget: share of 1x2 throughout. */
+  type askBudget = (budget: number, done: boolean) => void;
+  type write = (field: Field, text: string) => void;
+  type timelineTake = (answer: Answer | null, question: Question) => void;
+  /** The value that reaches the top of a track; the motion scores share theirs. */
+  type top = (field: Field) => number;
+  type showProgress = (progress: Progress) => void;
+  type timelineShowResult = (run: RunResult) => void;
+  /** score: measured of the clip. */
+  type timelineShowMotion = (score: number) => void;
+  /** What the node ran with. */
+  type showLinked = (texts: Record<string, string>) => void;
+  /** The first says what is counted. */
+  type marks = (row: string, ticks: Tick[]) => HTMLElement[];
+  /** A selector of what has the focus, so that it is found again after drawing. */
+  type focusIn = (root: HTMLElement) => string | undefined;
+
+  // js/track.js
+  /** top: value that reaches the top. */
+  type trackShow = (schedule: Schedule, readOnly: boolean, top: number) => void;
+  type segment = (value: Value, index: number, disabled: boolean, top: number) => HTMLButtonElement;
+  type next = (value: Value, up: number) => string | number;
+  type handle = (index: number) => HTMLElement;
+  /** A boundary one step of the grid further, unless its neighbour stands in the way. */
+  type stepped = (index: number, way: number) => Schedule;
+  type change = (event: KeyboardEvent, next: Schedule) => void;
+  type isDelete = (event: KeyboardEvent) => boolean;
+
+  // js/words.js
+  /** values: what stands for {name}. */
+  type word = (key: string, values?: Record<string, unknown>) => string;
+  type count = (number: number) => string;
+  /** Two digits that matter. */
+  type rough = (number: number) => string;
+}

@@ -31,21 +31,13 @@ export function beforeStep(grid, step) {
   return middle;
 }
 
-/** Times to write on the axis. @param {AxisKind} kind */
-export const timeTicks = (kind) => spread(TIMES, (t) => toShare(t, kind));
-
-/** Steps to write where they start. @param {number[]} grid @param {AxisKind} kind */
-export function stepTicks(grid, kind) {
-  const steps = grid.slice(0, -1).map((_, index) => index + 1);
+/** @type {T.ticks} */
+export function ticks(kind, grid) {
+  const steps = (grid ?? []).slice(1).map((_, index) => index + 1);
   const round = [50, 20, 10, 5, 2, 1].flatMap((every) => steps.filter((step) => step % every === 0));
-  return spread([1, steps.length, ...round], (step) => toShare(grid[step - 1], kind));
-}
-
-/** Those that have room beside the ones before them. @param {number[]} numbers @param {(number: number) => number} place */
-function spread(numbers, place) {
   const kept = /** @type {Tick[]} */ ([]);
-  for (const number of numbers) {
-    const share = place(number);
+  for (const number of grid ? [1, steps.length, ...round] : TIMES) {
+    const share = toShare(grid ? grid[number - 1] : number, kind);
     if (kept.every((tick) => Math.abs(tick.share - share) >= ROOM)) kept.push({ text: String(number), share });
   }
   return kept;

@@ -5,7 +5,7 @@ import { count, rough, word } from "./words.js";
 
 const UNITS = ["GFLOP", "TFLOP", "PFLOP", "EFLOP"];
 
-/** @param {number} flops */
+/** @type {T.flopsText} */
 function flopsText(flops) {
   const unit = Math.min(3, Math.max(0, Math.floor(Math.log10(flops) / 3) - 3));
   return `${rough(flops / 10 ** (9 + 3 * unit))} ${UNITS[unit]}`;
@@ -21,7 +21,7 @@ export class CostStrip {
   least = 1;
   asked = 0;
 
-  /** @param {import("./timeline.js").Timeline} timeline */
+  /** @param {Timeline} timeline */
   constructor(timeline) {
     this.timeline = timeline;
     const range = { role: "slider", tabIndex: 0, ariaLabel: word("budget"), ariaValueMin: 1 };
@@ -42,7 +42,7 @@ export class CostStrip {
     if (timeline.withBudget) this.element.append(row);
   }
 
-  /** @param {Outline} outline @param {Estimate | null} [estimate] */
+  /** @type {T.show} */
   show({ segments, nfe, passes, flops, relative, least }, estimate) {
     const parts = segments.map((segment, index) => this.part(segment, index));
     this.bar.replaceChildren(...parts.map(([part]) => part));
@@ -59,7 +59,7 @@ export class CostStrip {
     Object.assign(this, { relative, least });
   }
 
-  /** Its stripe, and its line below. @param {Segment} segment @param {number} index */
+  /** @type {T.part} */
   part({ patch, guided, share, tokens, first_step: first, last_step: last }, index) {
     const dataset = { index, rank: this.timeline.rank(patch) };
     const values = { patch, first, last, share: rough(100 * share), guided: guided ? " ×2" : "" };
@@ -69,7 +69,7 @@ export class CostStrip {
     return [part, element("span", "lumina-legend-part", { dataset, title }, title)];
   }
 
-  /** Four digits, not below what the coarsest patch size costs. @param {number} budget @param {boolean} done */
+  /** @type {T.ask} */
   ask(budget, done) {
     this.asked = Math.min(1, Math.max(Math.ceil(this.least * 1e4) / 1e4, Number(budget.toPrecision(4))));
     this.timeline.askBudget(this.asked, done);

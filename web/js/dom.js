@@ -3,6 +3,7 @@
 /**
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag @param {string} className @param {Record<string, any>} [properties] @param {(Node | string)[]} children
+ * @returns {HTMLElementTagNameMap[Tag]}
  */
 export function element(tag, className, { dataset, ...properties } = {}, ...children) {
   const made = Object.assign(document.createElement(tag), { className }, properties);
@@ -11,13 +12,13 @@ export function element(tag, className, { dataset, ...properties } = {}, ...chil
   return made;
 }
 
-/** Where along `track` the pointer is, 0 to 1, whatever the zoom. @param {HTMLElement} track @param {MouseEvent} event */
+/** @type {T.shareAt} */
 export function shareAt(track, { clientX }) {
   const { left, width } = track.getBoundingClientRect();
   return (clientX - left) / width;
 }
 
-/** @param {HTMLElement} handle @param {HTMLElement} track @param {(share: number) => void} move @param {() => void} end */
+/** @type {T.makeDraggable} */
 export function makeDraggable(handle, track, move, end) {
   handle.onpointerdown = (event) => {
     if (event.button) return;
@@ -32,11 +33,11 @@ export function makeDraggable(handle, track, move, end) {
   };
 }
 
-/** This event is ours, not the host's. @param {Event} event */
+/** @type {T.take} */
 export function take(event) {
   event.preventDefault();
   event.stopPropagation();
 }
 
-/** 1 or -1 for an arrow key. @param {KeyboardEvent} event */
+/** @type {T.arrow} */
 export const arrow = ({ key }) => ({ ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 })[key] ?? 0;

@@ -4,28 +4,33 @@ import { openEntry, openMenu } from "./menu.js";
 import { format, numberText, remove, setThreshold, setValue, split, valueText } from "./segments.js";
 import { word } from "./words.js";
 
-/** @param {import("./track.js").Track} track @param {number} index @param {number} t where to split @param {HTMLElement} anchor */
+/** @type {T.openSegmentMenu} */
 export function openSegmentMenu({ field, schedule, timeline }, index, t, anchor) {
-  const items = /** @type {MenuItem[]} */ ([]);
-  /** @param {string} action @param {string} text @param {() => void} run @param {string} [value] */
-  const add = (action, text, run, value = "") => items.push({ action, text, run, value });
-  const edit = (/** @type {Schedule} */ next) => timeline.edit(field, next, true);
-  for (const value of field === "patch" ? timeline.patches : [field === "guidance" ? 0 : null]) {
+  /** @type {T.item} */
+  const item = (action, text, next, value = "") => {
+    return { text, run: () => timeline.edit(field, next(), true), data: { action, value } };
+  };
+  const choices = field === "patch" ? timeline.patches : [field === "guidance" ? 0 : null];
+  const items = choices.map((value) => {
     const text = valueText(value);
-    add("set", value === 0 ? word("set_off") : text, () => edit(setValue(schedule, index, value)), text);
-  }
-  const enter = (/** @type {string} */ text) => timeline.editText(field, format(setValue(schedule, index, text.trim())));
-  const type = () => openEntry(anchor, word(field), valueText(schedule.values[index]), enter);
-  if (field !== "patch") add("type", word("type_value"), type);
-  add("split", word("split"), () => edit(split(schedule, index, t)));
-  if (schedule.thresholds.length) add("delete", word("delete"), () => edit(remove(schedule, index)));
+    return item("set", value === 0 ? word("set_off") : text, () => setValue(schedule, index, value), text);
+  });
+  if (field !== "patch") items.push({ text: word("type_value"), run: typeValue, data: { action: "type", value: "" } });
+  items.push(item("split", word("split"), () => split(schedule, index, t)));
+  if (schedule.thresholds.length) items.push(item("delete", word("delete"), () => remove(schedule, index)));
   openMenu(anchor, word(field), items);
+
+  function typeValue() {
+    openEntry(anchor, word(field), valueText(schedule.values[index]), (text) => {
+      timeline.editText(field, format(setValue(schedule, index, text.trim())));
+    });
+  }
 }
 
-/** @param {import("./track.js").Track} track @param {number} index of the boundary @param {HTMLElement} anchor */
+/** @type {T.openTimeEntry} */
 export function openTimeEntry({ field, schedule, timeline }, index, anchor) {
   openEntry(anchor, word("t_label"), numberText(schedule.thresholds[index]), (text) => {
-    const t = Number(text.replace(",", "."));
+    const t = Number(text);
     if (text.trim() && !Number.isNaN(t)) timeline.editText(field, format(setThreshold(schedule, index, t)));
   });
 }

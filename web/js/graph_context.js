@@ -2,13 +2,13 @@
 
 import { PRESET, TIMELINES, TOLD_BY } from "./bands.js";
 
-/** @param {GraphNode} node */
+/** @type {T.kind} */
 export const kind = (node) => String(node.comfyClass ?? node.type);
 
-/** @param {GraphNode} node @param {string} name */
+/** @type {T.widgetOf} */
 export const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name);
 
-/** The node that feeds an input; undefined without a link. @param {GraphNode} node @param {string} name @returns {GraphNode | null | undefined} */
+/** @type {T.source} */
 function source(node, name) {
   const link = node.inputs?.find((input) => input.name === name)?.link;
   if (link == null || !node.graph) return undefined;
@@ -16,7 +16,7 @@ function source(node, name) {
   return node.graph.getNodeById((links.get?.(link) ?? links[link])?.origin_id);
 }
 
-/** What the plan route wants to know: the node's own widgets first, then those of the nearest nodes. @param {GraphNode} node */
+/** @type {T.gather} */
 export function gather(node) {
   const { fields, links, nodes } = /** @type {Context} */ ({ fields: {}, links: {}, nodes: new Set() });
   for (const near of byDistance(node)) {
@@ -34,10 +34,10 @@ export function gather(node) {
   return { fields, links, nodes };
 }
 
-/** Whether a link's value is that of a preset node. @param {GraphNode | null} from */
+/** @type {T.isPreset} */
 export const isPreset = (from) => from !== null && kind(from) === PRESET;
 
-/** The node and all that links join to it, nearest first. @param {GraphNode} node */
+/** @type {T.byDistance} */
 export function byDistance(node) {
   const found = new Set([node]);
   // What is added on the way is visited, too.

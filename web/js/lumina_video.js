@@ -13,7 +13,7 @@ import { loadWords } from "./words.js";
 const timelines = new Set();
 const refreshAll = () => timelines.forEach((timeline) => timeline.refresh());
 
-/** @param {GraphNode} node */
+/** @type {T.addTimeline} */
 function addTimeline(node) {
   const timeline = new Timeline(node);
   const height = () => timeline.height;
@@ -32,7 +32,7 @@ function addTimeline(node) {
   queueMicrotask(refresh);
 }
 
-/** Call `then` after the object's own handler of that name. @param {any} object @param {string} name @param {(...values: any[]) => void} then */
+/** @type {T.after} */
 function after(object, name, then) {
   const own = object?.[name];
   if (object) object[name] = function (/** @type {any[]} */ ...values) {
@@ -42,10 +42,10 @@ function after(object, name, then) {
   };
 }
 
-/** Timelines of nodes that links join to the node of an id. @param {string} id */
+/** @type {T.joinedTo} */
 const joinedTo = (id) => [...timelines].filter(({ node, context }) => node.graph && context.nodes.has(String(id)));
 
-/** @param {string} id of the node that measured @param {unknown} score */
+/** @type {T.showMotion} */
 function showMotion(id, score) {
   if (typeof score !== "number") return;
   for (const timeline of joinedTo(id)) {
@@ -55,7 +55,7 @@ function showMotion(id, score) {
 }
 
 function listen() {
-  /** @param {string} name @param {(detail: any) => void} act */
+  /** @type {T.on} */
   const on = (name, act) => api.addEventListener(/** @type {any} */ (name), (/** @type {any} */ event) => act(event.detail));
   on("graphChanged", refreshAll);
   on("lumina-video.progress", (step) => joinedTo(step.node).forEach((timeline) => timeline.showProgress(step)));

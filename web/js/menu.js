@@ -2,19 +2,17 @@
 
 import { arrow, element, take } from "./dom.js";
 
-/** @param {HTMLElement} anchor @param {string} ariaLabel @param {MenuItem[]} items */
+/** @type {T.openMenu} */
 export function openMenu(anchor, ariaLabel, items) {
-  const menu = element("div", "lumina-menu", { role: "menu", ariaLabel });
-  const close = () => menu.remove();
-  const buttons = items.map(({ action, value, text, run }) => {
-    const onclick = () => {
-      close();
-      anchor.focus();
+  const buttons = items.map(({ text, run, data: dataset }) => {
+    const item = element("button", "lumina-item", { type: "button", role: "menuitem", dataset }, text);
+    item.onclick = () => {
+      menu.hidePopover();
       run();
     };
-    return element("button", "lumina-item", { type: "button", role: "menuitem", onclick, dataset: { action, value } }, text);
+    return item;
   });
-  menu.append(...buttons);
+  const menu = element("div", "lumina-menu", { role: "menu", ariaLabel }, ...buttons);
   float(menu, anchor);
   menu.addEventListener("keydown", (event) => {
     const way = arrow(event);
@@ -26,39 +24,29 @@ export function openMenu(anchor, ariaLabel, items) {
   buttons[0].focus();
 }
 
-/** @param {HTMLElement} anchor @param {string} label @param {string} value @param {(text: string) => void} enter */
+/** @type {T.openEntry} */
 export function openEntry(anchor, label, value, enter) {
   const input = element("input", "", { value, spellcheck: false });
   const box = element("label", "lumina-entry", {}, label, input);
   float(box, anchor);
   input.onkeydown = ({ key }) => {
     if (key !== "Enter") return;
-    box.remove();
-    anchor.focus();
+    box.hidePopover();
     enter(input.value);
   };
   input.select();
 }
 
-/** Show it until Escape, or until something else is touched. @param {HTMLElement} popup @param {HTMLElement} anchor */
+/** @type {T.float} */
 function float(popup, anchor) {
-  const outside = (/** @type {Event} */ { target }) => {
-    if (popup.contains(/** @type {Node} */ (target))) return;
-    popup.remove();
-    for (const name of ["pointerdown", "wheel"]) removeEventListener(name, outside, true);
-  };
-  for (const name of ["pointerdown", "wheel"]) addEventListener(name, outside, true);
-  popup.addEventListener("keydown", (event) => {
-    // Nothing typed here is a command to the host.
-    event.stopPropagation();
-    if (event.key !== "Escape" && event.key !== "Tab") return;
-    event.preventDefault();
-    popup.remove();
-    anchor.focus();
-  });
+  popup.popover = "auto";
+  popup.ontoggle = (event) => event.newState === "closed" && popup.remove();
+  // Nothing typed here is a command to the host.
+  popup.onkeydown = (event) => event.stopPropagation();
   document.body.append(popup);
-  const at = anchor.getBoundingClientRect();
+  popup.showPopover();
+  const { left, top, bottom } = anchor.getBoundingClientRect();
   const { width, height } = popup.getBoundingClientRect();
-  const top = at.bottom + height + 8 < innerHeight ? at.bottom + 4 : at.top - height - 4;
-  popup.style.inset = `${Math.max(4, top)}px auto auto ${Math.max(4, Math.min(at.left, innerWidth - width - 4))}px`;
+  popup.style.left = `${Math.max(4, Math.min(left, innerWidth - width - 4))}px`;
+  popup.style.top = `${bottom + height + 8 < innerHeight ? bottom + 4 : Math.max(4, top - height - 4)}px`;
 }

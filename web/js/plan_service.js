@@ -2,7 +2,7 @@
 
 import { api } from "/scripts/api.js";
 
-/** The answer, or null where none came. @param {string} path @param {unknown} [body] */
+/** @type {T.serviceAsk} */
 export async function ask(path, body) {
   const post = body ? { method: "POST", body: JSON.stringify(body) } : {};
   const response = await api.fetchApi(`/lumina-video/${path}`, post).catch(() => null);
@@ -18,7 +18,7 @@ export class PlanService {
     this.take = take;
   }
 
-  /** @param {Question} question */
+  /** @type {T.askPlan} */
   async ask(question) {
     this.waiting = question;
     if (this.busy) return;

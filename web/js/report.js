@@ -10,7 +10,7 @@ export class Report {
   element = element("div", "lumina-report", {}, this.error, this.status, this.result);
   run = "";
 
-  /** The sentence, and the text with the faulty part marked. @param {string} sentence @param {Told} [fault] */
+  /** @type {T.showError} */
   showError(sentence, fault) {
     this.error.replaceChildren(sentence);
     if (!fault?.span) return;
@@ -19,7 +19,7 @@ export class Report {
     this.error.append(element("code", "", {}, text.slice(0, start), mark, text.slice(end)));
   }
 
-  /** @param {RunResult} run */
+  /** @type {T.showResult} */
   showResult({ seconds, estimate, segments }) {
     const took = (/** @type {number} */ time, /** @type {number | null} */ guess) => {
       return guess === null ? `${rough(time)} s` : word("estimated", { seconds: rough(time), guess: rough(guess) });
@@ -28,7 +28,7 @@ export class Report {
     this.result.textContent = this.run = [`${word("result")} ${took(seconds, estimate)}`, ...parts].join(" · ");
   }
 
-  /** @param {number} score measured @param {string} asked the schedule's text */
+  /** @type {T.reportShowMotion} */
   showMotion(score, asked) {
     this.result.textContent = `${this.run}\n${word("result_motion", { score: rough(score), asked })}`;
   }

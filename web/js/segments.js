@@ -4,22 +4,22 @@
 /** Least distance between boundaries that are dragged, and what they are rounded to. */
 export const GAP = 0.001;
 
-/** As Python's repr, without ".0". @param {number} x */
+/** @type {T.numberText} */
 export function numberText(x) {
   const size = Math.abs(x);
   if (size && (size < 1e-4 || size >= 1e16)) return x.toExponential().replace(/(?<=e[+-])\d$/, "0$&");
   return Object.is(x, -0) ? "-0" : String(x);
 }
 
-/** @param {Value} value */
+/** @type {T.valueText} */
 export const valueText = (value) => (value === null ? "none" : typeof value === "number" ? numberText(value) : value);
 
-/** Canonical text. @param {Schedule} schedule */
+/** @type {T.format} */
 export function format({ values, thresholds }) {
   return values.map((value, i) => (i ? `${numberText(thresholds[i - 1])}: ` : "") + valueText(value)).join(" | ");
 }
 
-/** Start and end of a segment. @param {Schedule} schedule @param {number} index */
+/** @type {T.span} */
 export const span = ({ thresholds }, index) => [index ? thresholds[index - 1] : 0, thresholds[index] ?? 1];
 
 /** A boundary near t: between its neighbours, where they leave room. @type {Edit<number>} */
@@ -49,7 +49,7 @@ export function split(schedule, index, t) {
   return end - start > 2 * GAP ? moveBoundary(twice, index, t) : schedule;
 }
 
-/** The segment before goes on, or the second becomes the first. @param {Schedule} schedule @param {number} index */
+/** @type {T.remove} */
 export function remove(schedule, index) {
   const { values, thresholds } = schedule;
   if (values.length === 1) return schedule;

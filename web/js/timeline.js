@@ -1,7 +1,7 @@
 // The timeline of one node: bands over t beside its text fields, bound both ways.
 
 import { app } from "/scripts/app.js";
-import { stepTicks, timeTicks, toShare } from "./axis.js";
+import { ticks, toShare } from "./axis.js";
 import { BANDS, PRESET, TIMELINES, WITHOUT_COST } from "./bands.js";
 import { CostStrip } from "./cost_strip.js";
 import { element } from "./dom.js";
@@ -75,12 +75,12 @@ export class Timeline {
     return { ...fields, ...Object.fromEntries([...linked, ...own]) };
   }
 
-  /** Place among the model's patch sizes, finest 0. @param {Value} patch */
+  /** @type {T.rank} */
   rank(patch) {
     return Math.max(0, this.patches.indexOf(String(patch)));
   }
 
-  /** @param {string} band */
+  /** @type {T.band} */
   band(band) {
     const name = element("div", "lumina-band-name", {}, word(band), element("small", "", {}, word(`${band}_hint`)));
     const tracks = this.tracks.filter((track) => BANDS[band].includes(track.field)).map((track) => track.element);
@@ -97,7 +97,7 @@ export class Timeline {
     this.asked = key;
   }
 
-  /** A change made here: written to the text field, drawn, priced. @param {Field} field @param {Schedule} schedule @param {boolean} done */
+  /** @type {T.edit} */
   edit(field, schedule, done) {
     this.schedules[field] = schedule;
     this.write(field, format(schedule));
@@ -108,20 +108,20 @@ export class Timeline {
     remember();
   }
 
-  /** Text that may be no schedule: the server says so, and it stays to be mended. @param {Field} field @param {string} text */
+  /** @type {T.editText} */
   editText(field, text) {
     this.write(field, text);
     this.refresh();
     remember();
   }
 
-  /** @param {number} budget share of 1x2 throughout @param {boolean} done */
+  /** @type {T.askBudget} */
   askBudget(budget, done) {
     this.committing = done;
     this.service.ask({ fields: this.question, budget });
   }
 
-  /** @param {Field} field @param {string} text */
+  /** @type {T.write} */
   write(field, text) {
     const widget = widgetOf(this.node, field);
     if (!widget || widget.value === text) return;
@@ -132,7 +132,7 @@ export class Timeline {
     app.canvas.setDirty(true, true);
   }
 
-  /** @param {Answer | null} answer @param {Question} question */
+  /** @type {T.timelineTake} */
   take(answer, { budget }) {
     if (!this.node.graph) return;
     if (!answer) {
@@ -165,7 +165,7 @@ export class Timeline {
       else track.show(schedule, this.readOnly || field in links, this.top(field));
       track.element.classList.toggle("lumina-of-preset", !this.readOnly && !answer.schedules[field].own);
     }
-    this.axisRow.replaceChildren(...ticks("time", "t", timeTicks(axis)), ...ticks("step", word("step"), stepTicks(this.grid, axis)));
+    this.axisRow.replaceChildren(...marks("time", ticks(axis)), ...marks("step", ticks(axis, this.grid)));
     const fault = this.fields.map((field) => answer.schedules[field]).find((told) => told.error);
     const sentence = fault?.error ?? answer.error ?? "";
     const linked = this.fields.every((field) => field in links);
@@ -177,20 +177,20 @@ export class Timeline {
     if (focus) /** @type {HTMLElement | null} */ (this.element.querySelector(focus))?.focus({ preventScroll: true });
   }
 
-  /** The value that reaches the top of a track; the motion scores share theirs. @param {Field} field */
+  /** @type {T.top} */
   top(field) {
     const together = Object.values(BANDS).find((fields) => fields.includes(field)) ?? [];
     return Math.max(1, ...together.flatMap((name) => this.schedules[name]?.values ?? []).map((value) => Number(value) || 0));
   }
 
-  /** @param {Progress} progress */
+  /** @type {T.showProgress} */
   showProgress({ t, text }) {
     this.report.status.textContent = text;
     this.element.style.setProperty("--now", String(toShare(t, this.axis)));
     this.element.classList.add("lumina-running");
   }
 
-  /** @param {RunResult} run */
+  /** @type {T.timelineShowResult} */
   showResult(run) {
     this.stop();
     this.report.showResult(run);
@@ -204,12 +204,12 @@ export class Timeline {
     this.report.status.textContent = this.readOnly ? word("read_only") : "";
   }
 
-  /** @param {number} score measured of the clip */
+  /** @type {T.timelineShowMotion} */
   showMotion(score) {
     this.report.showMotion(score, this.answer?.schedules.motion.text ?? "");
   }
 
-  /** What the node ran with. @param {Record<string, string>} texts */
+  /** @type {T.showLinked} */
   showLinked(texts) {
     this.linked = texts;
     this.asked = "";
@@ -224,15 +224,15 @@ function remember() {
   if (tracker) (tracker.captureCanvasState ?? tracker.checkState).call(tracker);
 }
 
-/** The first says what is counted. @param {string} row @param {string} name @param {Tick[]} marks */
-function ticks(row, name, marks) {
-  return marks.map(({ text, share }) => {
+/** @type {T.marks} */
+function marks(row, ticks) {
+  return ticks.map(({ text, share }) => {
     const style = `left: ${100 * share}%; transform: translateX(${-100 * share}%)`;
-    return element("span", `lumina-tick lumina-${row}`, { style }, share ? text : `${name} ${text}`);
+    return element("span", `lumina-tick lumina-${row}`, { style }, share ? text : `${word(row)} ${text}`);
   });
 }
 
-/** A selector of what has the focus, so that it is found again after drawing. @param {HTMLElement} root */
+/** @type {T.focusIn} */
 function focusIn(root) {
   const { classList, dataset } = /** @type {HTMLElement} */ (root.contains(document.activeElement) ? document.activeElement : root);
   return dataset.field && `.${classList[0]}[data-field="${dataset.field}"][data-index="${dataset.index}"]`;

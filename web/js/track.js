@@ -11,49 +11,47 @@ export class Track {
   /** What it was when the pointer took a boundary. @type {Schedule | null} */
   dragged = null;
 
-  /** @param {Field} field @param {import("./timeline.js").Timeline} timeline */
+  /** @param {Field} field @param {Timeline} timeline */
   constructor(field, timeline) {
     this.field = field;
     this.timeline = timeline;
     this.element = element("div", "lumina-track", { dataset: { field } });
-    this.segments = /** @type {HTMLElement[]} */ ([]);
-    this.handles = /** @type {HTMLElement[]} */ ([]);
   }
 
-  /** @param {Schedule} schedule @param {boolean} readOnly @param {number} top value that reaches the top */
+  /** @type {T.trackShow} */
   show(schedule, readOnly, top) {
     this.schedule = schedule;
-    this.segments = schedule.values.map((value, index) => this.segment(value, index, readOnly, top));
-    this.handles = readOnly ? [] : schedule.thresholds.map((_, index) => this.handle(index));
-    this.element.replaceChildren(...this.segments, ...this.handles);
+    const segments = schedule.values.map((value, index) => this.segment(value, index, readOnly, top));
+    const handles = readOnly ? [] : schedule.thresholds.map((_, index) => this.handle(index));
+    this.element.replaceChildren(...segments, ...handles);
     this.place();
   }
 
   place() {
     const { schedule, timeline: { grid, axis }, field } = this;
     const share = (/** @type {number} */ t) => 100 * toShare(t, axis);
-    this.segments.forEach((segment, index) => {
+    const parts = /** @type {HTMLElement[]} */ ([...this.element.children]);
+    schedule.values.forEach((value, index) => {
       const [start, end] = span(schedule, index);
-      segment.style.left = `${share(start)}%`;
-      segment.style.width = `${share(end) - share(start)}%`;
-      const [first, last, value] = [stepAt(grid, start), stepAt(grid, end) - 1, valueText(schedule.values[index])];
-      segment.title = segment.ariaLabel = word("segment", { field: word(field), value, start, end, first, last });
+      const steps = { first: stepAt(grid, start), last: stepAt(grid, end) - 1 };
+      const title = word("segment", { field: word(field), value: valueText(value), start, end, ...steps });
+      const style = `left: ${share(start)}%; width: ${share(end) - share(start)}%`;
+      Object.assign(parts[index], { title, ariaLabel: title, style });
     });
-    this.handles.forEach((handle, index) => {
+    parts.slice(schedule.values.length).forEach((handle, index) => {
       const t = schedule.thresholds[index];
-      handle.style.left = `${share(t)}%`;
-      handle.ariaValueNow = String(t);
-      handle.ariaValueText = word("boundary_at", { t, step: stepAt(grid, t) });
+      const ariaValueText = word("boundary_at", { t, step: stepAt(grid, t) });
+      Object.assign(handle, { style: `left: ${share(t)}%`, ariaValueNow: t, ariaValueText });
     });
   }
 
-  /** @param {Value} value @param {number} index @param {boolean} disabled @param {number} top */
+  /** @type {T.segment} */
   segment(value, index, disabled, top) {
     const { field, timeline } = this;
     const text = element("span", "lumina-value", {}, valueText(value));
     const button = element("button", "lumina-segment", { type: "button", disabled, dataset: { field, index } }, text);
     if (field === "patch") button.dataset.rank = String(timeline.rank(value));
-    else if (value) button.prepend(element("i", "lumina-level", { style: `height: ${(100 * Number(value)) / top}%` }));
+    else if (value !== null) button.prepend(element("i", "lumina-level", { style: `height: ${(100 * Number(value)) / top}%` }));
     if (disabled) return button;
     button.ariaHasPopup = "menu";
     button.onclick = (event) => {
@@ -70,7 +68,7 @@ export class Track {
     return button;
   }
 
-  /** @param {Value} value @param {number} up */
+  /** @type {T.next} */
   next(value, up) {
     const { patches } = this.timeline;
     // Patch sizes go from fine to coarse, and up is finer.
@@ -78,7 +76,7 @@ export class Track {
     return Math.max(0, Number(value) + 0.5 * up);
   }
 
-  /** @param {number} index */
+  /** @type {T.handle} */
   handle(index) {
     const { field, timeline } = this;
     const [before, after] = this.schedule.values.slice(index).map(valueText);
@@ -113,7 +111,7 @@ export class Track {
     return handle;
   }
 
-  /** A boundary one step of the grid further, unless its neighbour stands in the way. @param {number} index @param {number} way */
+  /** @type {T.stepped} */
   stepped(index, way) {
     const { schedule, timeline: { grid } } = this;
     const { thresholds } = schedule;
@@ -122,12 +120,12 @@ export class Track {
     return free ? setThreshold(schedule, index, t) : schedule;
   }
 
-  /** @param {KeyboardEvent} event @param {Schedule} next */
+  /** @type {T.change} */
   change(event, next) {
     take(event);
     if (next !== this.schedule) this.timeline.edit(this.field, next, true);
   }
 }
 
-/** @param {KeyboardEvent} event */
+/** @type {T.isDelete} */
 const isDelete = ({ key }) => key === "Delete" || key === "Backspace";

@@ -13,11 +13,11 @@ export async function loadWords() {
   words = { ...all.en?.luminaVideo, ...all[locale]?.luminaVideo };
 }
 
-/** @param {string} key @param {Record<string, unknown>} [values] what stands for {name} */
+/** @type {T.word} */
 export const word = (key, values = {}) => (words[key] ?? key).replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 
-/** @param {number} number */
+/** @type {T.count} */
 export const count = (number) => number.toLocaleString("en");
 
-/** Two digits that matter. @param {number} number */
+/** @type {T.rough} */
 export const rough = (number) => (number >= 100 ? count(Math.round(number)) : String(Number(number.toPrecision(2))));

@@ -11,6 +11,7 @@ from ..lumina_core.plan import number_schedule
 from ..lumina_core.text import MAX_TOKENS, SYSTEM_PROMPT
 from .fields import DEFAULT_PLAN, motion_input, plan_fault
 from .names import MOTION_KEY, schema
+from .told import with_schedules
 
 
 def encode_text(clip, text: str, system_prompt: str = SYSTEM_PROMPT) -> tuple[list, int]:
@@ -102,4 +103,6 @@ class MotionScore(io.ComfyNode):
 
     @classmethod
     def execute(cls, positive, negative, motion, negative_motion) -> io.NodeOutput:
-        return io.NodeOutput(set_motion(positive, motion), set_motion(negative, negative_motion, "negative_motion"))
+        both = set_motion(positive, motion), set_motion(negative, negative_motion, "negative_motion")
+        told = {"motion": motion, "negative_motion": negative_motion}
+        return io.NodeOutput(*both, ui=with_schedules(**{n: str(number_schedule(n, v)) for n, v in told.items()}))

@@ -17,6 +17,7 @@ from .fields import first_fault
 from .model_patches import guard_first_step
 from .model_support import load_model
 from .names import schema
+from .run_log import log_runs
 from .vae_support import load_vae, vae_files
 
 _DTYPES = {
@@ -105,7 +106,8 @@ class ModelLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, model_name, weight_dtype) -> io.NodeOutput:
-        return io.NodeOutput(guard_first_step(load_model(checkpoint_path(model_name), _DTYPES[weight_dtype])))
+        model = load_model(checkpoint_path(model_name), _DTYPES[weight_dtype])
+        return io.NodeOutput(log_runs(guard_first_step(model), weight_dtype))
 
 
 class VAELoader(io.ComfyNode):

@@ -61,4 +61,4 @@ class MeasureMotion(io.ComfyNode):
     def execute(cls, fps, images=ABSENT, video=ABSENT) -> io.NodeOutput:
         check_one(cls.TITLE, images, video)
         score = motion_score(images[..., :3], fps) if video is ABSENT else video_score(video)
-        return io.NodeOutput(score, ui=show(cls, f"motion {score:.3f}"))
+        return io.NodeOutput(score, ui={**show(cls, f"motion {score:.3f}").as_dict(), "lumina_motion": [score]})

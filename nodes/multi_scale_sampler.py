@@ -13,6 +13,7 @@ from comfy_api.latest import io, ui
 
 from ..lumina_core.clock import to_sigmas
 from ..lumina_core.config import ROPE_LIMITS
+from ..lumina_core.outline import SCHEDULES
 from ..lumina_core.plan import SamplingPlan
 from ..lumina_core.presets import DEFAULT_PRESET, PRESETS, preset_clip
 from ..lumina_core.solvers import SOLVERS
@@ -30,7 +31,9 @@ from .fields import (
 from .latents import OfficialNoise, empty_latent
 from .model_patches import at_exact_time, set_patch_schedule
 from .names import schema
+from .run_log import show_own_progress
 from .sampling import make_guider
+from .told import with_schedules
 
 OWN = "Empty takes the preset's. "
 LAST_SIGMA = 0.01
@@ -182,17 +185,18 @@ class MultiScaleSampler(io.ComfyNode):
         config = model.model.diffusion_model.config
         config.check_size(latent_size(width, height, frames), plan.patches)
         latent = empty_latent(width, height, frames, channels=config.channels)
-        model = set_patch_schedule(model, plan.patch)
+        model = show_own_progress(set_patch_schedule(model, plan.patch))
         positive, cut = encode_text(clip, prompt)
         negative, _ = encode_text(clip, negative_prompt)
         positive, negative = set_motion(positive, str(plan.motion)), set_motion(negative, str(plan.negative_motion))
         guider = make_guider(model, positive, negative, str(plan.guidance), plan.renorm)
         latent["samples"] = run(guider, plan, latent, seed)
         outputs = (latent, float(preset_clip(preset).fps))
+        schedules = {name: str(getattr(plan, name)) for name in SCHEDULES}
         if not cut:
-            return io.NodeOutput(*outputs)
+            return io.NodeOutput(*outputs, ui=with_schedules(**schedules))
         logging.warning("Lumina Multi-Scale Sampler: %s", cut_message(cut))
-        return io.NodeOutput(*outputs, ui=ui.PreviewText(cut_message(cut)))
+        return io.NodeOutput(*outputs, ui=with_schedules(ui.PreviewText(cut_message(cut)), **schedules))
 
 
 def run(guider, plan: SamplingPlan, latent: dict, seed: int) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,24 @@ from ..lumina_core.outline import SCHEDULES, fault_outline, plan_outline, schedu
 from ..lumina_core.plan import SamplingPlan, number_schedule, patch_schedule
 from ..lumina_core.presets import DEFAULT_PRESET, PRESETS, preset_clip
 from ..lumina_core.schedules import ScheduleError
+from ..lumina_core.shapes import LatentSize
 from ..lumina_core.solvers import SOLVERS
+from ..lumina_core.timings import Shape, estimate
 from .bundles import bundle_of
 from .fields import clip_frames, latent_size
 from .loaders import checkpoint_path
+from .run_log import device_name
+from .run_memory import model_key, past_runs
+
+_TEXTS = (*SCHEDULES, "preset", "solver", "model_name", "weight_dtype")
+_WHOLE = ("width", "height", "frames", "points", "batch_size")
+_NUMBERS = ("seconds", "time_shift", "renorm")
+_MOST_POINTS = 1000
+"""As many as the nodes take; a longer grid would only hold up the server."""
+
+
+class BadRequest(LuminaError):
+    """A request that no page of ours sends."""
 
 
 def describe(request: dict[str, Any]) -> dict[str, Any]:
@@ -26,14 +41,18 @@ def describe(request: dict[str, Any]) -> dict[str, Any]:
 
     ``request``: ``fields`` maps names of the nodes' inputs to what stands there (schedules as text, ``points``,
     ``time_shift``, ``renorm``, ``solver``, ``width``, ``height``, ``frames``, ``seconds``, ``preset``,
-    ``model_name``); what is missing or blank is the preset's. ``budget``, when given, asks for the finest schedule of
-    that share instead.
+    ``model_name``, ``weight_dtype``, ``batch_size``); what is missing, null (a linked input) or blank is the
+    preset's. ``budget``, when given, asks for the finest schedule of that share instead.
 
     Returns ``schedules`` (name to ``schedule_outline`` or ``fault_outline``, with ``own`` telling a given text from
     the preset's), ``preset``, ``patches`` that the model has, ``error`` (the sentence with which the queue refuses, or
-    None) and ``outline`` (see ``plan_outline``; None beside an error).
+    None), ``outline`` (see ``plan_outline``; None beside an error) and ``estimate`` (None where this machine has no
+    runs of the model to learn from; else ``seconds``, those of the outline's ``segments``, the number of past
+    ``runs`` behind them, and ``exact``, whether every segment's shape ran before).
+
+    Raises BadRequest for values of a wrong type.
     """
-    given = {name: value for name, value in request.get("fields", {}).items() if value not in (None, "")}
+    given, budget = _fields(request)
     config, bundle = _model(given.get("model_name"))
     preset = given.get("preset")
     if preset not in PRESETS:
@@ -45,18 +64,48 @@ def describe(request: dict[str, Any]) -> dict[str, Any]:
         "patches": [str(patch) for patch in config.patches],
         "error": next((s["error"] for s in schedules.values() if "error" in s), None),
         "outline": None,
+        "estimate": None,
     }
     if answer["error"] is None:
         try:
             plan, size = _plan(given, preset), _size(given, preset)
             config.check_size(size, plan.patches)
-            if request.get("budget") is not None:
-                plan = propose(plan, float(request["budget"]), size, config)
+            if budget is not None:
+                plan = propose(plan, budget, size, config)
                 schedules["patch"] = {**schedule_outline(plan.patch), "own": True}
             answer["outline"] = plan_outline(plan, size, config)
+            answer["estimate"] = _estimate(answer["outline"]["segments"], given, config)
         except LuminaError as error:
             answer["error"] = str(error)
     return answer
+
+
+def _fields(request: Any) -> tuple[dict[str, Any], float | None]:
+    """The fields that hold something, checked, and the budget."""
+    fields = request.get("fields", {}) if isinstance(request, dict) else None
+    if not isinstance(fields, dict):
+        raise BadRequest('The request is not an object with "fields"; send {"fields": {name: value, ...}}.')
+    given = {name: value for name, value in fields.items() if value not in (None, "")}
+    for name in _TEXTS:
+        if not isinstance(given.get(name, ""), str):
+            raise BadRequest(f"{name} is {given[name]!r}; send a text.")
+    for name in (*_WHOLE, *_NUMBERS):
+        if name in given:
+            given[name] = _number(name, given[name], whole=name in _WHOLE)
+    if given.get("points", 0) > _MOST_POINTS:
+        raise BadRequest(f"points is {given['points']}; send at most {_MOST_POINTS}.")
+    if given.get("batch_size", 1) < 1:
+        raise BadRequest(f"batch_size is {given['batch_size']}; send at least 1.")
+    budget = request.get("budget")
+    return given, None if budget is None else _number("budget", budget, whole=False)
+
+
+def _number(name: str, value: Any, whole: bool) -> int | float:
+    kind = "a whole number" if whole else "a number"
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or (whole and value != int(value)):
+        raise BadRequest(f"{name} is {value!r}; send {kind}.")
+    return int(value) if whole else float(value)
 
 
 def _schedule(name: str, given: dict, preset: str) -> dict[str, Any]:
@@ -84,7 +133,21 @@ def _plan(given: dict, preset: str) -> SamplingPlan:
     return PRESETS[preset].replace(solver=solver if solver in SOLVERS else "euler", **changes)
 
 
-def _size(given: dict, preset: str):
+def _estimate(segments: list[dict], given: dict, config: VideoConfig) -> dict[str, Any] | None:
+    """Seconds of an outline's segments on this machine."""
+    batch = given.get("batch_size", 1)
+    parts = [
+        (Shape(s["patch"], s["tokens"], batch, s["guided"], round(batch * s["flops"] / s["evaluations"])),
+         s["evaluations"])
+        for s in segments
+    ]  # fmt: skip
+    found = estimate(past_runs(device_name(), model_key(config), given.get("weight_dtype")), parts)
+    if found is None:
+        return None
+    return {"seconds": found.seconds, "segments": list(found.parts), "runs": found.runs, "exact": found.exact}
+
+
+def _size(given: dict, preset: str) -> LatentSize:
     size = preset_clip(preset).size
     width, height, frames = (given.get(name, getattr(size, name)) for name in ("width", "height", "frames"))
     return latent_size(width, height, clip_frames(preset, frames, given.get("seconds", 0.0)))

@@ -12,6 +12,7 @@ from ..lumina_core.plan import SamplingPlan, number_schedule, patch_schedule
 from .fields import DEFAULT_PLAN, guidance_input, patch_input, plan_fault, renorm_input
 from .model_patches import set_guidance
 from .names import schema
+from .told import with_schedules
 
 
 def make_guider(model, positive, negative, guidance: str, renorm: float) -> comfy.samplers.CFGGuider:
@@ -96,7 +97,8 @@ class SplitSigmas(io.ComfyNode):
     @classmethod
     def execute(cls, sigmas, patch) -> io.NodeOutput:
         step = split_step(sigmas, patch)
-        return io.NodeOutput(sigmas[: step + 1], sigmas[step:])
+        told = with_schedules(patch=str(patch_schedule(patch)))
+        return io.NodeOutput(sigmas[: step + 1], sigmas[step:], ui=told)
 
 
 class Guider(io.ComfyNode):
@@ -124,4 +126,5 @@ class Guider(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, positive, negative, guidance, renorm) -> io.NodeOutput:
-        return io.NodeOutput(make_guider(model, positive, negative, guidance, renorm))
+        told = with_schedules(guidance=str(number_schedule("guidance", guidance)))
+        return io.NodeOutput(make_guider(model, positive, negative, guidance, renorm), ui=told)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..lumina_core.outline import SCHEDULES
 from ..lumina_core.plan import SamplingPlan, number_schedule, patch_schedule
 from ..lumina_core.presets import DEFAULT_PRESET, PRESETS, preset_clip
 from .fields import guidance_input, patch_input, plan_fault, renorm_input
 from .model_patches import set_guidance, set_patch_schedule
 from .names import schema
+from .told import with_schedules
 
 
 class PatchSchedule(io.ComfyNode):
@@ -30,7 +32,8 @@ class PatchSchedule(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, patch) -> io.NodeOutput:
-        return io.NodeOutput(set_patch_schedule(model, patch_schedule(patch)))
+        schedule = patch_schedule(patch)
+        return io.NodeOutput(set_patch_schedule(model, schedule), ui=with_schedules(patch=str(schedule)))
 
 
 class Guidance(io.ComfyNode):
@@ -56,7 +59,8 @@ class Guidance(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, guidance, renorm) -> io.NodeOutput:
-        return io.NodeOutput(set_guidance(model, number_schedule("guidance", guidance), renorm))
+        schedule = number_schedule("guidance", guidance)
+        return io.NodeOutput(set_guidance(model, schedule, renorm), ui=with_schedules(guidance=str(schedule)))
 
 
 class Preset(io.ComfyNode):
@@ -108,4 +112,5 @@ class Preset(io.ComfyNode):
             clip.size.height,
             clip.size.frames,
             float(clip.fps),
+            ui=with_schedules(**{name: str(getattr(plan, name)) for name in SCHEDULES}),
         )

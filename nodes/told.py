@@ -24,3 +24,8 @@ def warn(node: type[io.ComfyNode], title: str, texts: list[str]) -> ui.PreviewTe
     text = " ".join(texts)
     logging.warning("%s: %s", title, text)
     return show(node, text)
+
+
+def with_schedules(text: ui.PreviewText | None = None, **schedules: str) -> dict:
+    """A node's ``ui``: the schedules it ran with, for a timeline whose text comes by a link, and ``text`` if any."""
+    return {**(text.as_dict() if text else {}), "lumina_schedules": [schedules]}

@@ -1,0 +1,59 @@
+"""What the page draws: plain numbers that add up, and the place of a fault in its text."""
+
+import json
+
+import pytest
+
+from lumina_core.config import VideoConfig
+from lumina_core.outline import fault_outline, plan_outline, schedule_outline
+from lumina_core.plan import SamplingPlan, number_schedule, patch_schedule
+from lumina_core.schedules import ScheduleError
+from lumina_core.shapes import LatentSize
+
+SIZE = LatentSize(8, 16, 16)
+
+
+def fault(text: str) -> dict:
+    with pytest.raises(ScheduleError) as raised:
+        patch_schedule(text)
+    return fault_outline(text, raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("2x4 | 0.03: 2y2 | 0.125: 1x2", "0.03: 2y2"),
+        ("2x5x", "2x5x"),
+        ("2x4 |  0.5: 2x2  | 0.2: 1x2", "0.2: 1x2"),
+        ("  frog  | 0.5: 1x2", "frog"),
+    ],
+)
+def test_a_fault_is_found_in_the_text(text, part):
+    found = fault(text)
+    start, end = found["span"]
+    assert text[start:end] == part and found["text"] == text
+    assert found["error"].startswith("patch schedule")
+
+
+def test_a_missing_segment_has_an_empty_span_where_it_belongs():
+    text = "2x4 | 0.03: 2x2 |"
+    assert fault(text)["span"] == (len(text), len(text))
+
+
+def test_schedules_become_plain_values():
+    outline = schedule_outline(number_schedule("motion", "none | 0.5: 2"))
+    assert outline == {"text": "none | 0.5: 2", "values": [None, 2.0], "thresholds": [0.5]}
+    assert schedule_outline(patch_schedule("2x4|0.5:1x2"))["values"] == ["2x4", "1x2"]
+
+
+def test_segments_cover_the_steps_and_their_costs_add_up():
+    plan = SamplingPlan("2x4 | 0.3: 2x2 | 0.6: 1x2", guidance="4 | 0.4: 0", points=21, solver="midpoint")
+    outline = plan_outline(plan, SIZE, VideoConfig())
+    segments = outline["segments"]
+    assert json.loads(json.dumps(outline)) == outline
+    assert [s["first_step"] for s in segments] == [1, *(s["last_step"] + 1 for s in segments[:-1])]
+    assert sum(s["steps"] for s in segments) == 20 and len(outline["grid"]) == 21
+    assert sum(s["evaluations"] for s in segments) == outline["nfe"] == 40
+    assert sum(s["flops"] for s in segments) == outline["flops"]
+    assert sum(s["share"] for s in segments) == pytest.approx(1)
+    assert outline["least"] <= outline["relative"] <= 1

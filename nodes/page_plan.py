@@ -54,15 +54,14 @@ def describe(request: dict[str, Any]) -> dict[str, Any]:
     """
     given, budget = _fields(request)
     config, bundle = _model(given.get("model_name"))
-    preset = given.get("preset")
-    if preset not in PRESETS:
-        preset = bundle.preset if bundle else DEFAULT_PRESET
+    asked = given.get("preset")
+    preset = asked if asked in PRESETS else bundle.preset if bundle else DEFAULT_PRESET
     schedules = {name: _schedule(name, given, preset) for name in SCHEDULES}
     answer = {
         "schedules": schedules,
         "preset": preset,
         "patches": [str(patch) for patch in config.patches],
-        "error": next((s["error"] for s in schedules.values() if "error" in s), None),
+        "error": next((s["error"] for s in schedules.values() if "error" in s), _preset_fault(asked)),
         "outline": None,
         "estimate": None,
     }
@@ -78,6 +77,12 @@ def describe(request: dict[str, Any]) -> dict[str, Any]:
         except LuminaError as error:
             answer["error"] = str(error)
     return answer
+
+
+def _preset_fault(name: str | None) -> str | None:
+    if name is None or name in PRESETS:
+        return None
+    return f"preset is '{name}', which this version does not have; choose one of {', '.join(PRESETS)}."
 
 
 def _fields(request: Any) -> tuple[dict[str, Any], float | None]:

@@ -1,11 +1,13 @@
 // Open the shipped workflows in a running host's real front end as their user does.
 //   node tests/host/templates.mjs URL TASK classic|nodes2 < {NAME: workflow} > {NAME: answer}
 // TASK and the answer per workflow:
-//   again    load, convert, load what came of it, convert: the two API prompts
+//   again    {prompts, boxes}: load, convert, load what came of it, convert: the two API prompts; and where the nodes lie,
+//            as [type, left, top, right, bottom] in units of the graph
 //   models   {offered: [what the page says is missing], saved: [{url, file}]}: every download clicked, and what it leaves
 //   app      {fields, prompts: [before, in app mode], said: [warnings]}; null where the front end has no app mode
 import { readFileSync } from "node:fs";
 import { openBrowser, openFrontend } from "../../scripts/frontend_browser.mjs";
+import { showGraph } from "../../scripts/frontend_page.mjs";
 
 const HUB = "https://huggingface.co/**";
 const APP_MODE = "Comfy.ToggleLinear";
@@ -20,11 +22,24 @@ async function load(page, workflow) {
 
 const convert = (page) => page.evaluate(async () => JSON.parse(JSON.stringify(await window.app.graphToPrompt())));
 
-async function again(page, workflow) {
+async function again(page, workflow, mode) {
   await load(page, workflow);
   const first = await convert(page);
   await load(page, first.workflow);
-  return [first.output, (await convert(page)).output];
+  const second = await convert(page);
+  await page.evaluate(showGraph);
+  await page.waitForTimeout(400);
+  return { prompts: [first.output, second.output], boxes: await page.evaluate(boxes, mode === "nodes2") };
+}
+
+/** Runs in the page. Nodes 2.0 are as high as their elements, the others as their size says, and a title on top. */
+function boxes(elements) {
+  const { graph, canvas } = window.app;
+  return graph.nodes.map(({ id, type, pos, size }) => {
+    if (!elements) return [type, pos[0], pos[1] - 30, pos[0] + size[0], pos[1] + size[1]];
+    const box = document.querySelector(`[data-node-id="${id}"]`).getBoundingClientRect();
+    return [type, ...[box.left, box.top, box.right, box.bottom].map((side) => side / canvas.ds.scale)];
+  });
 }
 
 /** The hub answers as it does: the bytes, and no name for them but the link's own. */
@@ -85,7 +100,7 @@ async function main() {
       "Comfy.Workflow.ShowMissingModelsWarning": task === "models",
     });
     const answers = {};
-    for (const [name, workflow] of Object.entries(workflows)) answers[name] = await TASKS[task](page, workflow);
+    for (const [name, workflow] of Object.entries(workflows)) answers[name] = await TASKS[task](page, workflow, mode);
     console.log(JSON.stringify(answers));
   } finally {
     await close();

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -112,13 +113,31 @@ def test_host_lists_every_workflow_with_its_picture(bare: HostServer):
         assert bare.get(f"/api/workflow_templates/{PACK}/{name}.jpg")[:2] == b"\xff\xd8"
 
 
-@pytest.mark.parametrize("mode", ["classic", "nodes2"])
-def test_prompt_survives_load_and_save(bare: HostServer, mode: str):
+@pytest.fixture(scope="module", params=["classic", "nodes2"])
+def opened(request: pytest.FixtureRequest, bare: HostServer) -> dict[str, dict]:
+    """Every workflow, opened twice in one way of drawing nodes."""
     version = tuple(int(part) for part in re.findall(r"\d+", bare.host.version)[:2])
-    if mode == "nodes2" and version < NODES2_FROM:
+    if request.param == "nodes2" and version < NODES2_FROM:
         pytest.skip(f"ComfyUI {bare.host.version} has no Nodes 2.0.")
-    for name, (first, second) in ask(bare, "again", mode, NAMES).items():
-        assert first == second, name
+    return ask(bare, "again", request.param, NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_prompt_survives_load_and_save(opened: dict[str, dict], name: str):
+    first, second = opened[name]["prompts"]
+    assert first == second
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_node_lies_on_another(opened: dict[str, dict], name: str):
+    boxes = opened[name]["boxes"]
+    assert len(boxes) == len(shipped(name)["nodes"])
+    assert [(a[0], b[0]) for a, b in combinations(boxes, 2) if overlap(a, b)] == []
+
+
+def overlap(first: list, second: list) -> bool:
+    """Whether two boxes of [type, left, top, right, bottom] share a point."""
+    return first[1] < second[3] and second[1] < first[3] and first[2] < second[4] and second[2] < first[4]
 
 
 def test_app_mode_shows_the_form(bare: HostServer):

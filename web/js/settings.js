@@ -8,7 +8,7 @@ import { ask } from "./plan_service.js";
 import { word } from "./words.js";
 
 /** Stands for the preset that the nodes have by themselves. */
-const OWN = "node's own";
+const OWN = "node default";
 
 /** @type {T.setting} */
 const setting = (name) => app.extensionManager.setting.get(`LuminaVideo.${name}`);

@@ -40,7 +40,7 @@ class EmptyLatent(io.ComfyNode):
             title="Empty Lumina-Video Latent",
             description="An empty latent clip. Sizes that the patch schedule does not divide are refused before the "
             "run starts, with the nearest size that works.",
-            aliases=("empty latent video", "resolution"),
+            aliases=("empty latent video", "resolution", "size", "frames"),
             inputs=[
                 *size_inputs(),
                 io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Clips in the batch."),
@@ -81,7 +81,7 @@ class Noise(io.ComfyNode):
             title="Lumina-Video Official Noise",
             description="Noise as the released code draws it (bf16 on CUDA), so that a seed gives its clip. On other "
             "devices it equals the built-in Random Noise.",
-            aliases=("random noise", "seed"),
+            aliases=("random noise", "seed", "cuda noise"),
             inputs=[seed_input("the noise")],
             outputs=[io.Noise.Output(tooltip="For SamplerCustomAdvanced.")],
         )
@@ -99,7 +99,7 @@ class LatentPreview(io.ComfyNode):
             title="Lumina-Video Latent Preview",
             description="A rough picture of latents in no time, without the VAE: one row per clip, frames from left to "
             "right. Made to choose among drafts.",
-            aliases=("draft", "contact sheet"),
+            aliases=("draft", "contact sheet", "thumbnail", "latent to rgb"),
             inputs=[
                 io.Latent.Input("samples", tooltip="Denoised latents: the second output of SamplerCustomAdvanced."),
                 io.Int.Input("columns", default=6, min=1, max=64, tooltip="Frames shown per clip, spread evenly."),

@@ -66,6 +66,7 @@ check("every bad text of the fixture: marked at its place, last good timeline dr
     assert.ok(shown.mark.length > 0, "something to see");
     await node.holds(field, text);
     await node.draws(field, texts(good), [0.4]);
+    await node.ask("put", field, good);
   }
 });
 

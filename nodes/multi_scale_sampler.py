@@ -32,6 +32,7 @@ from .latents import OfficialNoise, empty_latent
 from .model_patches import at_exact_time, set_patch_schedule
 from .names import schema
 from .run_log import show_own_progress
+from .run_preview import play
 from .sampling import make_guider
 from .told import with_schedules
 
@@ -203,7 +204,7 @@ def run(guider, plan: SamplingPlan, latent: dict, seed: int) -> torch.Tensor:
     """Sample with the host's progress bar, previews and interrupt; returns latents for the VAE."""
     samples = comfy.sample.fix_empty_latent_channels(guider.model_patcher, latent["samples"])
     noise = OfficialNoise(seed).generate_noise({"samples": samples})
-    callback = latent_preview.prepare_callback(guider.model_patcher, plan.steps)
+    callback = play(latent_preview.prepare_callback(guider.model_patcher, plan.steps))
     sampler = comfy.samplers.sampler_object("euler") if plan.solver == "euler" else solver_sampler(plan.solver)
     result = guider.sample(noise, samples, sampler, to_sigmas(plan.grid()), callback=callback, seed=seed)
     return result.to(comfy.model_management.intermediate_device())

@@ -63,11 +63,15 @@ class Steps:
         return self.steps[-1]
 
     def shapes(self) -> list[dict[str, Any]]:
-        """Every shape with its median seconds: the first evaluation warms up, and is no measure of the others."""
+        """Every shape with its median seconds. The run's first evaluation warms up and counts only where alone."""
         kinds: dict[tuple, list[Evaluated]] = {}
         for evaluated in self.evaluated:
             kinds.setdefault(evaluated.shape.same, []).append(evaluated)
-        return [stored(es[0].shape, len(es), median(e.seconds for e in es)) for es in kinds.values()]
+        kept = []
+        for es in kinds.values():
+            steady = es[1:] if es[0] is self.evaluated[0] and len(es) > 1 else es
+            kept.append(stored(es[0].shape, len(es), median(e.seconds for e in steady)))
+        return kept
 
     def parts(self) -> list[tuple[Shape, int]]:
         """What ``lumina_core.timings.estimate`` is asked for: every evaluation."""

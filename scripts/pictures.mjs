@@ -20,6 +20,7 @@ async function photograph(session, id, file) {
   await page.addStyleTag({ content: HIDE });
   await page.evaluate((of) => {
     window.app.canvas.deselectAll?.();
+    window.app.canvas.links_render_mode = window.LiteGraph.HIDDEN_LINK;
     const [x, y] = window.luminaTest.node(of).pos;
     window.luminaTest.look(1, 420 - x, 120 - y);
   }, id);
@@ -43,7 +44,8 @@ async function timelines(url, folder) {
       const node = await session.find(SAMPLER);
       await session.page.evaluate((of) => {
         const found = window.luminaTest.node(of);
-        found.setSize([460, found.size[1]]);
+        // No higher than it must be: the picture is about the timeline.
+        found.setSize([460, found.computeSize()[1]]);
       }, node.id);
       await node.settled();
       // The second run has the first one's times to be compared with.
@@ -74,7 +76,9 @@ async function nodes(url, list) {
 async function withSession(url, mode, deviceScaleFactor, act) {
   const { context, close } = await openBrowser({ viewport: { width: 1600, height: 1700 }, deviceScaleFactor });
   try {
-    await act(await new Session(context, url, mode).open());
+    const session = await new Session(context, url, mode).open();
+    await session.set("Comfy.NodeBadge.NodeSourceBadgeMode", "None");
+    await act(session);
   } finally {
     await close();
   }

@@ -36,7 +36,7 @@ def test_errors_are_the_queues_own(server, fault):
     assert answer["error"] and answer["outline"] is None and answer["estimate"] is None
     graph = Graph()
     graph.save_latent(sampler_node(graph, **fault)[0])
-    assert answer["error"] in json.dumps(server.submit_error(graph), ensure_ascii=False)
+    assert answer["error"] in json.dumps(server.submit_error(graph.api), ensure_ascii=False)
 
 
 def test_a_budget_is_kept(server):

@@ -34,7 +34,8 @@ TIMELINES = {
     f"LuminaVideo{name}"
     for name in ("PatchSchedule", "Guidance", "Guider", "MotionScore", "Preset", "SplitSigmas", "MultiScaleSampler")
 }
-TIMELINE_WIDTH = 400
+TIMELINE_WIDTH = 440
+"""At which two entries of the cost legend stand side by side."""
 CLIP = Scene("white", "circle", "navy", "right", 0.8, 12)
 """What the video to load shows in the pictures."""
 

@@ -47,7 +47,7 @@ class TextEncode(io.ComfyNode):
             title="Lumina-Video Text Encode",
             description="Encodes a prompt as Lumina-Video was trained: system prompt in front, at most 256 tokens, no "
             "weight syntax. Use it for the negative prompt too; it may be empty.",
-            aliases=("prompt", "clip text encode"),
+            aliases=("prompt", "clip text encode", "positive", "negative", "system prompt"),
             inputs=[
                 io.Clip.Input("clip", tooltip="Gemma-2-2B: Load CLIP with type lumina2, or the folder loader."),
                 io.String.Input(
@@ -84,7 +84,7 @@ class MotionScore(io.ComfyNode):
             title="Lumina-Video Motion Score",
             description="Sets how much moves: a motion score over time for the positive and for the negative "
             "conditioning. The gap between them steers the motion.",
-            aliases=("dynamics", "optical flow"),
+            aliases=("dynamics", "optical flow", "motion", "speed"),
             inputs=[
                 io.Conditioning.Input("positive", tooltip="From Lumina-Video Text Encode."),
                 io.Conditioning.Input("negative", tooltip="From Lumina-Video Text Encode."),

@@ -77,7 +77,7 @@ class ModelLoader(io.ComfyNode):
             title="Load Lumina-Video Model",
             description="Loads a Lumina-Video checkpoint as a MODEL that every sampler, LoRA loader and model patch "
             "of ComfyUI takes. A model_args.pth beside it is read without running code in it.",
-            aliases=("checkpoint", "diffusion model"),
+            aliases=("checkpoint", "diffusion model", "unet", "load checkpoint"),
             inputs=[
                 io.Combo.Input(
                     "model_name",
@@ -118,7 +118,7 @@ class VAELoader(io.ComfyNode):
             title="Load Lumina-Video VAE",
             description="Loads the CogVideoX-2b VAE in the diffusers layout. Decodes as diffusers does, a few frames "
             "at a time, so memory does not grow with the clip.",
-            aliases=("cogvideox", "vae"),
+            aliases=("cogvideox", "vae", "load vae"),
             inputs=[
                 io.Combo.Input(
                     "vae_name",
@@ -151,7 +151,7 @@ class TextEncoderLoader(io.ComfyNode):
             title="Load Lumina-Video Text Encoder (folder)",
             description="Loads Gemma-2-2B from a folder in the transformers layout as a CLIP. With the single file "
             "that Lumina-Image-2.0 uses, take the built-in Load CLIP with type lumina2 instead.",
-            aliases=("gemma", "clip"),
+            aliases=("gemma", "clip", "load clip", "text encoder"),
             inputs=[
                 io.Combo.Input(
                     "folder",

@@ -34,7 +34,7 @@ class MeasureMotion(io.ComfyNode):
             title=f"Lumina-Video {cls.TITLE}",
             description="Measures the motion score of frames or of a video: mean optical flow in pixels per half "
             "second, at 320x576. Let a reference clip set the score of the next one, or check a result.",
-            aliases=("optical flow", "motion score", "dynamics"),
+            aliases=("optical flow", "motion score", "dynamics", "measure"),
             inputs=[
                 io.Image.Input("images", optional=True, tooltip="Frames of one clip, in order. Link these or video."),
                 io.Video.Input("video", optional=True, tooltip="A video of any frame rate. Link this or images."),

@@ -81,7 +81,7 @@ class MultiScaleSampler(io.ComfyNode):
             title="Lumina Multi-Scale Sampler",
             description="Everything in one node: encodes the prompts, sets patch sizes, guidance and motion scores by "
             "a preset, and samples with live previews. Decode the latent, then Create Video and Save Video.",
-            aliases=("text to video", "ksampler", "all in one"),
+            aliases=("text to video", "ksampler", "all in one", "t2v", "text to image", "generate video"),
             inputs=[
                 io.Model.Input("model", tooltip="From Load Lumina-Video Model."),
                 io.Clip.Input("clip", tooltip="Gemma-2-2B: Load CLIP with type lumina2, or the folder loader."),

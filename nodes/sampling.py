@@ -44,7 +44,7 @@ class Sigmas(io.ComfyNode):
             "Sigmas",
             title="Lumina-Video Sigmas",
             description="The official time grid as sigmas (sigma = 1 - t). The built-in schedulers only come near it.",
-            aliases=("scheduler", "time shift"),
+            aliases=("scheduler", "time shift", "steps", "shift", "basic scheduler"),
             inputs=[
                 io.Int.Input(
                     "points",
@@ -79,7 +79,7 @@ class SplitSigmas(io.ComfyNode):
             title="Lumina-Video Split Sigmas (draft, refine)",
             description="Cuts the sigmas where the patch schedule leaves its first, coarsest patch size: draft several "
             "seeds with the first part, refine the chosen one with the second.",
-            aliases=("draft", "refine", "split"),
+            aliases=("draft", "refine", "split", "two pass"),
             inputs=[
                 io.Sigmas.Input("sigmas", tooltip="From Lumina-Video Sigmas."),
                 patch_input(),
@@ -109,7 +109,7 @@ class Guider(io.ComfyNode):
             title="Lumina-Video Guider",
             description="Guidance over flow time, with renorm, for SamplerCustomAdvanced. Where the scale is 0 the "
             "negative pass is skipped.",
-            aliases=("cfg guider", "renorm"),
+            aliases=("cfg guider", "renorm", "cfg schedule"),
             inputs=[
                 io.Model.Input("model", tooltip="A Lumina-Video MODEL, with or without a patch schedule."),
                 io.Conditioning.Input("positive", tooltip="What the clip shows."),

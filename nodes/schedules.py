@@ -21,7 +21,7 @@ class PatchSchedule(io.ComfyNode):
             title="Lumina-Video Patch Schedule",
             description="Chooses the patch size per range of flow time: coarse patches while the layout forms, fine "
             "ones for detail. Trades cost for detail in any sampler.",
-            aliases=("multi-scale", "multiscale"),
+            aliases=("multi-scale", "multiscale", "patch size", "speed up", "faster"),
             inputs=[io.Model.Input("model", tooltip="A Lumina-Video MODEL."), patch_input()],
             outputs=[io.Model.Output(tooltip="The model with the schedule.")],
         )
@@ -44,7 +44,7 @@ class Guidance(io.ComfyNode):
             title="Lumina-Video Guidance",
             description="Guidance over flow time, with renorm, for any sampler: the sampler's own cfg is then ignored. "
             "Where the scale is 0 the negative pass is skipped.",
-            aliases=("cfg", "renorm"),
+            aliases=("cfg", "renorm", "cfg schedule", "guidance scale"),
             inputs=[
                 io.Model.Input("model", tooltip="A Lumina-Video MODEL."),
                 guidance_input(),
@@ -70,7 +70,7 @@ class Preset(io.ComfyNode):
             "Preset",
             title="Lumina-Video Preset",
             description="The numbers of a released sampling preset, to be linked into the other Lumina-Video nodes.",
-            aliases=("settings", "sample config"),
+            aliases=("settings", "sample config", "steps", "cfg", "fps"),
             inputs=[
                 io.Combo.Input(
                     "preset",

@@ -35,7 +35,7 @@ class VideoToAudio(io.ComfyNode):
             category=SOUND_CATEGORY,
             description="Makes the sound of a silent clip, in time with what is seen: mono, 16 kHz, as long as the "
             "clip. Give it to Create Video with the frames, then Save Video.",
-            aliases=("foley", "v2a", "sound", "all in one"),
+            aliases=("foley", "v2a", "sound", "all in one", "mmaudio", "sfx", "sound effects", "video to audio"),
             inputs=[
                 io.Model.Input("model", tooltip="From Load Lumina-Video Sound Model."),
                 Features.Input("features", tooltip="From Load Lumina-Video Sound Features."),

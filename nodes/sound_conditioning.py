@@ -113,7 +113,7 @@ class SoundConditioning(io.ComfyNode):
             category=SOUND_CATEGORY,
             description="Looks at the frames and reads the prompts: features of the clip and of both texts as "
             "conditioning, for KSampler with a sound model, or for Sound Guider.",
-            aliases=("video to audio", "foley", "prompt"),
+            aliases=("video to audio", "foley", "prompt", "mmaudio", "sfx"),
             inputs=[
                 Features.Input("features", tooltip="From Load Lumina-Video Sound Features."),
                 *prompt_inputs(),
@@ -145,7 +145,7 @@ class EmptySoundLatent(io.ComfyNode):
             title="Empty Lumina-Video Sound Latent",
             category=SOUND_CATEGORY,
             description="Empty sound latents of a length: as long as the clip, or shorter.",
-            aliases=("empty latent audio", "duration"),
+            aliases=("empty latent audio", "duration", "empty audio", "seconds"),
             inputs=[
                 io.Float.Input(
                     "seconds",
@@ -175,7 +175,7 @@ class DecodeSound(io.ComfyNode):
             title=cls.TITLE,
             category=SOUND_CATEGORY,
             description="Sound latents to AUDIO: mono, 16 kHz, of exactly the length that was asked for.",
-            aliases=("vae decode audio", "vocoder"),
+            aliases=("vae decode audio", "vocoder", "decode audio"),
             inputs=[
                 io.Latent.Input("samples", tooltip="From a sampler with a sound model."),
                 Codec.Input("codec", tooltip="From Load Lumina-Video Sound Codec."),

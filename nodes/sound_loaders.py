@@ -24,7 +24,7 @@ class LoadSoundModel(io.ComfyNode):
             category=SOUND_CATEGORY,
             description="Loads a Lumina-V2A network as a MODEL that KSampler and the other samplers of ComfyUI take, "
             "with Lumina-Video Sound Conditioning. No weights of it were ever released: use the mini voice, or train.",
-            aliases=("video to audio", "v2a", "checkpoint"),
+            aliases=("video to audio", "v2a", "checkpoint", "audio model", "mmaudio"),
             inputs=[
                 io.Combo.Input(
                     "model_name",
@@ -92,7 +92,7 @@ class LoadSoundCodec(io.ComfyNode):
             category=SOUND_CATEGORY,
             description="Loads what turns sound latents into a waveform of 16 kHz: AudioLDM's VAE and its vocoder, or "
             "the bundled small ones.",
-            aliases=("audio vae", "vocoder", "audioldm"),
+            aliases=("audio vae", "vocoder", "audioldm", "load audio vae"),
             inputs=[
                 io.Combo.Input(
                     "codec_name",

@@ -25,11 +25,14 @@ NODES2_FROM = (0, 4)
 """The first ComfyUI whose front end has Nodes 2.0 as more than a first experiment."""
 
 
+def has_nodes2(host: Host) -> bool:
+    return tuple(int(part) for part in re.findall(r"\d+", host.version)[:2]) >= NODES2_FROM
+
+
 @pytest.fixture(scope="module", params=["classic", "nodes2"])
 def outcomes(request: pytest.FixtureRequest, host: Host, server: HostServer) -> dict[str, str | None]:
     """Why each check fails, or None, in one way of drawing nodes."""
-    version = tuple(int(part) for part in re.findall(r"\d+", host.version)[:2])
-    if request.param == "nodes2" and version < NODES2_FROM:
+    if request.param == "nodes2" and not has_nodes2(host):
         pytest.skip(f"ComfyUI {host.version} has no Nodes 2.0.")
     try:
         printed = run_node(SCRIPTS / "run.mjs", server.url, request.param, timeout=1500)

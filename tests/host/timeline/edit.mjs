@@ -207,6 +207,8 @@ check("budget handle", async (session) => {
   await session.page.mouse.move(place.x + 80, place.y, { steps: 8 });
   await session.page.mouse.up();
   await until(factor, (found) => found > faster, "faster still where it was dragged to");
+  // The last answer may still be under way.
+  await session.page.waitForTimeout(700);
   const dragged = await node.ask("values", "patch");
   assert.notEqual(dragged.text, text);
   const parts = dragged.text.split(" | ").map((part) => part.split(": "));

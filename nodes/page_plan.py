@@ -22,6 +22,7 @@ from ..lumina_core.timings import Shape, estimate
 from .bundles import bundle_of
 from .fields import clip_frames, latent_size
 from .loaders import checkpoint_path
+from .page_graph import with_graph
 from .run_log import device_name
 from .run_memory import model_key, past_runs
 
@@ -42,7 +43,8 @@ def describe(request: dict[str, Any]) -> dict[str, Any]:
     ``request``: ``fields`` maps names of the nodes' inputs to what stands there (schedules as text, ``points``,
     ``time_shift``, ``renorm``, ``solver``, ``width``, ``height``, ``frames``, ``seconds``, ``preset``,
     ``model_name``, ``weight_dtype``, ``batch_size``); what is missing, null (a linked input) or blank is the
-    preset's. ``budget``, when given, asks for the finest schedule of that share instead.
+    preset's. ``nodes``, when given, holds further fields (see ``page_graph``). ``budget``, when given, asks for the
+    finest schedule of that share instead.
 
     Returns ``schedules`` (name to ``schedule_outline`` or ``fault_outline``, with ``own`` telling a given text from
     the preset's), ``preset``, ``patches`` that the model has, ``error`` (the sentence with which the queue refuses, or
@@ -52,7 +54,7 @@ def describe(request: dict[str, Any]) -> dict[str, Any]:
 
     Raises BadRequest for values of a wrong type.
     """
-    given, budget = _fields(request)
+    given, budget = _fields(with_graph(request))
     config, bundle = _model(given.get("model_name"))
     asked = given.get("preset")
     preset = asked if asked in PRESETS else bundle.preset if bundle else DEFAULT_PRESET

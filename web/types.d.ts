@@ -13,10 +13,12 @@ type Schedule = { values: Value[]; thresholds: number[] };
 type AxisKind = "sqrt" | "linear";
 type Tick = { text: string; share: number };
 
-/** What the graph says about a plan: inputs by name, nodes that feed inputs by links, ids of all connected nodes. */
-type Context = { fields: Record<string, unknown>; links: Record<string, GraphNode | null>; nodes: Set<string> };
-/** `budget` asks for the finest patch schedule of that share of 1x2 throughout. */
-type Question = { fields: Record<string, unknown>; budget?: number };
+/** A node as the plan route wants to know it: the inputs that have no link. */
+type GraphPart = { kind: string; inputs: Record<string, unknown> };
+/** What the graph says about a plan: nodes that feed the node's fields, all that are joined to it, what measures it. */
+type Context = { links: Record<string, GraphNode | null | undefined>; nodes: GraphPart[]; ids: string[]; measure?: GraphNode };
+/** `budget` asks for the finest patch schedule of that share of 1x2 throughout; `done` tells the last of a drag. */
+type Question = { fields: Record<string, unknown>; nodes: GraphPart[]; budget?: number; done?: boolean };
 /** A schedule as the server read it, or why it could not; `own` tells the node's text from the preset's. */
 type Told = Schedule & { text: string; own: boolean; error?: string; span?: [number, number] };
 type Segment = {
@@ -34,8 +36,6 @@ type Answer = {
 type Progress = { node: string; step: number; steps: number; t: number; patch: string; guided: boolean; text: string };
 type RunPart = { patch: string; guided: boolean; seconds: number; estimate: number | null };
 type RunResult = { node: string; seconds: number; estimate: number | null; segments: RunPart[] };
-/** `data` goes into data-action and data-value. */
-type MenuItem = { text: string; run: () => void; data: { action: string; value: string } };
 type Track = import("./js/track.js").Track;
 type Timeline = import("./js/timeline.js").Timeline;
 
@@ -51,40 +51,32 @@ declare namespace T {
   type ticks = (kind: AxisKind, grid?: number[]) => Tick[];
 
   // js/cost_strip.js
-  type flopsText = (flops: number) => string;
   type show = (outline: Outline, estimate?: Estimate | null) => void;
-  /** Its stripe, and its line below. */
-  type part = (segment: Segment, index: number) => HTMLElement[];
   /** Four digits, not below what the coarsest patch size costs. */
   type ask = (budget: number, done: boolean) => void;
 
-  // js/dom.js
+  // js/page.js
+  /** The server's answer, or null where none came. */
+  type serviceAsk = (path: string, body?: unknown) => Promise<any>;
+  type element = <Tag extends keyof HTMLElementTagNameMap>(
+    tag: Tag, className: string, properties?: Record<string, any>, ...children: (Node | string)[]
+  ) => HTMLElementTagNameMap[Tag];
   /** Where along `track` the pointer is, 0 to 1, whatever the zoom. */
   type shareAt = (track: HTMLElement, event: MouseEvent) => number;
   type makeDraggable = (handle: HTMLElement, track: HTMLElement, move: (share: number) => void, end: () => void) => void;
+  /** What was drawn anew in the place of an element. */
+  type address = (root: Element | null, element: HTMLElement) => HTMLElement | null;
   /** This event is ours, not the host's. */
   type take = (event: Event) => void;
   /** 1 or -1 for an arrow key. */
   type arrow = (event: KeyboardEvent) => number;
-
-  // js/edits.js
-  /** t: where to split. */
-  type openSegmentMenu = (track: Track, index: number, t: number, anchor: HTMLElement) => void;
-  type item = (action: string, text: string, next: () => Schedule, value?: string) => MenuItem;
-  /** index: of the boundary. */
-  type openTimeEntry = (track: Track, index: number, anchor: HTMLElement) => void;
 
   // js/graph_context.js
   type kind = (node: GraphNode) => string;
   type widgetOf = (node: GraphNode, name: string) => Widget | undefined;
   /** The node that feeds an input; undefined without a link. */
   type source = (node: GraphNode, name: string) => GraphNode | null | undefined;
-  /** What the plan route wants to know: the node's own widgets first, then those of the nearest nodes. */
   type gather = (node: GraphNode) => Context;
-  /** Whether a link's value is that of a preset node. */
-  type isPreset = (from: GraphNode | null) => boolean;
-  /** The node and all that links join to it, nearest first. */
-  type byDistance = (node: GraphNode) => GraphNode[];
 
   // js/lumina_video.js
   type addTimeline = (node: GraphNode) => void;
@@ -92,20 +84,17 @@ declare namespace T {
   type after = (object: any, name: string, then: (...values: any[]) => void) => void;
   /** Timelines of nodes that links join to the node of an id. */
   type joinedTo = (id: string) => Timeline[];
-  /** id: of the node that measured. */
-  type showMotion = (id: string, score: unknown) => void;
   type on = (name: string, act: (detail: any) => void) => void;
 
   // js/menu.js
-  type openMenu = (anchor: HTMLElement, ariaLabel: string, items: MenuItem[]) => void;
+  /** t: where to split. */
+  type openSegmentMenu = (track: Track, index: number, t: number, anchor: HTMLElement) => void;
+  type item = (action: string, text: string, run: () => void, value?: string) => HTMLButtonElement;
+  /** index: of the boundary. */
+  type openTimeEntry = (track: Track, index: number, anchor: HTMLElement) => void;
   type openEntry = (anchor: HTMLElement, label: string, value: string, enter: (text: string) => void) => void;
   /** As a popover: the browser closes it on Escape and on a click elsewhere, and gives the focus back. */
-  type float = (popup: HTMLElement, anchor: HTMLElement) => void;
-
-  // js/plan_service.js
-  /** The answer, or null where none came. */
-  type serviceAsk = (path: string, body?: unknown) => Promise<any>;
-  type askPlan = (question: Question) => Promise<void>;
+  type float = (popup: HTMLElement, anchor: HTMLElement, onKey: (event: KeyboardEvent) => void) => void;
 
   // js/report.js
   /** The sentence, and the text with the faulty part marked. */
@@ -138,13 +127,12 @@ declare namespace T {
   // js/timeline.js
   /** Place among the model's patch sizes, finest 0. */
   type rank = (patch: Value) => number;
-  type band = (band: string) => HTMLElement;
   /** A change made here: written to the text field, drawn, priced. */
   type edit = (field: Field, schedule: Schedule, done: boolean) => void;
   /** Text that may be no schedule: the server says so, and it stays to be mended. */
   type editText = (field: Field, text: string) => void;
-  /** budget: share of 1x2 throughout. */
-  type askBudget = (budget: number, done: boolean) => void;
+  /** One question at a time, and of those that wait only the last. */
+  type askPlan = (question: Question) => Promise<void>;
   type write = (field: Field, text: string) => void;
   type timelineTake = (answer: Answer | null, question: Question) => void;
   /** The value that reaches the top of a track; the motion scores share theirs. */
@@ -155,10 +143,10 @@ declare namespace T {
   type timelineShowMotion = (score: number) => void;
   /** What the node ran with. */
   type showLinked = (texts: Record<string, string>) => void;
+  /** Whether a link's value is that of a preset node. */
+  type isPreset = (from: GraphNode | null) => boolean;
   /** The first says what is counted. */
   type marks = (row: string, ticks: Tick[]) => HTMLElement[];
-  /** A selector of what has the focus, so that it is found again after drawing. */
-  type focusIn = (root: HTMLElement) => string | undefined;
 
   // js/track.js
   /** top: value that reaches the top. */
@@ -171,7 +159,6 @@ declare namespace T {
   type change = (event: KeyboardEvent, next: Schedule) => void;
   type isDelete = (event: KeyboardEvent) => boolean;
 
-  // js/words.js
   /** values: what stands for {name}. */
   type word = (key: string, values?: Record<string, unknown>) => string;
   type count = (number: number) => string;

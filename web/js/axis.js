@@ -10,35 +10,35 @@ export const toShare = (t, kind) => (kind === "linear" ? t : Math.sqrt(t));
 
 /** The inverse; what lies outside is taken to the end. @type {AxisMap} */
 export function toTime(share, kind) {
-  const inside = Math.min(1, Math.max(0, share));
-  return kind === "linear" ? inside : inside * inside;
+	const inside = Math.min(1, Math.max(0, share));
+	return kind === "linear" ? inside : inside * inside;
 }
 
 /** The first step, from 1, that starts at or after t; one more than there are where none does. @type {GridMap} */
 export function stepAt(grid, t) {
-  const index = grid.slice(0, -1).findIndex((start) => start >= t);
-  return index < 0 ? grid.length : index + 1;
+	const index = grid.slice(0, -1).findIndex((start) => start >= t);
+	return index < 0 ? grid.length : index + 1;
 }
 
 /** A time of few digits between the start of `step` and the one before. @type {GridMap} */
 export function beforeStep(grid, step) {
-  const at = Math.min(grid.length - 1, Math.max(2, step)) - 1;
-  const middle = (grid[at - 1] + grid[at]) / 2;
-  for (let digits = 1; digits < 16; digits += 1) {
-    const t = Number(middle.toPrecision(digits));
-    if (t > grid[at - 1] && t < grid[at]) return t;
-  }
-  return middle;
+	const at = Math.min(grid.length - 1, Math.max(2, step)) - 1;
+	const middle = (grid[at - 1] + grid[at]) / 2;
+	for (let digits = 1; digits < 16; digits += 1) {
+		const t = Number(middle.toPrecision(digits));
+		if (t > grid[at - 1] && t < grid[at]) return t;
+	}
+	return middle;
 }
 
 /** @type {T.ticks} */
 export function ticks(kind, grid) {
-  const steps = (grid ?? []).slice(1).map((_, index) => index + 1);
-  const round = [50, 20, 10, 5, 2, 1].flatMap((every) => steps.filter((step) => step % every === 0));
-  const kept = /** @type {Tick[]} */ ([]);
-  for (const number of grid ? [1, steps.length, ...round] : TIMES) {
-    const share = toShare(grid ? grid[number - 1] : number, kind);
-    if (kept.every((tick) => Math.abs(tick.share - share) >= ROOM)) kept.push({ text: String(number), share });
-  }
-  return kept;
+	const steps = (grid ?? []).slice(1).map((_, index) => index + 1);
+	const round = [50, 20, 10, 5, 2, 1].flatMap((every) => steps.filter((step) => step % every === 0));
+	const kept = /** @type {Tick[]} */ ([]);
+	for (const number of grid ? [1, steps.length, ...round] : TIMES) {
+		const share = toShare(grid ? grid[number - 1] : number, kind);
+		if (kept.every((tick) => Math.abs(tick.share - share) >= ROOM)) kept.push({ text: String(number), share });
+	}
+	return kept;
 }

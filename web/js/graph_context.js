@@ -1,6 +1,25 @@
-// What the rest of the graph says about a node's plan: its sampler's size, steps, preset, model.
+// Which nodes have a timeline and what it edits, and what the rest of the graph says about their plans.
 
-import { PRESET, TIMELINES, TOLD_BY } from "./bands.js";
+import { app } from "/scripts/app.js";
+
+export const SAMPLER = "LuminaVideoMultiScaleSampler";
+export const PRESET = "LuminaVideoPreset";
+
+/** The bands from top to bottom. @type {Record<string, Field[]>} */
+export const BANDS = { patch: ["patch"], guidance: ["guidance"], motion: ["motion", "negative_motion"] };
+const { patch, guidance, motion } = BANDS;
+const all = Object.values(BANDS).flat();
+
+/** What the timeline of each node edits. @type {Record<string, Field[]>} */
+export const TIMELINES = {
+	[SAMPLER]: all,
+	[PRESET]: all,
+	LuminaVideoPatchSchedule: patch,
+	LuminaVideoSplitSigmas: patch,
+	LuminaVideoGuidance: guidance,
+	LuminaVideoGuider: guidance,
+	LuminaVideoMotionScore: motion,
+};
 
 /** @type {T.kind} */
 export const kind = (node) => String(node.comfyClass ?? node.type);
@@ -10,41 +29,33 @@ export const widgetOf = (node, name) => node.widgets?.find((widget) => widget.na
 
 /** @type {T.source} */
 function source(node, name) {
-  const link = node.inputs?.find((input) => input.name === name)?.link;
-  if (link == null || !node.graph) return undefined;
-  const { links } = /** @type {any} */ (node.graph);
-  return node.graph.getNodeById((links.get?.(link) ?? links[link])?.origin_id);
+	const link = node.inputs?.find((input) => input.name === name)?.link;
+	if (link == null || !node.graph) return undefined;
+	const { links } = /** @type {any} */ (node.graph);
+	return node.graph.getNodeById((links.get?.(link) ?? links[link])?.origin_id);
 }
 
 /** @type {T.gather} */
 export function gather(node) {
-  const { fields, links, nodes } = /** @type {Context} */ ({ fields: {}, links: {}, nodes: new Set() });
-  for (const near of byDistance(node)) {
-    nodes.add(String(near.id));
-    for (const name of TOLD_BY[kind(near)] ?? []) {
-      const field = name === "steps" ? "points" : name;
-      if (field in fields || field in links) continue;
-      const from = source(near, name);
-      const value = widgetOf(near, name)?.value;
-      if (from === undefined) fields[field] = name === "steps" ? Number(value) + 1 : value;
-      // A preset's numbers come with its name; what else a link brings is known when it has run.
-      else if (near === node && TIMELINES[kind(node)].some((own) => own === field)) links[field] = from;
-    }
-  }
-  return { fields, links, nodes };
+	const joined = [node];
+	// What is added on the way is visited, too: nearest first.
+	for (const near of joined) {
+		const before = near.inputs?.map((input) => source(near, input.name)) ?? [];
+		const after = near.outputs?.flatMap((_, slot) => near.getOutputNodes(slot) ?? []) ?? [];
+		for (const next of [...before, ...after]) if (next && !joined.includes(next)) joined.push(next);
+	}
+	const links = Object.fromEntries(TIMELINES[kind(node)].map((field) => [field, source(node, field)]));
+	const nodes = joined.filter((near) => /^(LuminaVideo|KSampler)/.test(kind(near))).map((near) => {
+		const free = near.widgets?.filter(({ name }) => source(near, name) === undefined) ?? [];
+		return { kind: kind(near), inputs: Object.fromEntries(free.map(({ name, value }) => [name, value])) };
+	});
+	const measure = joined.find((near) => kind(near) === "LuminaVideoMeasureMotion");
+	return { links, nodes, measure, ids: joined.map(({ id }) => String(id)) };
 }
 
-/** @type {T.isPreset} */
-export const isPreset = (from) => from !== null && kind(from) === PRESET;
-
-/** @type {T.byDistance} */
-export function byDistance(node) {
-  const found = new Set([node]);
-  // What is added on the way is visited, too.
-  for (const near of found) {
-    const before = near.inputs?.map((input) => source(near, input.name)) ?? [];
-    const after = near.outputs?.flatMap((_, slot) => near.getOutputNodes(slot) ?? []) ?? [];
-    for (const next of [...before, ...after]) if (next) found.add(next);
-  }
-  return [...found];
+/** Let the host's undo know what stands now. */
+export function remember() {
+	const tracker = /** @type {any} */ (app.extensionManager.workflow).activeWorkflow?.changeTracker;
+	// The older host knows the older name.
+	if (tracker) (tracker.captureCanvasState ?? tracker.checkState).call(tracker);
 }

@@ -2,82 +2,79 @@
 
 import { app } from "/scripts/app.js";
 import { api } from "/scripts/api.js";
-import { MEASURE, TIMELINES } from "./bands.js";
-import { element } from "./dom.js";
-import { byDistance, kind, widgetOf } from "./graph_context.js";
+import { element, loadWords } from "./page.js";
+import { kind, TIMELINES, widgetOf } from "./graph_context.js";
 import { addSettings, applyDefaultPreset } from "./settings.js";
 import { Timeline } from "./timeline.js";
-import { loadWords } from "./words.js";
 
 /** @type {Set<Timeline>} */
 const timelines = new Set();
-const refreshAll = () => timelines.forEach((timeline) => timeline.refresh());
+/** Once the host is done with what it tells of. */
+const refreshAll = () => queueMicrotask(() => timelines.forEach((timeline) => timeline.refresh()));
 
 /** @type {T.addTimeline} */
 function addTimeline(node) {
-  const timeline = new Timeline(node);
-  const height = () => timeline.height;
-  const options = { getMinHeight: height, getMaxHeight: height, serialize: false, hideOnZoom: false };
-  const widget = /** @type {any} */ (node).addDOMWidget("lumina_timeline", "LUMINA_TIMELINE", timeline.element, options);
-  // This keeps it out of the saved workflow, the option out of the prompt.
-  widget.serialize = false;
-  timelines.add(timeline);
-  const refresh = () => timeline.writing || timeline.refresh();
-  for (const field of timeline.fields) after(widgetOf(node, field), "callback", refresh);
-  after(node, "onConfigure", refresh);
-  after(node, "onConnectionsChange", () => queueMicrotask(refreshAll));
-  after(node, "onRemoved", () => timelines.delete(timeline));
-  after(node, "onExecuted", ({ lumina_schedules: told }) => told && timeline.showLinked(told[0]));
-  node.setSize([Math.max(node.size[0], 400), Math.max(node.size[1], node.computeSize()[1])]);
-  queueMicrotask(refresh);
+	const timeline = new Timeline(node);
+	const height = () => timeline.height;
+	const options = { getMinHeight: height, getMaxHeight: height, serialize: false, hideOnZoom: false };
+	const widget = /** @type {any} */ (node).addDOMWidget("lumina_timeline", "LUMINA_TIMELINE", timeline.element, options);
+	// This keeps it out of the saved workflow, the option out of the prompt.
+	widget.serialize = false;
+	timelines.add(timeline);
+	const refresh = () => timeline.writing || timeline.refresh();
+	for (const field of timeline.fields) after(widgetOf(node, field), "callback", refresh);
+	after(node, "onConfigure", refresh);
+	after(node, "onConnectionsChange", refreshAll);
+	after(node, "onRemoved", () => {
+		timelines.delete(timeline);
+		timeline.element.dataset.removed = "";
+	});
+	after(node, "onExecuted", ({ lumina_schedules: told }) => told && timeline.showLinked(told[0]));
+	node.setSize([Math.max(node.size[0], 400), Math.max(node.size[1], node.computeSize()[1])]);
+	queueMicrotask(refresh);
 }
 
 /** @type {T.after} */
 function after(object, name, then) {
-  const own = object?.[name];
-  if (object) object[name] = function (/** @type {any[]} */ ...values) {
-    const result = own?.apply(this, values);
-    then(...values);
-    return result;
-  };
+	const own = object?.[name];
+	if (object) object[name] = function (/** @type {any[]} */ ...values) {
+		const result = own?.apply(this, values);
+		then(...values);
+		return result;
+	};
 }
 
 /** @type {T.joinedTo} */
-const joinedTo = (id) => [...timelines].filter(({ node, context }) => node.graph && context.nodes.has(String(id)));
-
-/** @type {T.showMotion} */
-function showMotion(id, score) {
-  if (typeof score !== "number") return;
-  for (const timeline of joinedTo(id)) {
-    const nearest = byDistance(timeline.node).find((node) => kind(node) === MEASURE);
-    if (String(nearest?.id) === String(id)) timeline.showMotion(score);
-  }
-}
+const joinedTo = (id) => [...timelines].filter(({ node, context }) => node.graph && context.ids.includes(String(id)));
 
 function listen() {
-  /** @type {T.on} */
-  const on = (name, act) => api.addEventListener(/** @type {any} */ (name), (/** @type {any} */ event) => act(event.detail));
-  on("graphChanged", refreshAll);
-  on("lumina-video.progress", (step) => joinedTo(step.node).forEach((timeline) => timeline.showProgress(step)));
-  on("lumina-video.result", (run) => joinedTo(run.node).forEach((timeline) => timeline.showResult(run)));
-  on("executed", ({ node, output }) => showMotion(node, output?.lumina_motion?.[0]));
-  for (const name of ["execution_error", "execution_interrupted"]) on(name, () => timelines.forEach((timeline) => timeline.stop()));
+	/** @type {T.on} */
+	const on = (name, act) => api.addEventListener(/** @type {any} */ (name), (/** @type {any} */ event) => act(event.detail));
+	on("graphChanged", refreshAll);
+	on("lumina-video.progress", (step) => joinedTo(step.node).forEach((timeline) => timeline.showProgress(step)));
+	on("lumina-video.result", (run) => joinedTo(run.node).forEach((timeline) => timeline.showResult(run)));
+	on("executed", ({ node, output }) => {
+		const score = output?.lumina_motion?.[0];
+		if (typeof score !== "number") return;
+		for (const timeline of joinedTo(node)) if (String(timeline.context.measure?.id) === String(node)) timeline.showMotion(score);
+	});
+	for (const name of ["execution_error", "execution_interrupted"]) on(name, () => timelines.forEach((timeline) => timeline.stop()));
 }
 
 app.registerExtension({
-  name: "lumina-video.timeline",
-  async init() {
-    document.head.append(element("link", "", { rel: "stylesheet", href: new URL("style.css", import.meta.url).href }));
-    await loadWords();
-    listen();
-  },
-  addCustomNodeDefs(defs) {
-    const preset = /** @type {any} */ (defs.LuminaVideoPreset)?.input?.required?.preset ?? [];
-    addSettings(preset[1]?.options ?? preset[0] ?? [], refreshAll);
-  },
-  nodeCreated(node) {
-    if (!(kind(node) in TIMELINES)) return;
-    applyDefaultPreset(node);
-    addTimeline(node);
-  },
+	name: "lumina-video.timeline",
+	async init() {
+		document.head.append(element("link", "", { rel: "stylesheet", href: new URL("style.css", import.meta.url).href }));
+		await loadWords();
+		listen();
+	},
+	addCustomNodeDefs(defs) {
+		const preset = /** @type {any} */ (defs.LuminaVideoPreset)?.input?.required?.preset ?? [];
+		addSettings(preset[1]?.options ?? preset[0] ?? [], refreshAll);
+	},
+	nodeCreated(node) {
+		if (!(kind(node) in TIMELINES)) return;
+		applyDefaultPreset(node);
+		addTimeline(node);
+	},
 });

@@ -1,35 +1,34 @@
 // The lines under a timeline: what is wrong, what runs, what the last run took.
 
-import { element } from "./dom.js";
-import { rough, word } from "./words.js";
+import { element, rough, word } from "./page.js";
 
 export class Report {
-  error = element("div", "lumina-error", { role: "alert" });
-  status = element("div", "lumina-status", { role: "status" });
-  result = element("div", "lumina-result");
-  element = element("div", "lumina-report", {}, this.error, this.status, this.result);
-  run = "";
+	error = element("div", "lumina-error", { role: "alert" });
+	status = element("div", "lumina-status", { role: "status" });
+	result = element("div", "lumina-result");
+	element = element("div", "lumina-report", {}, this.error, this.status, this.result);
+	run = "";
 
-  /** @type {T.showError} */
-  showError(sentence, fault) {
-    this.error.replaceChildren(sentence);
-    if (!fault?.span) return;
-    const { text, span: [start, end] } = fault;
-    const mark = element("mark", "", {}, text.slice(start, end) || "\u00a0");
-    this.error.append(element("code", "", {}, text.slice(0, start), mark, text.slice(end)));
-  }
+	/** @type {T.showError} */
+	showError(sentence, fault) {
+		this.error.replaceChildren(sentence);
+		if (!fault?.span) return;
+		const { text, span: [start, end] } = fault;
+		const mark = element("mark", "", {}, text.slice(start, end) || "\u00a0");
+		this.error.append(element("code", "", {}, text.slice(0, start), mark, text.slice(end)));
+	}
 
-  /** @type {T.showResult} */
-  showResult({ seconds, estimate, segments }) {
-    const took = (/** @type {number} */ time, /** @type {number | null} */ guess) => {
-      return guess === null ? `${rough(time)} s` : word("estimated", { seconds: rough(time), guess: rough(guess) });
-    };
-    const parts = segments.map((part) => `${part.patch}${part.guided ? " ×2" : ""} ${took(part.seconds, part.estimate)}`);
-    this.result.textContent = this.run = [`${word("result")} ${took(seconds, estimate)}`, ...parts].join(" · ");
-  }
+	/** @type {T.showResult} */
+	showResult({ seconds, estimate, segments }) {
+		const took = (/** @type {number} */ time, /** @type {number | null} */ guess) => {
+			return guess === null ? `${rough(time)} s` : word("estimated", { seconds: rough(time), guess: rough(guess) });
+		};
+		const parts = segments.map((part) => `${part.patch}${part.guided ? " ×2" : ""} ${took(part.seconds, part.estimate)}`);
+		this.result.textContent = this.run = [`${word("result")} ${took(seconds, estimate)}`, ...parts].join(" · ");
+	}
 
-  /** @type {T.reportShowMotion} */
-  showMotion(score, asked) {
-    this.result.textContent = `${this.run}\n${word("result_motion", { score: rough(score), asked })}`;
-  }
+	/** @type {T.reportShowMotion} */
+	showMotion(score, asked) {
+		this.result.textContent = `${this.run}\n${word("result_motion", { score: rough(score), asked })}`;
+	}
 }

@@ -1,11 +1,8 @@
 // The pack's settings. Their words are in locales/*/settings.json.
 
 import { app } from "/scripts/app.js";
-import { PRESET, SAMPLER } from "./bands.js";
-import { element } from "./dom.js";
-import { kind, widgetOf } from "./graph_context.js";
-import { ask } from "./plan_service.js";
-import { word } from "./words.js";
+import { ask, element, word } from "./page.js";
+import { kind, PRESET, SAMPLER, widgetOf } from "./graph_context.js";
 
 /** Stands for the preset that the nodes have by themselves. */
 const OWN = "node default";
@@ -18,38 +15,38 @@ export const axisKind = () => (setting("Axis") === "linear" ? "linear" : "sqrt")
 
 /** @type {T.applyDefaultPreset} */
 export function applyDefaultPreset(node) {
-  const wanted = String(setting("DefaultPreset"));
-  const widget = [SAMPLER, PRESET].includes(kind(node)) && widgetOf(node, "preset");
-  const known = /** @type {string[]} */ ((widget && widget.options.values) ?? []);
-  if (widget && known.includes(wanted)) widget.value = wanted;
+	const wanted = String(setting("DefaultPreset"));
+	const widget = [SAMPLER, PRESET].includes(kind(node)) && widgetOf(node, "preset");
+	const known = /** @type {string[]} */ ((widget && widget.options.values) ?? []);
+	if (widget && known.includes(wanted)) widget.value = wanted;
 }
 
 /** @type {T.addSettings} */
 export function addSettings(presets, onChange) {
-  add("Timeline", "Axis", { type: "combo", options: ["square root", "linear"], defaultValue: "square root", onChange });
-  add("Timeline", "DefaultPreset", { type: "combo", options: [OWN, ...presets], defaultValue: OWN });
-  add("Timings", "RememberTimings", { type: "boolean", defaultValue: true, onChange: setRemember });
-  add("Timings", "EraseTimings", { type: eraseButton });
+	add("Timeline", "Axis", { type: "combo", options: ["square root", "linear"], defaultValue: "square root", onChange });
+	add("Timeline", "DefaultPreset", { type: "combo", options: [OWN, ...presets], defaultValue: OWN });
+	add("Timings", "RememberTimings", { type: "boolean", defaultValue: true, onChange: setRemember });
+	add("Timings", "EraseTimings", { type: eraseButton });
 }
 
 /** @type {T.add} */
 function add(group, name, more) {
-  const id = `LuminaVideo.${name}`;
-  app.ui.settings.addSetting(/** @type {any} */ ({ id, name, tooltip: name, category: ["Lumina-Video", group, name], ...more }));
+	const id = `LuminaVideo.${name}`;
+	app.ui.settings.addSetting(/** @type {any} */ ({ id, name, tooltip: name, category: ["Lumina-Video", group, name], ...more }));
 }
 
 /** @type {T.setRemember} */
 function setRemember(remember, before) {
-  if (before !== undefined) ask("timings", { remember });
+	if (before !== undefined) ask("timings", { remember });
 }
 
 function eraseButton() {
-  const button = element("button", "lumina-erase", { type: "button" });
-  const show = (/** @type {{runs: number} | null} */ state) => {
-    button.textContent = word(state?.runs ? "erase" : "erased", { ...state });
-    button.disabled = !state?.runs;
-  };
-  button.onclick = async () => show(await ask("timings", { erase: true }));
-  ask("timings").then(show);
-  return button;
+	const button = element("button", "lumina-erase", { type: "button" });
+	const show = (/** @type {{runs: number} | null} */ state) => {
+		button.textContent = word(state?.runs ? "erase" : "erased", { ...state });
+		button.disabled = !state?.runs;
+	};
+	button.onclick = async () => show(await ask("timings", { erase: true }));
+	ask("timings").then(show);
+	return button;
 }

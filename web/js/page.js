@@ -1,0 +1,74 @@
+// What all scripts need: elements, dragging, words of locales/*/main.json in the user's language, the server.
+
+import { app } from "/scripts/app.js";
+import { api } from "/scripts/api.js";
+
+/** @type {T.element} */
+export function element(tag, className, { dataset, ...properties } = {}, ...children) {
+	const made = Object.assign(document.createElement(tag), { className }, properties);
+	Object.assign(made.dataset, dataset);
+	made.append(...children);
+	return made;
+}
+
+/** @type {T.shareAt} */
+export function shareAt(track, { clientX }) {
+	const { left, width } = track.getBoundingClientRect();
+	return (clientX - left) / width;
+}
+
+/** @type {T.makeDraggable} */
+export function makeDraggable(handle, track, move, end) {
+	handle.onpointerdown = (event) => {
+		if (event.button) return;
+		take(event);
+		handle.focus();
+		handle.setPointerCapture(event.pointerId);
+		handle.onpointermove = (at) => move(shareAt(track, at));
+		// Before the host hears that the button is up, and takes its state for undo.
+		handle.onpointerup = handle.onpointercancel = () => {
+			handle.onpointermove = handle.onpointerup = handle.onpointercancel = null;
+			end();
+		};
+	};
+}
+
+/** @type {T.address} */
+export const address = (root, { classList, dataset: { field, index } }) => {
+	return (field && root?.querySelector(`.${classList[0]}[data-field="${field}"][data-index="${index}"]`)) || null;
+};
+
+/** @type {T.take} */
+export function take(event) {
+	event.preventDefault();
+	event.stopPropagation();
+}
+
+/** @type {T.arrow} */
+export const arrow = ({ key }) => ({ ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 })[key] ?? 0;
+
+let words = /** @type {Record<string, string>} */ ({});
+
+/** Load them once, before the first node is made. */
+export async function loadWords() {
+	const response = await api.fetchApi("/i18n").catch(() => null);
+	const all = response?.ok ? await response.json() : {};
+	const locale = String(app.extensionManager.setting.get("Comfy.Locale"));
+	words = { ...all.en?.luminaVideo, ...all[locale]?.luminaVideo };
+}
+
+/** @type {T.word} */
+export const word = (key, values = {}) => (words[key] ?? key).replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+
+/** @type {T.count} */
+export const count = (number) => number.toLocaleString("en");
+
+/** @type {T.rough} */
+export const rough = (number) => (number >= 100 ? count(Math.round(number)) : String(Number(number.toPrecision(2))));
+
+/** @type {T.serviceAsk} */
+export async function ask(path, body) {
+	const post = body ? { method: "POST", body: JSON.stringify(body) } : {};
+	const response = await api.fetchApi(`/lumina-video/${path}`, post).catch(() => null);
+	return response?.ok ? response.json() : null;
+}

@@ -16,7 +16,7 @@ type Tick = { text: string; share: number };
 /** A node as the plan route wants to know it: the inputs that have no link. */
 type GraphPart = { kind: string; inputs: Record<string, unknown> };
 /** What the graph says about a plan: nodes that feed the node's fields, all that are joined to it, what measures it. */
-type Context = { links: Record<string, GraphNode | null | undefined>; nodes: GraphPart[]; ids: string[]; measure?: GraphNode };
+type Context = { links: Record<string, GraphNode | null | undefined>; nodes: GraphPart[]; ids: string[]; measure: string };
 /** `budget` asks for the finest patch schedule of that share of 1x2 throughout; `done` tells the last of a drag. */
 type Question = { fields: Record<string, unknown>; nodes: GraphPart[]; budget?: number; done?: boolean };
 /** A schedule as the server read it, or why it could not; `own` tells the node's text from the preset's. */

@@ -24,11 +24,8 @@ export function stepAt(grid, t) {
 export function beforeStep(grid, step) {
 	const at = Math.min(grid.length - 1, Math.max(2, step)) - 1;
 	const middle = (grid[at - 1] + grid[at]) / 2;
-	for (let digits = 1; digits < 16; digits += 1) {
-		const t = Number(middle.toPrecision(digits));
-		if (t > grid[at - 1] && t < grid[at]) return t;
-	}
-	return middle;
+	const rounded = [1, 2, 3, 4, 5, 6].map((digits) => Number(middle.toPrecision(digits)));
+	return rounded.find((t) => t > grid[at - 1] && t < grid[at]) ?? middle;
 }
 
 /** @type {T.ticks} */

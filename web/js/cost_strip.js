@@ -28,8 +28,7 @@ export class CostStrip {
 			this.ask((this.asked || this.relative) / 1.1 ** way, true);
 		};
 		this.element = element("div", "lumina-cost", {}, this.bar, this.legend, this.text);
-		const row = element("div", "lumina-budget-row", {}, word("budget"), track, this.factor);
-		if (timeline.withBudget) this.element.append(row);
+		if (timeline.withBudget) this.element.append(element("div", "lumina-budget-row", {}, word("budget"), track, this.factor));
 	}
 
 	/** @type {T.show} */
@@ -42,7 +41,7 @@ export class CostStrip {
 			const title = word("part", values);
 			const style = `flex-grow: ${share}`;
 			this.bar.append(element("div", `lumina-cost-part${guided ? " lumina-guided" : ""}`, { dataset, title, style }));
-			this.legend.append(element("span", "lumina-legend-part", { dataset, title }, title));
+			this.legend.append(element("span", "lumina-legend-part", { dataset }, title));
 		});
 		const cost = word("cost", { share: rough(100 * relative), flops: `${rough(flops / 1e12)} TFLOP`, nfe, passes });
 		const time = estimate ? word("estimate", { ...estimate, seconds: rough(estimate.seconds) }) : word("no_estimate");

@@ -2,7 +2,6 @@
 
 import { app } from "/scripts/app.js";
 
-export const SAMPLER = "LuminaVideoMultiScaleSampler";
 export const PRESET = "LuminaVideoPreset";
 
 /** The bands from top to bottom. @type {Record<string, Field[]>} */
@@ -12,7 +11,7 @@ const all = Object.values(BANDS).flat();
 
 /** What the timeline of each node edits. @type {Record<string, Field[]>} */
 export const TIMELINES = {
-	[SAMPLER]: all,
+	LuminaVideoMultiScaleSampler: all,
 	[PRESET]: all,
 	LuminaVideoPatchSchedule: patch,
 	LuminaVideoSplitSigmas: patch,
@@ -49,7 +48,7 @@ export function gather(node) {
 		const free = near.widgets?.filter(({ name }) => source(near, name) === undefined) ?? [];
 		return { kind: kind(near), inputs: Object.fromEntries(free.map(({ name, value }) => [name, value])) };
 	});
-	const measure = joined.find((near) => kind(near) === "LuminaVideoMeasureMotion");
+	const measure = String(joined.find((near) => kind(near) === "LuminaVideoMeasureMotion")?.id);
 	return { links, nodes, measure, ids: joined.map(({ id }) => String(id)) };
 }
 

@@ -55,8 +55,7 @@ function listen() {
 	on("lumina-video.result", (run) => joinedTo(run.node).forEach((timeline) => timeline.showResult(run)));
 	on("executed", ({ node, output }) => {
 		const score = output?.lumina_motion?.[0];
-		if (typeof score !== "number") return;
-		for (const timeline of joinedTo(node)) if (String(timeline.context.measure?.id) === String(node)) timeline.showMotion(score);
+		if (score >= 0) for (const timeline of timelines) if (timeline.context.measure === String(node)) timeline.showMotion(score);
 	});
 	for (const name of ["execution_error", "execution_interrupted"]) on(name, () => timelines.forEach((timeline) => timeline.stop()));
 }

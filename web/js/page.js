@@ -1,4 +1,4 @@
-// What all scripts need: elements, dragging, words of locales/*/main.json in the user's language, the server.
+// What all scripts need: elements, dragging, words of locales/*/main.json, the server.
 
 import { app } from "/scripts/app.js";
 import { api } from "/scripts/api.js";

@@ -2,7 +2,7 @@
 
 import { app } from "/scripts/app.js";
 import { ask, element, word } from "./page.js";
-import { kind, PRESET, SAMPLER, widgetOf } from "./graph_context.js";
+import { widgetOf } from "./graph_context.js";
 
 /** Stands for the preset that the nodes have by themselves. */
 const OWN = "node default";
@@ -16,9 +16,8 @@ export const axisKind = () => (setting("Axis") === "linear" ? "linear" : "sqrt")
 /** @type {T.applyDefaultPreset} */
 export function applyDefaultPreset(node) {
 	const wanted = String(setting("DefaultPreset"));
-	const widget = [SAMPLER, PRESET].includes(kind(node)) && widgetOf(node, "preset");
-	const known = /** @type {string[]} */ ((widget && widget.options.values) ?? []);
-	if (widget && known.includes(wanted)) widget.value = wanted;
+	const widget = widgetOf(node, "preset");
+	if (/** @type {string[]} */ (widget?.options.values)?.includes(wanted)) Object.assign(widget ?? {}, { value: wanted });
 }
 
 /** @type {T.addSettings} */

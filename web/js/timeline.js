@@ -65,7 +65,7 @@ export class Timeline {
 
 	/** Room that it needs, in the graph's units. */
 	get height() {
-		return 17 * this.bands.length + 27 * this.tracks.length + (this.strip ? 70 : 0) + (this.withBudget ? 20 : 0) + 80;
+		return 17 * this.bands.length + 27 * this.tracks.length + (this.strip ? 90 : 0) + (this.withBudget ? 20 : 0) + 80;
 	}
 
 	/** What this node tells, as it stands now; null for what is the preset's. @returns {Question} */
@@ -98,7 +98,7 @@ export class Timeline {
 	/** Nodes 2.0 keeps what it mounted for a node id, also when undo has made the node anew. */
 	mount() {
 		const { dataset, isConnected } = this.element;
-		dataset.node = String(this.node.id);
+		dataset.node = `${this.node.id}`;
 		if (!isConnected) document.querySelector(`[data-removed][data-node="${dataset.node}"]`)?.replaceWith(this.element);
 	}
 
@@ -144,7 +144,7 @@ export class Timeline {
 		widget.value = text;
 		widget.callback?.(text);
 		this.writing = false;
-		app.canvas.setDirty(true, false);
+		app.canvas.setDirty(true);
 	}
 
 	/** @type {T.timelineTake} */
@@ -181,8 +181,8 @@ export class Timeline {
 			const schedule = this.schedules[field];
 			const from = links[field];
 			const unknown = from !== undefined && !isPreset(from) && !(field in this.linked);
-			if (unknown || !schedule) track.element.replaceChildren(element("span", "lumina-note", {}, word("linked")));
-			else track.show(schedule, this.readOnly || from !== undefined, this.top(field));
+			if (unknown) track.element.replaceChildren(element("i", "", {}, word("linked")));
+			else if (schedule) track.show(schedule, this.readOnly || from !== undefined, this.top(field));
 			track.element.classList.toggle("lumina-of-preset", !this.readOnly && !answer.schedules[field].own);
 		}
 		this.axisRow.replaceChildren(...marks("time", ticks(axis)), ...marks("step", ticks(axis, this.grid)));
@@ -192,7 +192,7 @@ export class Timeline {
 		this.report.showError(sentence, fault);
 		const { dataset } = this.element;
 		dataset.state = sentence ? "error" : linked ? "linked" : "ok";
-		dataset.revision = String(Number(dataset.revision) + 1);
+		dataset.revision = `${Number(dataset.revision) + 1}`;
 		if (hadFocus) address(this.element, /** @type {HTMLElement} */ (focused))?.focus({ preventScroll: true });
 	}
 
@@ -205,7 +205,7 @@ export class Timeline {
 	/** @type {T.showProgress} */
 	showProgress({ t, text }) {
 		this.report.status.textContent = text;
-		this.element.style.setProperty("--now", String(toShare(t, this.axis)));
+		this.element.style.setProperty("--now", `${toShare(t, this.axis)}`);
 		this.element.classList.add("lumina-running");
 	}
 

@@ -7,8 +7,7 @@ import { moveBoundary, remove, setThreshold, setValue, span, valueText } from ".
 
 export class Track {
 	schedule = /** @type {Schedule} */ ({ values: [], thresholds: [] });
-	/** What it was when the pointer took a boundary. @type {Schedule | null} */
-	dragged = null;
+	dragged = false;
 
 	/** @param {Field} field @param {Timeline} timeline */
 	constructor(field, timeline) {
@@ -49,7 +48,7 @@ export class Track {
 		const { field, timeline } = this;
 		const text = element("span", "lumina-value", {}, valueText(value));
 		const button = element("button", "lumina-segment", { type: "button", disabled, dataset: { field, index } }, text);
-		if (field === "patch") button.dataset.rank = String(timeline.rank(value));
+		if (field === "patch") button.dataset.rank = `${timeline.rank(value)}`;
 		else if (value !== null) button.prepend(element("i", "lumina-level", { style: `height: ${(100 * Number(value)) / top}%` }));
 		if (disabled) return button;
 		button.ariaHasPopup = "menu";
@@ -83,17 +82,17 @@ export class Track {
 		const range = { role: "slider", tabIndex: 0, ariaValueMin: 0, ariaValueMax: 1 };
 		const handle = element("div", "lumina-handle", { ...range, ariaLabel, dataset: { field, index } });
 		const move = (/** @type {number} */ share) => {
-			this.dragged ??= this.schedule;
 			const next = moveBoundary(this.schedule, index, toTime(share, timeline.axis));
 			if (next.thresholds[index] === this.schedule.thresholds[index]) return;
+			this.dragged = true;
 			this.schedule = next;
 			this.place();
 			timeline.edit(field, next, false);
 		};
 		makeDraggable(handle, this.element, move, () => {
-			const moved = this.dragged;
-			this.dragged = null;
-			if (moved) timeline.edit(field, this.schedule, true);
+			if (!this.dragged) return;
+			this.dragged = false;
+			timeline.edit(field, this.schedule, true);
 		});
 		handle.ondblclick = () => openTimeEntry(this, index, handle);
 		handle.onkeydown = (event) => {
@@ -127,4 +126,4 @@ export class Track {
 }
 
 /** @type {T.isDelete} */
-const isDelete = ({ key }) => key === "Delete" || key === "Backspace";
+const isDelete = ({ key }) => /^(Delete|Backspace)$/.test(key);

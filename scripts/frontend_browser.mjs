@@ -22,6 +22,7 @@ const FLAGS = [
 // A fresh profile would open the tutorial and the template browser over the graph.
 const SETTINGS = {
   "Comfy.TutorialCompleted": true,
+  "Comfy.Locale": "en",
   "Comfy.Workflow.ShowMissingModelsWarning": false,
   "Comfy.Graph.CanvasInfo": false,
   "Comfy.VueNodes.Enabled": false,

@@ -1,4 +1,4 @@
-// Which nodes have a timeline and what it edits, and what the rest of the graph says about their plans.
+// Which nodes have a timeline, and what the graph says about their plans.
 
 import { app } from "/scripts/app.js";
 

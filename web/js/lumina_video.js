@@ -9,7 +9,7 @@ import { Timeline } from "./timeline.js";
 
 /** @type {Set<Timeline>} */
 const timelines = new Set();
-/** Once the host is done with what it tells of. */
+/** When the host is done. */
 const refreshAll = () => queueMicrotask(() => timelines.forEach((timeline) => timeline.refresh()));
 
 /** @type {T.addTimeline} */
@@ -18,7 +18,7 @@ function addTimeline(node) {
 	const height = () => timeline.height;
 	const options = { getMinHeight: height, getMaxHeight: height, serialize: false, hideOnZoom: false };
 	const widget = /** @type {any} */ (node).addDOMWidget("lumina_timeline", "LUMINA_TIMELINE", timeline.element, options);
-	// This keeps it out of the saved workflow, the option out of the prompt.
+	// Keeps it out of saved workflows; the option, of prompts.
 	widget.serialize = false;
 	timelines.add(timeline);
 	const refresh = () => timeline.writing || timeline.refresh();

@@ -190,6 +190,7 @@ export class Timeline {
 		const sentence = fault?.error ?? answer.error ?? "";
 		const linked = this.fields.every((field) => links[field] !== undefined);
 		this.report.showError(sentence, fault);
+		if (this.strip) this.strip.handle.hidden = links.patch !== undefined;
 		const { dataset } = this.element;
 		dataset.state = sentence ? "error" : linked ? "linked" : "ok";
 		dataset.revision = `${Number(dataset.revision) + 1}`;

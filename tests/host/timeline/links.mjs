@@ -8,6 +8,7 @@ async function readOnly(node, field) {
   assert.equal(await node.handle(field, 0).count(), 0, "no boundary to drag");
   await node.segment(field, 0).click({ force: true });
   assert.equal(await node.page.locator(".lumina-menu").count(), 0, "no menu");
+  assert.equal(await node.part(".lumina-budget").isVisible(), false, "no budget to drag");
 }
 
 check("a preset node that is linked", async (session) => {
@@ -26,6 +27,7 @@ check("a preset node that is linked", async (session) => {
   }, node.id);
   await node.settled("ok");
   await node.is("patch", "2x4 | 0.03: 2x2 | 0.125: 1x2", ["2x4", "2x2", "1x2"], [0.03, 0.125]);
+  assert.equal(await node.part(".lumina-budget").isVisible(), true, "the budget is back");
 });
 
 check("a linked text is shown after a run", async (session) => {

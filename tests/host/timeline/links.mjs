@@ -4,6 +4,9 @@ import { check, until } from "./check.mjs";
 
 const SAMPLER = "LuminaVideoMultiScaleSampler";
 
+/** The host takes a prompt that it ran before from its cache, and then a node tells nothing. */
+const newSeed = () => ["seed", Date.now() % 1e9];
+
 async function readOnly(node, field) {
   assert.equal(await node.handle(field, 0).count(), 0, "no boundary to drag");
   await node.segment(field, 0).click({ force: true });
@@ -33,7 +36,7 @@ check("a preset node that is linked", async (session) => {
 check("a linked text is shown after a run", async (session) => {
   await session.load("1_mini_text_to_video");
   const node = await session.find(SAMPLER);
-  for (const [name, value] of [["frames", 8], ["points", 4], ["guidance", "0"]]) await node.ask("put", name, value);
+  for (const [name, value] of [["frames", 8], ["points", 4], ["guidance", "0"], newSeed()]) await node.ask("put", name, value);
   const text = await session.add("PrimitiveString", { value: "2x4|.5:2x2" }, [40, 800]);
   await session.ask("connect", text.id, 0, node.id, "patch");
   await until(async () => (await node.shown())?.fields.patch, undefined, "a text that is not known yet is not drawn");
@@ -46,7 +49,8 @@ check("a linked text is shown after a run", async (session) => {
 check("what runs is told: progress, then seconds per segment", async (session) => {
   await session.load("1_mini_text_to_video");
   const node = await session.find(SAMPLER);
-  for (const [name, value] of [["frames", 8], ["points", 8], ["patch", "2x4 | 0.3: 2x2"], ["guidance", "4 | 0.5: 0"]]) {
+  const values = [["frames", 8], ["points", 8], ["patch", "2x4 | 0.3: 2x2"], ["guidance", "4 | 0.5: 0"], newSeed()];
+  for (const [name, value] of values) {
     await node.ask("put", name, value);
   }
   await node.settled();

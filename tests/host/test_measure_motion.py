@@ -28,10 +28,12 @@ def clips(server, tmp_path_factory):
 
 
 def score_of(result, node: Node) -> float:
-    """The score that the node showed."""
+    """The score that the node showed, and told the page unrounded."""
     (text,) = result.outputs(node.id)["text"]
+    (told,) = result.outputs(node.id)["lumina_motion"]
     name, number = text.split()
     assert name == "motion"
+    assert number == f"{told:.3f}"
     return float(number)
 
 

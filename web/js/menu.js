@@ -1,4 +1,4 @@
-// The menu of a segment, and a field to type in. Both float over the page and give the focus back.
+// The menu of a segment, and a field to type in: popovers that give the focus back.
 
 import { address, arrow, element, take, word } from "./page.js";
 import { format, numberText, remove, setThreshold, setValue, split, valueText } from "./segments.js";

@@ -40,10 +40,11 @@ export class Timeline {
 			if (band === "motion") tracks.forEach(({ dataset }, index) => (dataset.name = word(index ? "negative" : "positive")));
 			return element("div", "lumina-band", { dataset: { band } }, name, ...tracks);
 		});
-		const label = { role: "group", ariaLabel: word("timeline"), dataset: { state: "loading", revision: 0 } };
+		const style = `height: ${this.height - 20}px`;
+		const label = { role: "group", ariaLabel: word("timeline"), dataset: { state: "loading", revision: 0 }, style };
 		this.element = element("div", "lumina-timeline", label, ...this.bands, this.axisRow, this.strip?.element ?? "", this.report.element);
 		this.stop();
-		// Zooming is the canvas's.
+		// The canvas zooms.
 		this.element.addEventListener("wheel", (event) => app.canvas.processMouseWheel(event), { passive: false });
 	}
 
@@ -63,12 +64,12 @@ export class Timeline {
 		return this.tracks.some((track) => track.dragged);
 	}
 
-	/** Room that it needs, in the graph's units. */
+	/** Fixed, with margins: a node that grew would be a step of undo. */
 	get height() {
 		return 17 * this.bands.length + 27 * this.tracks.length + (this.strip ? 90 : 0) + (this.withBudget ? 20 : 0) + 80;
 	}
 
-	/** What this node tells, as it stands now; null for what is the preset's. @returns {Question} */
+	/** What this node tells now; null for the preset's. @returns {Question} */
 	get question() {
 		const { links, nodes } = this.context;
 		const text = (/** @type {Field} */ field) => {
@@ -85,7 +86,7 @@ export class Timeline {
 		return Math.max(0, this.patches.indexOf(String(patch)));
 	}
 
-	/** Ask the server if anything has changed that it should know, or anyway. */
+	/** Ask the server if anything it should know has changed, or anyway. */
 	refresh(anyway = false) {
 		this.context = gather(this.node);
 		this.mount();
@@ -95,7 +96,7 @@ export class Timeline {
 		this.asked = key;
 	}
 
-	/** Nodes 2.0 keeps what it mounted for a node id, also when undo has made the node anew. */
+	/** Nodes 2.0 keeps showing the element of a node that undo made anew. */
 	mount() {
 		const { dataset, isConnected } = this.element;
 		dataset.node = `${this.node.id}`;
@@ -109,7 +110,7 @@ export class Timeline {
 		const text = format(schedule);
 		this.ask({ nodes, fields: { ...fields, [field]: text } });
 		this.asked = "";
-		// While dragged it is written with each answer: the page may draw the whole node for it.
+		// A drag writes with the answers: the page may draw the whole node for a text.
 		if (!done) return;
 		this.write(field, text);
 		this.draw();

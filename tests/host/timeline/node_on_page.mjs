@@ -60,9 +60,13 @@ export class NodeOnPage {
       await input.press("Enter");
       return;
     }
-    const { x, y } = await this.ask("widgetPlace", field);
-    await this.page.mouse.click(x, y);
     const input = this.page.locator(".graphdialog input, .graphdialog textarea").first();
+    // A click right after another may count as the second of two, and opens nothing.
+    for (let tries = 0; tries < 4 && !(await input.isVisible()); tries += 1) {
+      const { x, y } = await this.ask("widgetPlace", field);
+      await this.page.mouse.click(x, y);
+      await input.waitFor({ timeout: 1500 }).catch(() => null);
+    }
     await input.fill(text);
     await input.press("Enter");
   }

@@ -105,6 +105,9 @@ window.luminaTest = (() => {
     return { x: canvas.x + (x + offset[0]) * scale, y: canvas.y + (y + offset[1]) * scale };
   }
 
+  /** What a click there meets, for messages. */
+  const under = (x, y) => document.elementFromPoint(x, y)?.outerHTML.slice(0, 200) ?? "nothing";
+
   function nodePlace(id) {
     const { pos, size } = node(id);
     const { scale, offset } = window.app.canvas.ds;
@@ -139,5 +142,5 @@ window.luminaTest = (() => {
     });
   }
 
-  return { nodePlace, ids, fit, run, node, widget, timeline, start, look, make, put, connect, remember, values, prompt, shown, box, widgetPlace };
+  return { nodePlace, ids, fit, run, node, widget, timeline, start, look, make, put, connect, remember, values, prompt, shown, box, widgetPlace, under };
 })();

@@ -60,15 +60,29 @@ export class NodeOnPage {
       await input.press("Enter");
       return;
     }
+    await this.typeInDialog(field, text);
+  }
+
+  /**
+   * The canvas' dialog may fail to open (a click right after another counts as the second of two) and closes by itself
+   * when a busy page notices late that the pointer has left it; a person clicks again, and so does this.
+   */
+  async typeInDialog(field, text) {
     const input = this.page.locator(".graphdialog input, .graphdialog textarea").first();
-    // A click right after another may count as the second of two, and opens nothing.
-    for (let tries = 0; tries < 4 && !(await input.isVisible()); tries += 1) {
+    const timeout = 2000;
+    for (let tries = 0; tries < 5; tries += 1) {
       const { x, y } = await this.ask("widgetPlace", field);
-      await this.page.mouse.click(x, y);
-      await input.waitFor({ timeout: 1500 }).catch(() => null);
+      try {
+        if (!(await input.isVisible())) await this.page.mouse.click(x, y);
+        await input.fill(text, { timeout });
+        await input.press("Enter", { timeout });
+        return;
+      } catch (error) {
+        if (tries === 4) throw new Error(`${error.message}\nunder the pointer: ${await this.ask("under", x, y)}`);
+        await this.page.keyboard.press("Escape");
+        await this.page.waitForTimeout(500);
+      }
     }
-    await input.fill(text);
-    await input.press("Enter");
   }
 
   /** Take hold of a boundary and move to flow time t; `drop` lets go. */

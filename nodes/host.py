@@ -7,7 +7,8 @@ import comfy.ops
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 
-from ..lumina_core.ops import Ops, repeat_heads
+from ..lumina_core.attention import repeat_heads
+from ..lumina_core.ops import Ops
 
 _FP8 = tuple(
     getattr(torch, name) for name in ("float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu") if hasattr(torch, name)

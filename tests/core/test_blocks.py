@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
+from lumina_core.attention import torch_attention
 from lumina_core.blocks import Attention, FinalLayer, NextDiTBlock, add_gated_rows, scale_rows
 from lumina_core.config import BlockConfig
 from lumina_core.errors import LuminaError
-from lumina_core.ops import TORCH_OPS, torch_attention
+from lumina_core.ops import TORCH_OPS
 from lumina_core.rope import rotate, rotation
 
 B, L, S, HEAD = 2, 12, 5, 16

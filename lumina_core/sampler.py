@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 
+from .devices import release_memory
 from .errors import LuminaError
 from .guidance import guide
+from .out_of_memory import OneByOne, does_not_fit
 from .plan import Evaluation, SamplingPlan
+from .schedules import PatchSize
+from .shapes import LatentSize
 from .solvers import SOLVERS
+from .step_cache import CachedVelocity
 
 NO_MOTION = -1.0
 Text = tuple[torch.Tensor, torch.Tensor | None]
@@ -29,13 +35,14 @@ class SamplingCancelled(Exception):
 @dataclass(frozen=True)
 class StepInfo:
     """Told after each step. ``latents`` is the state, ``denoised`` the estimate of the data made at the step's start;
-    both (B, C, F, H, W) float32."""
+    both (B, C, F, H, W) float32. ``reused`` says that the step cache foretold its velocity."""
 
     step: int
     steps: int
     evaluation: Evaluation
     latents: torch.Tensor
     denoised: torch.Tensor
+    reused: bool = False
 
 
 @torch.no_grad()
@@ -62,21 +69,24 @@ def sample(
 
     Raises:
         LuminaError: sizes, patch sizes or text that do not fit, before the first step; NaN or a constant frame after
-            it.
+            it; out of memory with a single item of the batch at a time.
         SamplingCancelled: ``on_step`` returned False.
     """
     _check_run(model, noise, plan, (positive, negative), start, stop)
     grid = plan.grid().to(noise.device)
-    velocity = _Velocity(model, plan, noise.dtype, positive, negative)
+    last = plan.steps if stop is None else stop
+    velocity = _Velocity(model, plan, noise, positive, negative)
+    velocity = CachedVelocity(velocity, plan, noise.dtype, grid[last - 1])
     solver = SOLVERS[plan.solver]
     x = noise.float()
-    for step in range(start, plan.steps if stop is None else stop):
+    for step in range(start, last):
         t0, t1 = grid[step], grid[step + 1]
         following, v = solver.step(velocity, x, t0, t1)
         if step == start:
             check_velocity(v)
         if on_step is not None:
-            info = StepInfo(step, plan.steps, plan.at(float(t0.to(noise.dtype)), step), following, x + (1 - t0) * v)
+            evaluation, denoised = plan.at(float(t0.to(noise.dtype)), step), x + (1 - t0) * v
+            info = StepInfo(step, plan.steps, evaluation, following, denoised, velocity.reused)
             if on_step(info) is False:
                 raise SamplingCancelled(f"Cancelled after step {step + 1} of {plan.steps}.")
         x = following
@@ -86,9 +96,10 @@ def sample(
 class _Velocity:
     """The guided velocity that a solver integrates."""
 
-    def __init__(self, model, plan: SamplingPlan, dtype: torch.dtype, positive: Text, negative: Text):
-        self.model, self.plan, self.dtype = model, plan, dtype
+    def __init__(self, model, plan: SamplingPlan, noise: torch.Tensor, positive: Text, negative: Text):
+        self.model, self.plan, self.dtype = model, plan, noise.dtype
         self.positive, self.negative = positive, negative
+        self.fallback = OneByOne(partial(release_memory, noise.device))
 
     def __call__(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         t = t.to(self.dtype)
@@ -99,16 +110,24 @@ class _Velocity:
             texts, scores = [self.positive, self.negative], [asked.motion, asked.negative_motion]
         text, mask = _stack_texts(texts, batch)
         motion = torch.tensor([NO_MOTION if s is None else s for s in scores], device=x.device, dtype=self.dtype)
-        parts = self.model(
+        rows = (
             x.to(self.dtype).repeat(len(texts), 1, 1, 1, 1),
             t.expand(batch * len(texts)),
             text.to(x.device, self.dtype),
             mask.to(x.device),
             motion.repeat_interleave(batch),
-            asked.patch,
+        )
+        parts = self.fallback(
+            lambda items: self.model(*(row[items] for row in rows), asked.patch),
+            len(rows[0]),
+            lambda: self._does_not_fit(x, asked.patch),
         ).split(batch)
         negatives = [(asked.guidance, part) for part in parts[1:]]
         return guide(parts[0], negatives, self.plan.renorm).to(self.dtype).float()
+
+    def _does_not_fit(self, x: torch.Tensor, patch: PatchSize) -> str:
+        patches = self.model.config.patches if hasattr(self.model, "config") else self.plan.patches
+        return does_not_fit(LatentSize(*x.shape[2:]), patch, patches)
 
 
 def check_velocity(velocity: torch.Tensor) -> None:

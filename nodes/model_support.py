@@ -15,6 +15,7 @@ import torch
 
 from ..lumina_core.checkpoint import Checkpoint, clean_keys, detect_config, read_settings
 from ..lumina_core.config import VideoConfig
+from ..lumina_core.out_of_memory import does_not_fit
 from ..lumina_core.sampler import NO_MOTION
 from ..lumina_core.schedules import PatchSize, Piecewise
 from ..lumina_core.shapes import LatentSize
@@ -24,6 +25,7 @@ from .host import host_ops, run_dtype
 from .latent_format import LuminaVideoLatent
 from .model_patches import flow_time
 from .names import MOTION_KEY, OPTIONS_KEY
+from .out_of_memory import CURES, RunFallback, options_of
 
 
 class HostMultiScaleNextDiT(MultiScaleNextDiT):
@@ -32,6 +34,7 @@ class HostMultiScaleNextDiT(MultiScaleNextDiT):
     def __init__(self, config: VideoConfig, dtype=None, device=None, operations=None):
         super().__init__(config, host_ops(operations), device=device, dtype=dtype)
         self.dtype = dtype
+        self.fallback = RunFallback()
 
     def forward(self, x, timesteps, context=None, control=None, transformer_options=None, **kwargs):
         options = transformer_options or {}
@@ -43,9 +46,22 @@ class HostMultiScaleNextDiT(MultiScaleNextDiT):
 
     def _forward(self, x, t, context, transformer_options, text_mask=None, motion=None, **_):
         """``t`` is flow time; returns noise - data, the sign that the host's CONST parametrisation wants."""
+
+        def call(items: slice) -> torch.Tensor:
+            mask, scores = (None if rows is None else rows[items] for rows in (text_mask, motion))
+            options = options_of(transformer_options, items, len(x))
+            return self._run(x[items], t[items], context[items], options, mask, scores)
+
+        def refusal() -> str:
+            patch = self._schedule(transformer_options).at(float(flow_time(t, transformer_options)[0]))
+            return does_not_fit(LatentSize(*x.shape[2:]), patch, self.config.patches, CURES)
+
+        return self.fallback.of(transformer_options, x.device)(call, len(x), refusal)
+
+    def _run(self, x, t, context, transformer_options, text_mask, motion):
         t = flow_time(t, transformer_options)
         now = float(t[0])
-        schedule = transformer_options.get(OPTIONS_KEY, {}).get("patch") or self.default_patch()
+        schedule = self._schedule(transformer_options)
         self.config.check_channels(x.shape[1])
         self.config.check_size(LatentSize(*x.shape[2:]), schedule.values)
         mask = None if text_mask is None or bool(text_mask.all()) else text_mask.bool()
@@ -53,6 +69,9 @@ class HostMultiScaleNextDiT(MultiScaleNextDiT):
         scores = torch.tensor(scores, device=x.device, dtype=t.dtype)
         cond = self.condition(t, context, mask, scores, x.dtype)
         return -self.velocity(x, context, mask, cond, schedule.at(now), transformer_options=transformer_options)
+
+    def _schedule(self, transformer_options: dict) -> Piecewise[PatchSize]:
+        return transformer_options.get(OPTIONS_KEY, {}).get("patch") or self.default_patch()
 
     def default_patch(self) -> Piecewise[PatchSize]:
         """The finest patch size throughout: what a MODEL does before a patch schedule is set."""

@@ -13,7 +13,7 @@ from lumina_core.out_of_memory import OneByOne, OutOfMemory, does_not_fit, is_ou
 from lumina_core.shapes import LatentSize
 
 FINE, MIDDLE, COARSE = VideoConfig().patches
-PLAN = PRESETS["f24F96R960-MultiScale"].replace(points=8, guidance="4 | 0.2: 0")
+PLAN = PRESETS["f24F96R960-MultiScale"].replace(points=8, guidance="1 | 0.2: 0")
 
 
 class Limited:
@@ -46,7 +46,7 @@ def test_a_batch_that_does_not_fit_runs_item_by_item(inputs, caplog):
     expected = run(whole, *inputs)
     with caplog.at_level(logging.WARNING):
         found = run(limited, *inputs)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found, expected, rtol=0, atol=5e-5)
     assert limited.calls[:6] == [4, 1, 1, 1, 1, 1], "tried at once, then each item, and never at once again"
     assert set(limited.calls[1:]) == {1}
     assert len(limited.calls) == 1 + sum(whole.calls)

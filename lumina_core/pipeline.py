@@ -24,9 +24,10 @@ from .errors import LuminaError
 from .lora import LoraChoice, apply_lora, check_lora
 from .media import check_target, write_image, write_video
 from .noise import MAX_SEED, seeded_noise
-from .plan import SamplingPlan
+from .plan import Evaluation, SamplingPlan
 from .sampler import StepInfo, Text, sample
 from .shapes import LatentSize, VideoSize
+from .step_cache import summary
 from .text import MAX_TOKENS, load_text_encoder, read_text_width
 from .vae import VideoVAE, load_video_vae, read_vae_channels
 from .vae_tiles import plan_tiles
@@ -77,7 +78,10 @@ class GenerateRequest:
 
 @dataclass(frozen=True)
 class GenerateResult:
-    """What was written: pixels, frames, the whole run's seconds, evaluations (``nfe``) and network passes."""
+    """What was written: pixels, frames, the whole run's seconds, evaluations (``nfe``) and network passes.
+
+    Evaluations that the step cache ``reused`` count in neither of the two.
+    """
 
     file: Path
     width: int
@@ -87,6 +91,7 @@ class GenerateResult:
     seconds: float
     nfe: int
     passes: int
+    reused: int = 0
 
 
 class Watcher:
@@ -163,7 +168,7 @@ def generate(request: GenerateRequest, watcher: Watcher | None = None) -> Genera
     # It is small, and a fault in it should show before the sampling, not after.
     vae = load_video_vae(request.vae, "cpu", wide_dtype(job.dtype))
     positive, negative = _encode_prompts(request, job, watcher)
-    latents = _sample(request, job, positive, negative, watcher)
+    latents, reused = _sample(request, job, positive, negative, watcher)
     watcher.stage("decoding and writing")
     width, height, frames = _write(request, job, vae, latents, watcher)
     evaluations = list(request.plan.evaluations(job.dtype))
@@ -174,8 +179,9 @@ def generate(request: GenerateRequest, watcher: Watcher | None = None) -> Genera
         frames=frames,
         fps=request.fps,
         seconds=time.perf_counter() - started,
-        nfe=len(evaluations),
-        passes=sum(evaluation.passes for evaluation in evaluations),
+        nfe=len(evaluations) - len(reused),
+        passes=sum(e.passes for e in evaluations) - sum(e.passes for e in reused),
+        reused=len(reused),
     )
 
 
@@ -194,7 +200,10 @@ def _encode_prompts(request: GenerateRequest, job: Prepared, watcher: Watcher) -
     return texts
 
 
-def _sample(request: GenerateRequest, job: Prepared, positive: Text, negative: Text, watcher: Watcher) -> torch.Tensor:
+def _sample(
+    request: GenerateRequest, job: Prepared, positive: Text, negative: Text, watcher: Watcher
+) -> tuple[torch.Tensor, list[Evaluation]]:
+    """Latents, and the evaluations that the step cache reused."""
     watcher.stage("reading the network")
     model = load_video_model(request.checkpoint, job.device, job.dtype)
     for lora in request.loras:
@@ -202,13 +211,22 @@ def _sample(request: GenerateRequest, job: Prepared, positive: Text, negative: T
     noise = seeded_noise((1, *job.latent.shape(job.config.channels)), request.seed, job.device, job.dtype)
     watcher.stage("sampling")
     watcher.sampling(step_costs(request.plan, job.latent, job.config, job.dtype))
+    reused: list[Evaluation] = []
+
+    def on_step(info: StepInfo) -> None:
+        if info.reused:
+            reused.append(info.evaluation)
+        watcher.step(info)
+
     try:
-        latents = sample(model, noise, request.plan, positive, negative, on_step=watcher.step)
+        latents = sample(model, noise, request.plan, positive, negative, on_step=on_step)
     finally:
         watcher.close()
+    if request.plan.cache:
+        watcher.note(summary(len(reused), request.plan.steps))
     del model
     release_memory(job.device)
-    return latents
+    return latents, reused
 
 
 def _write(

@@ -14,6 +14,8 @@ from .schedules import PatchSize, Piecewise, ScheduleError, parse_number, parse_
 from .solvers import SOLVERS
 
 NumberSchedule = Piecewise[float | None]
+CACHED_SOLVER = "euler"
+"""The solver that a step cache goes with: one evaluation per step."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Evaluation:
         """Network passes per item: the positive one, and the negative one when guided."""
         return 2 if self.guided else 1
 
+    @property
+    def segment(self) -> tuple[object, ...]:
+        """Equal for evaluations that the network answers alike; where it changes, the velocity may jump."""
+        return str(self.patch), self.guidance, self.motion, self.negative_motion if self.guided else None
+
 
 @dataclass(frozen=True)
 class SamplingPlan:
@@ -54,6 +61,7 @@ class SamplingPlan:
         time_shift: the grid's shift, above 0; 1 or None is none.
         points: points of the time grid; ``points - 1`` steps.
         solver: a name in ``lumina_core.solvers.SOLVERS``.
+        cache: tolerance of the step cache (see ``step_cache``), 0 to 1; 0 is off, and needed by every solver but euler.
 
     Raises:
         LuminaError: a field does not parse or is out of range; the sentence names the field.
@@ -67,6 +75,7 @@ class SamplingPlan:
     time_shift: float | None = 1.0
     points: int = 70
     solver: str = "euler"
+    cache: float = 0.0
 
     def __post_init__(self) -> None:
         self._set("patch", patch_schedule(self.patch))
@@ -80,6 +89,14 @@ class SamplingPlan:
             raise LuminaError(f"points is {self.points!r}; write a whole number of at least 2 (1 step).")
         if self.solver not in SOLVERS:
             raise LuminaError(f"solver is '{self.solver}'; choose one of {', '.join(SOLVERS)}.")
+        self._set("cache", _number("cache", self.cache))
+        if not 0 <= self.cache <= 1:
+            raise LuminaError(f"cache is {self.cache}; write a number from 0 (off) to 1.")
+        if self.cache and self.solver != CACHED_SOLVER:
+            raise LuminaError(
+                f"cache is {self.cache} and solver is '{self.solver}', which evaluates several times per step; "
+                f"a cache needs {CACHED_SOLVER}, so choose that or cache 0."
+            )
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)

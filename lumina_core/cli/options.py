@@ -14,7 +14,7 @@ from ..presets import DEFAULT_PRESET, PRESETS, preset_clip
 from ..shapes import VideoSize
 from ..solvers import SOLVERS
 
-_OVERRIDES = ("patch", "guidance", "motion", "negative_motion", "renorm", "time_shift", "points", "solver")
+_OVERRIDES = ("patch", "guidance", "motion", "negative_motion", "renorm", "time_shift", "points", "solver", "cache")
 _CLIPS = "\n".join(
     f"  {name:22} {clip.size.width}x{clip.size.height}, {clip.size.frames} frames, {clip.fps} fps"
     for name, clip in ((name, preset_clip(name)) for name in PRESETS)
@@ -89,6 +89,13 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--points", type=whole, metavar="N", help="points in time, from 2; one more than steps")
     group.add_argument("--solver", metavar="NAME", help=f"{', '.join(SOLVERS)}; all but euler run more passes per step")
+    group.add_argument(
+        "--cache",
+        type=number,
+        metavar="TOLERANCE",
+        help="step cache: skip the network while the velocity changes by less, such as 0.1; 0 is off; not exact, see "
+        "docs/performance.md",
+    )
 
 
 def plan_from(arguments: argparse.Namespace, size: VideoSize, config: VideoConfig) -> SamplingPlan:

@@ -2,7 +2,7 @@
 
 In pytest: `run_inside(host, script, *args)`. The script defines `main(*args) -> dict`; it is called in the host's
 folder, on the processor, under `torch.inference_mode` (as the host runs nodes), and can import the host's modules and
-the pack as `lumina_video_under_test`.
+the pack as `lumina_video_under_test`. `flags` go to the host's own command line beside `--cpu`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,15 @@ PACK = "lumina_video_under_test"
 SCRIPTS = Path(__file__).absolute().with_name("inside")
 
 
-def run_inside(host: Host, script: str, *args: str | Path, timeout: float = 300) -> dict:
+FLAGS = "--host-flags"
+"""What follows it on this script's command line is the host's."""
+
+
+def run_inside(host: Host, script: str, *args: str | Path, timeout: float = 300, flags: tuple[str, ...] = ()) -> dict:
     """What `main` of inside/<script> returned; AssertionError with its output if it failed."""
     from hosts import host_environment
 
-    command = [str(host.python), __file__, str(SCRIPTS / script), *map(str, args)]
+    command = [str(host.python), __file__, str(SCRIPTS / script), *map(str, args), FLAGS, *flags]
     done = subprocess.run(
         command, cwd=host.path, env=host_environment(), capture_output=True, text=True, timeout=timeout, check=False
     )
@@ -35,10 +39,11 @@ def run_inside(host: Host, script: str, *args: str | Path, timeout: float = 300)
 
 
 def main() -> None:
-    script, *args = sys.argv[1:]
+    split = sys.argv.index(FLAGS)
+    (script, *args), flags = sys.argv[1:split], sys.argv[split + 1 :]
     # The host's folder in place of this one: both have modules with common names.
     sys.path[0] = str(Path.cwd())
-    sys.argv = [sys.argv[0], "--cpu"]
+    sys.argv = [sys.argv[0], "--cpu", *flags]
     import comfy.options
 
     # Before any other import of the host: a torch built for CUDA fails there without a GPU.

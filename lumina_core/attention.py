@@ -1,31 +1,171 @@
-"""Attention over heads that share keys and values: flash-attn where it is installed, else the best that torch has.
+"""Attention over heads that share keys and values: flash-attn where it is installed and works, else torch's own.
 
 Letters: B batch, H query heads, KV key/value heads, L queries, S keys, D head width.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from functools import lru_cache
+from importlib import import_module
 
 import torch
 import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 """``attention(q, k, v, mask)``: q (B, heads, L, head_dim), k and v (B, kv_heads, S, head_dim), mask None or bool
 (B, S), True where a key may be read; returns (B, L, heads * head_dim)."""
+
+FLASH = (("flash-attn 3", "flash_attn_interface", ((9, 0), (9, 9))), ("flash-attn 2", "flash_attn", ((8, 0), (99, 0))))
+"""Name, module, and the first and last compute capability; the better one first."""
+_TOLERANCE = 0.05
+"""On values of -1 to 1; bf16 rounds by a hundredth, and a broken kernel is off by about one."""
+_SCORES = 2**26
+"""Scores that `plain_attention` holds at a time: 256 MiB in float32."""
+
+
+def best_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The fastest attention for these tensors' device and dtype; see ``Attention`` for shapes.
+
+    A masked call is torch's: flash-attn has no masks, and it is over the few keys of a text.
+    """
+    attend = torch_attention if mask is not None else _chosen(q.device, q.dtype, q.shape[-1])
+    return attend(q, k, v, mask)
 
 
 def torch_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Scaled dot-product attention by torch's best backend; see ``Attention`` for shapes."""
-    if mask is not None:
-        mask = mask[:, None, None, :]
-    k, v = repeat_heads(k, q.shape[1]), repeat_heads(v, q.shape[1])
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    shared = {}
+    if q.shape[1] != k.shape[1]:
+        # A GPU's fused kernels that take a mask do not share heads.
+        if (mask is None or not q.is_cuda) and _reads_shared_heads(q.device, q.dtype, q.shape[-1]):
+            shared = {"enable_gqa": True}
+        else:
+            k, v = repeat_heads(k, q.shape[1]), repeat_heads(v, q.shape[1])
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask[:, None, None, :], **shared)
+    return out.transpose(1, 2).flatten(2)
+
+
+@torch.compiler.disable
+def plain_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Attention as two products and a softmax in float32, for where a kernel fails: slow; see ``Attention`` for shapes.
+
+    Queries are taken a part at a time, so that memory does not grow with L * S.
+    """
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    k, v = (repeat_heads(x, q.shape[1]).to(dtype) for x in (k, v))
+    hidden = None if mask is None else ~mask[:, None, None, :]
+    out = torch.empty_like(q)
+    rows = max(1, _SCORES // (q.shape[0] * q.shape[1] * k.shape[2]))
+    for part, target in zip(q.split(rows, dim=2), out.split(rows, dim=2), strict=True):
+        scores = (part.to(dtype) * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
+        if hidden is not None:
+            scores.masked_fill_(hidden, -torch.inf)
+        target.copy_(scores.softmax(-1) @ v)
     return out.transpose(1, 2).flatten(2)
 
 
 def repeat_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
     """(B, kv_heads, L, D) -> (B, heads, L, D); neighbouring query heads share one key/value head."""
     return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)
+
+
+@lru_cache
+def choose_attention(device: torch.device, dtype: torch.dtype, width: int) -> tuple[str, Attention]:
+    """Name and callable of the best unmasked attention for heads so wide; says it, and why, once per process."""
+    reasons = []
+    for name, module, capabilities in FLASH:
+        fault, attend = _flash_attention(module, capabilities, device, dtype, width)
+        if attend is not None:
+            break
+        reasons.append(f"{name}: {fault}")
+    else:
+        shared = _has_grouped_kernel(device, dtype, width)
+        name = f"torch's, key and value heads {'shared' if shared else 'repeated'}"
+        attend = torch_attention
+    why = f" ({'; '.join(reasons)})" if reasons else ""
+    logging.info("Attention on %s in %s, heads %d wide: %s%s.", device, dtype, width, name, why)
+    return name, attend
+
+
+@torch.compiler.assume_constant_result
+def _chosen(device: torch.device, dtype: torch.dtype, width: int) -> Attention:
+    return choose_attention(device, dtype, width)[1]
+
+
+def _flash_attention(module: str, capabilities, device, dtype, width) -> tuple[str | None, Attention | None]:
+    """What keeps a flash-attn from being used, or the callable. One that is there and broken is said."""
+    capability = cuda_capability(device)
+    if capability is None:
+        return "needs CUDA", None
+    if not capabilities[0] <= capability <= capabilities[1]:
+        return f"not for compute capability {capability[0]}.{capability[1]}", None
+    if dtype not in (torch.bfloat16, torch.float16):
+        return "needs bf16 or fp16", None
+    try:
+        attend = _from_flash(import_module(module).flash_attn_func)
+        fault = _fault(attend, device, dtype, width)
+    except Exception as error:  # a kernel built for another torch or GPU raises nearly anything
+        if isinstance(error, ModuleNotFoundError) and error.name == module:
+            return "not installed", None
+        fault = f"{type(error).__name__}: {error}".splitlines()[0]
+    if fault is None:
+        return None, attend
+    logging.warning("%s is installed and cannot be used here: %s", module, fault)
+    return "broken", None
+
+
+def _from_flash(function: Callable) -> Attention:
+    """flash-attn's call, which wants (B, L, H, D), as an ``Attention``."""
+
+    def attend(q, k, v, mask=None):
+        out = function(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+        # Some releases of flash-attn 3 return the log of the softmax's sums, too.
+        return (out[0] if isinstance(out, tuple) else out).flatten(2)
+
+    return attend
+
+
+@torch.no_grad()
+def _fault(attend: Attention, device: torch.device, dtype: torch.dtype, width: int) -> str | None:
+    """What is wrong with a kernel's values on a small input; it raises what the kernel raises."""
+    # Not random numbers: those would move the user's generator.
+    wave = (torch.arange(64 * 4 * width, device=device) * 0.7).sin().view(1, 4, 64, width).to(dtype)
+    q, k, v = wave, wave[:, :2].flip(2), wave[:, 2:]
+    off = float((attend(q, k, v, None).float() - plain_attention(q, k, v).float()).abs().max())
+    return None if off <= _TOLERANCE else f"its values are off by {off:.2g}"
+
+
+def cuda_capability(device: torch.device) -> tuple[int, int] | None:
+    """Compute capability of an NVIDIA GPU; None for any other device."""
+    if device.type != "cuda" or torch.version.hip:
+        return None
+    return torch.cuda.get_device_capability(device)
+
+
+@torch.compiler.assume_constant_result
+def _reads_shared_heads(device: torch.device, dtype: torch.dtype, width: int) -> bool:
+    return _has_grouped_kernel(device, dtype, width)
+
+
+@lru_cache
+def _has_grouped_kernel(device: torch.device, dtype: torch.dtype, width: int) -> bool:
+    """Whether a fused kernel of torch reads one key head for several query heads.
+
+    Where none does, torch falls back to its math path, which holds all L x S scores.
+    """
+    q = torch.zeros(1, 2, 16, width, device=device, dtype=dtype)
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+            F.scaled_dot_product_attention(q, q[:, :1], q[:, :1], enable_gqa=True)
+    except (RuntimeError, TypeError):  # no such kernel here; a torch before 2.5 does not know the argument
+        return False
+    return True

@@ -1,0 +1,40 @@
+"""The formula of a pass's memory holds for passes whose tensors are counted, and its table is that of the network."""
+
+import pytest
+import torch
+
+from benchmarks import activations
+from benchmarks.live_bytes import LiveBytes
+from lumina_core import memory
+from lumina_core.config import VideoConfig
+from lumina_core.schedules import PatchSize
+from lumina_core.shapes import LatentSize
+
+SMALL = VideoConfig(dim=192, layers=2, heads=4, kv_heads=4, ffn_hidden=512, text_dim=128, cond_dim=192)
+GROUPED = VideoConfig(dim=256, layers=1, heads=8, kv_heads=2, ffn_hidden=256, text_dim=320, cond_dim=64, qk_norm=False)
+DEEP = VideoConfig(dim=128, layers=5, heads=4, kv_heads=2, ffn_hidden=768, text_dim=96, cond_dim=128)
+CLIPS = (LatentSize(8, 16, 24), LatentSize(16, 48, 84), LatentSize(1, 32, 48))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bf16", "fp32"])
+@pytest.mark.parametrize("items", [1, 2])
+@pytest.mark.parametrize(
+    "config", [SMALL, GROUPED, DEEP, VideoConfig(layers=2)], ids=["mha", "gqa", "deep", "released"]
+)
+def test_the_formula_is_at_most_a_tenth_above_the_counted_peak(config, items, dtype) -> None:
+    for size in CLIPS:
+        for patch in config.patches:
+            counted = activations.count(config, size, patch, items, dtype, LiveBytes()).peak
+            foretold = memory.forward_bytes(config, size.tokens(patch), items, dtype.itemsize)
+            assert counted <= foretold <= 1.1 * counted, (size, patch, foretold / counted)
+
+
+def test_the_table_is_that_of_the_network() -> None:
+    for dtype_size, rows in memory.MOMENTS.items():
+        assert list(rows) == activations.moments(dtype_size), "run: python benchmarks/activations.py --write"
+
+
+def test_real_sizes_cost_the_count_no_memory() -> None:
+    row = activations.compare(activations.SIZES[0], PatchSize(1, 2), 2)
+    assert row["tokens"] == 82368
+    assert 1 <= row["ratio"] <= 1.1

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import lru_cache
-from importlib import import_module
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +17,7 @@ Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | N
 """``attention(q, k, v, mask)``: q (B, heads, L, head_dim), k and v (B, kv_heads, S, head_dim), mask None or bool
 (B, S), True where a key may be read; returns (B, L, heads * head_dim)."""
 
-FLASH = (("flash-attn 3", "flash_attn_interface", ((9, 0), (9, 9))), ("flash-attn 2", "flash_attn", ((8, 0), (99, 0))))
-"""Name, module, and the first and last compute capability; the better one first."""
+TORCH = "torch"
 _TOLERANCE = 0.05
 """On values of -1 to 1; bf16 rounds by a hundredth, and a broken kernel is off by about one."""
 _SCORES = 2**26
@@ -33,8 +31,8 @@ def best_attention(
 
     A masked call is torch's: flash-attn has no masks, and it is over the few keys of a text.
     """
-    attend = torch_attention if mask is not None else _chosen(q.device, q.dtype, q.shape[-1])
-    return attend(q, k, v, mask)
+    name = TORCH if mask is not None else _chosen(q.device, q.dtype, q.shape[-1])
+    return KERNELS[name](q, k, v, mask)
 
 
 def torch_attention(
@@ -78,60 +76,77 @@ def repeat_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
     return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)
 
 
+def _flash_attention_3(q, k, v, mask=None):
+    from flash_attn_interface import flash_attn_func
+
+    return _in_flash_layout(flash_attn_func, q, k, v)
+
+
+def _flash_attention_2(q, k, v, mask=None):
+    from flash_attn import flash_attn_func
+
+    return _in_flash_layout(flash_attn_func, q, k, v)
+
+
+def _in_flash_layout(function: Callable, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    out = function(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+    # Some releases of flash-attn 3 return the log of the softmax's sums, too.
+    return (out[0] if isinstance(out, tuple) else out).flatten(2)
+
+
+KERNELS: dict[str, Attention] = {
+    "flash-attn 3": _flash_attention_3,
+    "flash-attn 2": _flash_attention_2,
+    TORCH: torch_attention,
+}
+"""Attention without a mask, by name, the better one first; flash-attn takes no mask."""
+_FLASH = {"flash-attn 3": ((9, 0), (9, 9), "flash_attn_interface"), "flash-attn 2": ((8, 0), (99, 0), "flash_attn")}
+"""First and last compute capability, and the module."""
+
+
 @lru_cache
-def choose_attention(device: torch.device, dtype: torch.dtype, width: int) -> tuple[str, Attention]:
-    """Name and callable of the best unmasked attention for heads so wide; says it, and why, once per process."""
-    reasons = []
-    for name, module, capabilities in FLASH:
-        fault, attend = _flash_attention(module, capabilities, device, dtype, width)
-        if attend is not None:
+def choose_attention(device: torch.device, dtype: torch.dtype, width: int) -> str:
+    """Name in ``KERNELS`` of the best one for heads so wide; says it, and why, once per process."""
+    faults = {}
+    for name in _FLASH:
+        fault = _why_not(name, device, dtype, width)
+        if fault is None:
             break
-        reasons.append(f"{name}: {fault}")
+        faults[name] = fault
     else:
-        shared = _has_grouped_kernel(device, dtype, width)
-        name = f"torch's, key and value heads {'shared' if shared else 'repeated'}"
-        attend = torch_attention
-    why = f" ({'; '.join(reasons)})" if reasons else ""
-    logging.info("Attention on %s in %s, heads %d wide: %s%s.", device, dtype, width, name, why)
-    return name, attend
+        name = TORCH
+    heads = "shared" if _has_grouped_kernel(device, dtype, width) else "repeated"
+    told = f"torch's, key and value heads {heads}" if name == TORCH else name
+    why = "".join(f"; {other} {fault}" for other, fault in faults.items())
+    logging.info("Attention on %s in %s, heads %d wide: %s%s.", device, dtype, width, told, why)
+    return name
 
 
 @torch.compiler.assume_constant_result
-def _chosen(device: torch.device, dtype: torch.dtype, width: int) -> Attention:
-    return choose_attention(device, dtype, width)[1]
+def _chosen(device: torch.device, dtype: torch.dtype, width: int) -> str:
+    return choose_attention(device, dtype, width)
 
 
-def _flash_attention(module: str, capabilities, device, dtype, width) -> tuple[str | None, Attention | None]:
-    """What keeps a flash-attn from being used, or the callable. One that is there and broken is said."""
+def _why_not(name: str, device: torch.device, dtype: torch.dtype, width: int) -> str | None:
+    """What keeps a flash-attn from being used, None: nothing. One that is there and broken is said."""
+    first, last, module = _FLASH[name]
     capability = cuda_capability(device)
     if capability is None:
-        return "needs CUDA", None
-    if not capabilities[0] <= capability <= capabilities[1]:
-        return f"not for compute capability {capability[0]}.{capability[1]}", None
+        return "needs an NVIDIA GPU"
+    if not first <= capability <= last:
+        return "is not for compute capability {}.{}".format(*capability)
     if dtype not in (torch.bfloat16, torch.float16):
-        return "needs bf16 or fp16", None
+        return "needs bf16 or fp16"
     try:
-        attend = _from_flash(import_module(module).flash_attn_func)
-        fault = _fault(attend, device, dtype, width)
+        fault = _fault(KERNELS[name], device, dtype, width)
     except Exception as error:  # a kernel built for another torch or GPU raises nearly anything
         if isinstance(error, ModuleNotFoundError) and error.name == module:
-            return "not installed", None
+            return "is not installed"
         fault = f"{type(error).__name__}: {error}".splitlines()[0]
     if fault is None:
-        return None, attend
-    logging.warning("%s is installed and cannot be used here: %s", module, fault)
-    return "broken", None
-
-
-def _from_flash(function: Callable) -> Attention:
-    """flash-attn's call, which wants (B, L, H, D), as an ``Attention``."""
-
-    def attend(q, k, v, mask=None):
-        out = function(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
-        # Some releases of flash-attn 3 return the log of the softmax's sums, too.
-        return (out[0] if isinstance(out, tuple) else out).flatten(2)
-
-    return attend
+        return None
+    logging.warning("%s is installed and cannot be used here: %s", name, fault)
+    return "does not work here"
 
 
 @torch.no_grad()

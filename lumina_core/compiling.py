@@ -91,8 +91,11 @@ class CompiledNetwork:
     def __init__(self, network: nn.Module, guard: EagerAfterFailure):
         self.network, self.guard = network, guard
 
-    def __call__(self, *args, **kwargs):
-        return self.guard(self.network, *args, **kwargs)
+    def __call__(self, *args, **kwargs) -> torch.Tensor:
+        # Outside of inference mode a graph depends on what its inputs are views of, and there would be many.
+        with torch.inference_mode():
+            out = self.guard(self.network, *args, **kwargs)
+        return out.clone()
 
     def __getattr__(self, name: str):
         return getattr(self.network, name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .attention import Attention, torch_attention
+from .attention import Attention, best_attention
 
 
 def _match(parameter: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -40,7 +40,7 @@ class Ops:
     linear: type[nn.Module] = nn.Linear
     layer_norm: type[nn.Module] = nn.LayerNorm
     rms_norm: type[nn.Module] = nn.RMSNorm
-    attention: Attention = torch_attention
+    attention: Attention = best_attention
     cast: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = _match
     precise: Callable[[nn.Module, torch.Tensor, torch.dtype], torch.Tensor] = in_float32
 

@@ -92,3 +92,10 @@ def test_a_gpu_is_waited_for_before_the_clock_is_read():
     world.quiet(rounds=1, wait=lambda: waits.append(world.now)).time(world.calls())
     assert len(waits) == 2 * len(world.order)
     assert waits[-1] == pytest.approx(world.now)
+
+
+def test_processor_time_is_of_this_process_alone(monkeypatch):
+    world = World({"a": 1.0, "b": 3.0}, busy=(2.0,))
+    monkeypatch.setattr("time.process_time", lambda: world.now)
+    timed = Quiet.by_processor_time(rounds=2).time(world.calls())
+    assert (timed.median("b"), timed.fields()["rounds_noisy"]) == (3.0, 0)

@@ -23,6 +23,7 @@ from ..lumina_core.video_model import MultiScaleNextDiT
 from ..lumina_core.weights import check_finite, unreadable
 from .host import host_ops, run_dtype
 from .latent_format import LuminaVideoLatent
+from .memory_use import REFERENCE, patches_of_run, run_dtype_size, tell_run_early, usage_factor, video_bytes
 from .model_patches import flow_time
 from .names import MOTION_KEY, OPTIONS_KEY
 from .out_of_memory import CURES, RunFallback, options_of
@@ -98,6 +99,12 @@ class LuminaVideoModel(comfy.model_base.BaseModel):
     def __init__(self, model_config, device=None):
         super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostMultiScaleNextDiT)
         self.round_to = run_dtype(self.get_dtype(), self.manual_cast_dtype)
+        self.memory_usage_factor = usage_factor(self.memory_required(REFERENCE), REFERENCE, run_dtype_size(self))
+
+    def memory_required(self, input_shape, cond_shapes=None):
+        """Bytes that one call holds beyond the weights; ``input_shape`` is (items, C, F, H, W)."""
+        config, patches = self.diffusion_model.config, patches_of_run(self)
+        return video_bytes(config, input_shape, patches, run_dtype_size(self))
 
     def process_timestep(self, timestep, **kwargs):
         # Other nodes may install a sampling object whose timesteps run to 1000.
@@ -124,8 +131,7 @@ class LuminaVideoConfig(comfy.supported_models_base.BASE):
     sampling_settings = {"shift": 1.0, "multiplier": 1.0}
     latent_format = LuminaVideoLatent
     supported_inference_dtypes = [torch.bfloat16, torch.float32]
-    # The host multiplies this by latent voxels; 1x2, the costliest patch size, has a quarter as many tokens.
-    memory_usage_factor = 1.2
+    memory_usage_factor = 1.0  # each model calculates its own
     scaled_fp8 = None
     quant_config = None
 
@@ -151,7 +157,7 @@ def load_model(path: str | Path, dtype: torch.dtype | None = None, disable_dynam
     patcher = make_patcher(model_config, checkpoint.weights, dtype, disable_dynamic)
     # Lets the host rebuild a plain patcher, which torch.compile and hooks need under dynamic offload.
     patcher.cached_patcher_init = (load_model, (path, dtype))
-    return patcher
+    return tell_run_early(patcher)
 
 
 def make_patcher(

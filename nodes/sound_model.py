@@ -18,6 +18,7 @@ from ..lumina_core.audio_model import SoundNextDiT
 from ..lumina_core.audio_sampler import check_velocity
 from ..lumina_core.errors import LuminaError
 from .host import host_ops
+from .memory_use import SOUND_REFERENCE, run_dtype_size, sound_bytes, usage_factor
 from .model_patches import flow_time, guard_first_step
 from .model_support import make_patcher
 from .names import SOUND_KEY
@@ -62,6 +63,13 @@ class SoundModel(comfy.model_base.BaseModel):
 
     def __init__(self, model_config, device=None):
         super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostSoundNextDiT)
+        self.memory_usage_factor = usage_factor(
+            self.memory_required(SOUND_REFERENCE), SOUND_REFERENCE, run_dtype_size(self)
+        )
+
+    def memory_required(self, input_shape, cond_shapes=None):
+        """Bytes that one call holds beyond the weights; ``input_shape`` is (items, C, rows, bins)."""
+        return sound_bytes(self.diffusion_model.config, input_shape, run_dtype_size(self))
 
     def process_timestep(self, timestep, **kwargs):
         # Other nodes may install a sampling object whose timesteps run to 1000.
@@ -92,8 +100,7 @@ class SoundModelConfig(comfy.supported_models_base.BASE):
     unet_extra_config = {}
     sampling_settings = {"shift": 1.0, "multiplier": 1.0}
     supported_inference_dtypes = [torch.bfloat16, torch.float32]
-    # The host multiplies this by latent pixels; a token of the network is 4 of them.
-    memory_usage_factor = 1.0
+    memory_usage_factor = 1.0  # each model calculates its own
     scaled_fp8 = None
     quant_config = None
     latent_format = comfy.latent_formats.LatentFormat

@@ -14,22 +14,30 @@ from torch import nn
 from .config import BlockConfig
 from .ops import Ops
 from .rope import Rotation, rotate
+from .run_context import KeysValues
+
+FEED_FORWARD_TOKENS = {"cpu": 1024}
+"""Tokens that a feed-forward takes at a time: on a CPU as many as fit its cache,"""
+MANY_TOKENS = 16384
+"""elsewhere enough to keep the device busy, so that its wide hidden layer does not set the peak of memory."""
 
 
 def scale_rows(x_BLD: torch.Tensor, scale_BRD: torch.Tensor) -> torch.Tensor:
-    """``x * (1 + scale)``, each row's scale over that row's tokens.
+    """``x * (1 + scale)``, each row's scale over that row's tokens; where no gradient is asked for, written into x.
 
     Broadcasting keeps video (R = 1) from copying one vector per token.
     """
-    rows = scale_BRD.shape[1]
-    return (x_BLD.unflatten(1, (rows, -1)) * (1 + scale_BRD).unsqueeze(2)).flatten(1, 2)
+    rows = x_BLD.unflatten(1, (scale_BRD.shape[1], -1))
+    factor = (1 + scale_BRD).unsqueeze(2)
+    return (rows * factor if torch.is_grad_enabled() else rows.mul_(factor)).flatten(1, 2)
 
 
 def add_gated_rows(x_BLD: torch.Tensor, update_BLD: torch.Tensor, gate_BRD: torch.Tensor) -> torch.Tensor:
-    """``x + update * tanh(gate)``, each row's gate over that row's tokens."""
+    """``x + update * tanh(gate)``, each row's gate over that row's tokens; where no gradient is asked for, into x."""
     rows = gate_BRD.shape[1]
-    parts = (tensor.unflatten(1, (rows, -1)) for tensor in (x_BLD, update_BLD))
-    return torch.addcmul(*parts, gate_BRD.tanh().unsqueeze(2)).flatten(1, 2)
+    x, update = (tensor.unflatten(1, (rows, -1)) for tensor in (x_BLD, update_BLD))
+    gate = gate_BRD.tanh().unsqueeze(2)
+    return (torch.addcmul(x, update, gate) if torch.is_grad_enabled() else x.addcmul_(update, gate)).flatten(1, 2)
 
 
 class Attention(nn.Module):
@@ -56,18 +64,21 @@ class Attention(nn.Module):
         self.ky_norm = ops.layer_norm(kv_dim, **where) if config.qk_norm else nn.Identity()
 
     def forward(
-        self, x_BLD: torch.Tensor, rope: Rotation, context_BSD: torch.Tensor, mask_BS: torch.Tensor | None, attend
+        self, x_BLD: torch.Tensor, rope: Rotation, context: KeysValues, mask_BS: torch.Tensor | None, attend
     ) -> torch.Tensor:
         q = rotate(self._split(self.q_norm(self.wq(x_BLD))), rope).transpose(1, 2)
         k = rotate(self._split(self.k_norm(self.wk(x_BLD))), rope).transpose(1, 2)
         v = self._split(self.wv(x_BLD)).transpose(1, 2)
         out = attend(q, k, v, None)
-
-        k_context = self._split(self.ky_norm(self.wk_y(context_BSD))).transpose(1, 2)
-        v_context = self._split(self.wv_y(context_BSD)).transpose(1, 2)
-        cross = attend(q, k_context, v_context, mask_BS)
+        del k, v  # before the cross-attention asks for memory
+        cross = attend(q, *context, mask_BS)
         gate = self.ops.cast(self.gate, cross).tanh().repeat_interleave(cross.shape[-1] // self.heads)
-        return self.wo(torch.addcmul(out, cross, gate))
+        return self.wo(torch.addcmul(out, cross, gate) if torch.is_grad_enabled() else out.addcmul_(cross, gate))
+
+    def context_keys_values(self, context_BSD: torch.Tensor) -> KeysValues:
+        """Keys and values of the context, which are the same at every step of a run."""
+        k = self._split(self.ky_norm(self.wk_y(context_BSD))).transpose(1, 2)
+        return k, self._split(self.wv_y(context_BSD)).transpose(1, 2)
 
     def _split(self, x_BLD: torch.Tensor) -> torch.Tensor:
         head_dim = self.wq.weight.shape[0] // self.heads
@@ -75,7 +86,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """``w2(silu(w1 x) * w3 x)``."""
+    """``w2(silu(w1 x) * w3 x)``; where no gradient is asked for, a part of the tokens at a time and written into x."""
 
     def __init__(self, dim: int, hidden: int, ops: Ops, device=None, dtype=None):
         super().__init__()
@@ -84,7 +95,17 @@ class FeedForward(nn.Module):
         self.w3 = ops.linear(dim, hidden, bias=False, device=device, dtype=dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.w2(F.silu(self.w1(x)) * self.w3(x))
+        if torch.is_grad_enabled():
+            return self.w2(F.silu(self.w1(x)) * self.w3(x))
+        if torch.compiler.is_compiling():
+            # A loop over parts would be one graph per number of parts, and the compiler fuses these anyway.
+            return self._overwriting(x)
+        for part in x.view(-1, x.shape[-1]).split(FEED_FORWARD_TOKENS.get(x.device.type, MANY_TOKENS)):
+            part.copy_(self._overwriting(part))
+        return x
+
+    def _overwriting(self, x: torch.Tensor) -> torch.Tensor:
+        return self.w2(F.silu(self.w1(x), inplace=True).mul_(self.w3(x)))
 
 
 class Modulation(nn.Sequential):
@@ -118,23 +139,29 @@ class NextDiTBlock(nn.Module):
         self,
         x_BLD: torch.Tensor,
         rope: Rotation,
-        context_BSD: torch.Tensor,
+        context: torch.Tensor | KeysValues,
         mask_BS: torch.Tensor | None,
         cond_BRA: torch.Tensor,
         attend,
     ) -> torch.Tensor:
-        """Returns tokens like ``x_BLD``; ``mask_BS`` is True where a context token counts, None when all do."""
+        """Tokens like ``x_BLD``, which is overwritten where no gradient is asked for.
+
+        Args:
+            context: features (B, S, context_dim), or what ``context_keys_values`` made of them.
+            mask_BS: True where a context token counts, None when all do.
+        """
+        if isinstance(context, torch.Tensor):
+            context = self.context_keys_values(context)
         scale_msa, gate_msa, scale_mlp, gate_mlp = self.adaLN_modulation(cond_BRA, x_BLD.dtype).chunk(4, dim=-1)
-        out = self.attention(
-            scale_rows(self.attention_norm1(x_BLD), scale_msa),
-            rope,
-            self.attention_y_norm(context_BSD),
-            mask_BS,
-            attend,
-        )
+        out = self.attention(scale_rows(self.attention_norm1(x_BLD), scale_msa), rope, context, mask_BS, attend)
         x_BLD = add_gated_rows(x_BLD, self.attention_norm2(out), gate_msa)
+        del out
         out = self.feed_forward(scale_rows(self.ffn_norm1(x_BLD), scale_mlp))
         return add_gated_rows(x_BLD, self.ffn_norm2(out), gate_mlp)
+
+    def context_keys_values(self, context_BSD: torch.Tensor) -> KeysValues:
+        """Keys and values of the context's features, for a caller that keeps them from step to step."""
+        return self.attention.context_keys_values(self.attention_y_norm(context_BSD))
 
 
 class FinalLayer(nn.Module):

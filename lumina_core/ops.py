@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from .attention import Attention, best_attention
+from .cpu_layers import Linear, RMSNorm
 
 
 def _match(parameter: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -37,9 +38,9 @@ class Ops:
     parameter to an activation's device and dtype. ``precise(layer, x, dtype)`` runs a layer of the conditioning, a row
     or few per item, as exactly as can be; ``dtype`` is the run's, the result float32."""
 
-    linear: type[nn.Module] = nn.Linear
+    linear: type[nn.Module] = Linear
     layer_norm: type[nn.Module] = nn.LayerNorm
-    rms_norm: type[nn.Module] = nn.RMSNorm
+    rms_norm: type[nn.Module] = RMSNorm
     attention: Attention = best_attention
     cast: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = _match
     precise: Callable[[nn.Module, torch.Tensor, torch.dtype], torch.Tensor] = in_float32

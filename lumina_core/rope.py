@@ -11,6 +11,8 @@ import torch
 
 Rotation = torch.Tensor
 """Unit complex numbers, complex64 (L, D / 2)."""
+PART = 8192
+"""Tokens that are widened to float32 at a time."""
 
 
 def axis_angles(length: int, width: int, theta: float) -> torch.Tensor:
@@ -45,7 +47,31 @@ def rotation(
 def rotate(x_BLHD: torch.Tensor, rope: Rotation) -> torch.Tensor:
     """Rotate neighbouring pairs (2i, 2i + 1) of each head, in float32; returns x's dtype.
 
-    One complex product, because the strides of the four real ones do not vectorise on a CPU.
+    Where no gradient is asked for, x is overwritten, and a half-precision x is widened a part at a time.
     """
-    pairs = torch.view_as_complex(x_BLHD.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rope[:, None]).flatten(-2).to(x_BLHD.dtype)
+    if torch.compiler.is_compiling():
+        return _rotate_real(x_BLHD, rope)
+    if torch.is_grad_enabled():
+        return _rotated(x_BLHD, rope)
+    if x_BLHD.dtype == torch.float32:
+        _pairs(x_BLHD).mul_(rope[:, None])
+        return x_BLHD
+    for part, turn in zip(x_BLHD.split(PART, 1), rope.split(PART), strict=True):
+        part.copy_(_rotated(part, turn))
+    return x_BLHD
+
+
+def _rotated(x_BLHD: torch.Tensor, rope: Rotation) -> torch.Tensor:
+    """One complex product, because the strides of the four real ones do not vectorise on a CPU."""
+    return torch.view_as_real(_pairs(x_BLHD.float()) * rope[:, None]).flatten(-2).to(x_BLHD.dtype)
+
+
+def _rotate_real(x_BLHD: torch.Tensor, rope: Rotation) -> torch.Tensor:
+    """The same in real numbers, which torch.compile fuses with what stands before and behind."""
+    cos, sin = torch.view_as_real(rope)[:, None].unbind(-1)
+    even, odd = x_BLHD.float().unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x_BLHD.dtype)
+
+
+def _pairs(x_BLHD: torch.Tensor) -> torch.Tensor:
+    return torch.view_as_complex(x_BLHD.unflatten(-1, (-1, 2)))

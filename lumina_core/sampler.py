@@ -6,6 +6,7 @@ float32 and its result is rounded to the run's dtype before the update.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
+from .attention import attention_name, plain_attention
 from .devices import release_memory
 from .errors import LuminaError
 from .guidance import guide
@@ -75,13 +77,15 @@ def sample(
     _check_run(model, noise, plan, (positive, negative), start, stop)
     grid = plan.grid().to(noise.device)
     last = plan.steps if stop is None else stop
-    velocity = _Velocity(model, plan, noise, positive, negative)
-    velocity = CachedVelocity(velocity, plan, noise.dtype, grid[last - 1])
+    velocity = _velocity(model, plan, noise, positive, negative, grid[last - 1])
     solver = SOLVERS[plan.solver]
     x = noise.float()
     for step in range(start, last):
         t0, t1 = grid[step], grid[step + 1]
         following, v = solver.step(velocity, x, t0, t1)
+        if step == start and not bool(torch.isfinite(v).all()) and (plain := _on_plain_attention(model, noise)):
+            velocity = _velocity(plain, plan, noise, positive, negative, grid[last - 1])
+            following, v = solver.step(velocity, x, t0, t1)
         if step == start:
             check_velocity(v)
         if on_step is not None:
@@ -93,33 +97,50 @@ def sample(
     return x.to(noise.dtype)
 
 
+def _velocity(model, plan: SamplingPlan, noise: torch.Tensor, positive: Text, negative: Text, last: torch.Tensor):
+    return CachedVelocity(_Velocity(model, plan, noise, positive, negative), plan, noise.dtype, last)
+
+
+def _on_plain_attention(model, noise: torch.Tensor):
+    """For a first step that gave NaN: the network on an attention that no kernel can spoil; None for other models."""
+    if not hasattr(model, "on_attention"):
+        return None
+    used = attention_name(model.ops.attention, noise.device, noise.dtype, model.config.block.head_dim)
+    logging.warning("The first step gave NaN or infinite values with %s; trying plain attention, which is slow.", used)
+    return model.on_attention(plain_attention)
+
+
 class _Velocity:
     """The guided velocity that a solver integrates."""
 
     def __init__(self, model, plan: SamplingPlan, noise: torch.Tensor, positive: Text, negative: Text):
         self.model, self.plan, self.dtype = model, plan, noise.dtype
-        self.positive, self.negative = positive, negative
+        guided = any(scale and scale > 0 for scale in plan.guidance.values)
+        features, mask = _stack_texts([positive, negative] if guided else [positive], noise.shape[0])
+        features, mask = features.to(noise.device, noise.dtype), mask.to(noise.device)
+        # Both prompts at once, so that the steps without guidance take their part of what is kept.
+        make = getattr(model, "run_context", None)
+        self.texts = (features, mask) if make is None else (make(features, mask), None)
         self.fallback = OneByOne(partial(release_memory, noise.device))
 
     def __call__(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         t = t.to(self.dtype)
         asked = self.plan.at(float(t))
         batch = x.shape[0]
-        texts, scores = [self.positive], [asked.motion]
-        if asked.guided:
-            texts, scores = [self.positive, self.negative], [asked.motion, asked.negative_motion]
-        text, mask = _stack_texts(texts, batch)
+        scores = [asked.motion, asked.negative_motion][: asked.passes]
+        count = batch * len(scores)
         motion = torch.tensor([NO_MOTION if s is None else s for s in scores], device=x.device, dtype=self.dtype)
+        text, mask = (None if rows is None else rows[slice(0, count)] for rows in self.texts)
         rows = (
-            x.to(self.dtype).repeat(len(texts), 1, 1, 1, 1),
-            t.expand(batch * len(texts)),
-            text.to(x.device, self.dtype),
-            mask.to(x.device),
+            x.to(self.dtype).repeat(len(scores), 1, 1, 1, 1),
+            t.expand(count),
+            text,
+            mask,
             motion.repeat_interleave(batch),
         )
         parts = self.fallback(
-            lambda items: self.model(*(row[items] for row in rows), asked.patch),
-            len(rows[0]),
+            lambda items: self.model(*(None if row is None else row[items] for row in rows), asked.patch),
+            count,
             lambda: self._does_not_fit(x, asked.patch),
         ).split(batch)
         negatives = [(asked.guidance, part) for part in parts[1:]]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import nn
 
+from .attention import Attention
 from .blocks import FinalLayer, NextDiTBlock
 from .config import VideoConfig
 from .embeddings import ScalarEmbedder, TextEmbedder, masked_mean
@@ -15,6 +18,7 @@ from .errors import LuminaError
 from .ops import TORCH_OPS, Ops
 from .patchify import patchify, unpatchify
 from .rope import rotation
+from .run_context import RunContext
 from .schedules import PatchSize
 from .shapes import LatentSize
 
@@ -46,7 +50,7 @@ class MultiScaleNextDiT(nn.Module):
         self,
         x: torch.Tensor | list[torch.Tensor],
         t: torch.Tensor,
-        text: torch.Tensor,
+        text: torch.Tensor | RunContext,
         text_mask: torch.Tensor | None,
         motion: torch.Tensor,
         patch: PatchSize,
@@ -56,7 +60,7 @@ class MultiScaleNextDiT(nn.Module):
         Args:
             x: latents (B, C, F, H, W), or a list of B latents (C, F, H, W) of unequal size.
             t: (B,), 0 noise to 1 data.
-            text: text features (B, S, text_dim).
+            text: text features (B, S, text_dim), or what ``run_context`` made of them (then the mask is not read).
             text_mask: bool (B, S), True where a token counts, any pattern but at least one per row; None when all do.
             motion: motion scores (B,); negative gives no motion embedding. Not written to.
             patch: one of ``config.patches``.
@@ -69,15 +73,25 @@ class MultiScaleNextDiT(nn.Module):
                 table, text of the wrong width.
         """
         self.config.check_patch(patch)
-        self.config.check_text_width(text.shape[-1])
-        text_mask = None if text_mask is None or bool(text_mask.all()) else text_mask.bool()
-        cond = self.condition(t, text, text_mask, motion, text.dtype)
+        if not isinstance(text, RunContext):
+            self.config.check_text_width(text.shape[-1])
+            text = RunContext(text, text_mask, keep=False)
+        cond = self.condition(t, text, motion, text.features.dtype)
         if isinstance(x, torch.Tensor):
-            return self.velocity(x, text, text_mask, cond, patch)
-        return [
-            self.velocity(item[None], text[i : i + 1], _row(text_mask, i), cond[i : i + 1], patch)[0]
-            for i, item in enumerate(x)
-        ]
+            return self.velocity(x, text, cond, patch)
+        rows = [slice(i, i + 1) for i in range(len(x))]
+        return [self.velocity(item[None], text[i], cond[i], patch)[0] for i, item in zip(rows, x, strict=True)]
+
+    def run_context(self, text: torch.Tensor, text_mask: torch.Tensor | None) -> RunContext:
+        """Text that many calls share; ``forward`` takes it in place of features and mask."""
+        self.config.check_text_width(text.shape[-1])
+        return RunContext(text, text_mask)
+
+    def on_attention(self, attention: Attention) -> MultiScaleNextDiT:
+        """The same network, its weights shared, with another attention."""
+        twin = copy.copy(self)
+        twin.ops = replace(self.ops, attention=attention)
+        return twin
 
     def check_run(self, x: torch.Tensor, patches: Iterable[PatchSize], texts: Iterable[tuple]) -> None:
         """Raise LuminaError unless latents x (B, C, F, H, W), every patch size and every (features, mask) fit."""
@@ -90,12 +104,7 @@ class MultiScaleNextDiT(nn.Module):
             self.config.check_text_width(features.shape[-1])
 
     def condition(
-        self,
-        t: torch.Tensor,
-        text: torch.Tensor,
-        text_mask: torch.Tensor | None,
-        motion: torch.Tensor,
-        dtype: torch.dtype,
+        self, t: torch.Tensor, text: RunContext, motion: torch.Tensor, dtype: torch.dtype
     ) -> torch.Tensor:
         """Time, pooled text and motion score, added: (B, 1, A) float32. ``dtype`` is the run's."""
         time = self.t_embedder(t * self.config.t_scale, dtype)
@@ -103,32 +112,26 @@ class MultiScaleNextDiT(nn.Module):
         moved = self.motion_embedder(score.clamp(min=0), dtype)
         # No motion embedding is a zero vector, which is not the embedding of score 0.
         moved = moved.masked_fill((score < 0)[:, None], 0)
-        pooled = self.cap_embedder(masked_mean(text, text_mask), dtype)
+        pooled = text.pooled(lambda features, mask: self.cap_embedder(masked_mean(features, mask), dtype))
         return (time + pooled + moved)[:, None, :]
 
     def velocity(
-        self,
-        x: torch.Tensor,
-        text: torch.Tensor,
-        text_mask: torch.Tensor | None,
-        cond: torch.Tensor,
-        patch: PatchSize,
-        **attention_options,
+        self, x: torch.Tensor, text: RunContext, cond: torch.Tensor, patch: PatchSize, **attention_options
     ) -> torch.Tensor:
-        """``forward`` behind its checks: one size, a mask only where it hides something, and ``condition``'s vector.
+        """``forward`` behind its checks, for latents of one size and ``condition``'s vector.
 
         ``attention_options`` go to the attention callable of ``ops``.
         """
         size = LatentSize(*x.shape[2:])
         size.check(patch, self.config.rope_limits)
-        rope = rotation(size.grid(patch), self.config.rope_axes, self.config.rope_theta, x.device)
+        grid = size.grid(patch)
+        where = (grid, self.config.rope_axes, self.config.rope_theta, x.device)
+        rope = text.rotation(where, lambda: rotation(*where))
         attend = partial(self.ops.attention, **attention_options) if attention_options else self.ops.attention
         tokens = self.all_x_embedder[patch.key](patchify(x, patch))
-        for layer in self.layers:
-            tokens = layer(tokens, rope, text, text_mask, cond, attend)
+        for index, layer in enumerate(self.layers):
+            context = text.layer(index, layer.context_keys_values)
+            tokens = layer(tokens, rope, context, text.mask, cond, attend)
         tokens = self.all_final_layer[patch.key](tokens, cond)
         return unpatchify(tokens, patch, tuple(x.shape[2:]))
 
-
-def _row(mask: torch.Tensor | None, index: int) -> torch.Tensor | None:
-    return None if mask is None else mask[index : index + 1]

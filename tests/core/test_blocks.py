@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from lumina_core.attention import torch_attention
-from lumina_core.blocks import Attention, FinalLayer, NextDiTBlock, add_gated_rows, scale_rows
+from lumina_core.blocks import FEED_FORWARD_TOKENS, Attention, FinalLayer, NextDiTBlock, add_gated_rows, scale_rows
 from lumina_core.config import BlockConfig
 from lumina_core.errors import LuminaError
 from lumina_core.ops import TORCH_OPS
 from lumina_core.rope import rotate, rotation
 
 B, L, S, HEAD = 2, 12, 5, 16
+MODES = pytest.mark.parametrize("training", [False, True], ids=["overwriting", "with gradients"])
 ROPE = rotation((3, 2, 2), (4, 6, 6), 256.0)
 MASK = torch.tensor([[True, False, True, False, False], [False, True, True, True, True]])
 
@@ -85,10 +86,12 @@ def slow_attention(layer, x, context, mask):
 
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])
 @pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "holes"])
-def test_attention_equals_naive_loops(random, kv_heads, mask):
+@MODES
+def test_attention_equals_naive_loops(random, kv_heads, mask, training):
     layer = seeded(Attention(config(kv_heads), TORCH_OPS))
     x, context = random(B, L, 64), random(B, S, 40)
-    found = layer(x, ROPE, context, mask, torch_attention)
+    with torch.set_grad_enabled(training):
+        found = layer(x.clone(), ROPE, layer.context_keys_values(context), mask, torch_attention)
     assert torch.allclose(found.double(), slow_attention(layer, x, context, mask), atol=1e-5)
 
 
@@ -96,8 +99,8 @@ def test_masked_context_is_never_seen(random):
     layer = seeded(Attention(config(), TORCH_OPS))
     x, context = random(B, L, 64), random(B, S, 40)
     garbage = torch.where(MASK[..., None], context, torch.full_like(context, 1e4))
-    found = layer(x, ROPE, garbage, MASK, torch_attention)
-    assert torch.equal(found, layer(x, ROPE, context, MASK, torch_attention))
+    found = layer(x, ROPE, layer.context_keys_values(garbage), MASK, torch_attention)
+    assert torch.equal(found, layer(x, ROPE, layer.context_keys_values(context), MASK, torch_attention))
 
 
 def test_without_qk_norm_there_is_no_norm():
@@ -105,7 +108,10 @@ def test_without_qk_norm_there_is_no_norm():
     assert not [key for key in layer.state_dict() if "norm" in key]
 
 
-def test_block_equals_the_formula(random):
+@MODES
+@pytest.mark.parametrize("tokens_at_a_time", [5, 1024])
+def test_block_equals_the_formula(random, training, tokens_at_a_time, monkeypatch):
+    monkeypatch.setitem(FEED_FORWARD_TOKENS, "cpu", tokens_at_a_time)
     block = seeded(NextDiTBlock(config(), TORCH_OPS))
     x, context, cond = random(B, L, 64), random(B, S, 40), random(B, 1, 24)
     modulation = torch.nn.functional.silu(cond[:, 0].double()) @ block.adaLN_modulation[1].weight.double().T
@@ -121,20 +127,38 @@ def test_block_equals_the_formula(random):
     update = (torch.nn.functional.silu(scaled @ w1) * (scaled @ w3)) @ w2
     state = state + gate_ffn.tanh() * rms_norm(update, block.ffn_norm2)
 
-    found = block(x, ROPE, context, MASK, cond, torch_attention)
+    with torch.set_grad_enabled(training):
+        kept = block(x.clone(), ROPE, block.context_keys_values(context), MASK, cond, torch_attention)
+        found = block(x, ROPE, context, MASK, cond, torch_attention)
     assert torch.allclose(found.double(), state, atol=2e-5)
+    assert torch.equal(kept, found)
 
 
+def test_gradients_of_a_block_are_those_of_the_formula(random):
+    """What is written in place without gradients must not be with them."""
+    block = seeded(NextDiTBlock(config(), TORCH_OPS)).double().requires_grad_(True)
+    x, context, cond = (random(*shape).double().requires_grad_() for shape in ((1, L, 64), (1, S, 40), (1, 1, 24)))
+    # Rotation is in float32, too coarse for finite differences.
+    rope = torch.ones_like(ROPE)
+
+    def run(*inputs):
+        return block(inputs[0], rope, inputs[1], None, inputs[2], torch_attention).square().sum()
+
+    assert torch.autograd.gradcheck(run, (x, context, cond), eps=1e-5, atol=1e-2, rtol=1e-2, fast_mode=True)
+
+
+@MODES
 @pytest.mark.parametrize("rows", [1, 3, 12])
-def test_row_modulation_equals_a_loop_over_rows(random, rows):
+def test_row_modulation_equals_a_loop_over_rows(random, rows, training):
     x, update, factor = random(B, L, 8), random(B, L, 8), random(B, rows, 8)
     scaled, gated = torch.empty_like(x), torch.empty_like(x)
     for token in range(L):
         row = factor[:, token // (L // rows)]
         scaled[:, token] = x[:, token] * (1 + row)
         gated[:, token] = x[:, token] + update[:, token] * row.tanh()
-    assert torch.allclose(scale_rows(x, factor), scaled)
-    assert torch.allclose(add_gated_rows(x, update, factor), gated, atol=1e-6)
+    with torch.set_grad_enabled(training):
+        assert torch.allclose(scale_rows(x.clone(), factor), scaled)
+        assert torch.allclose(add_gated_rows(x, update, factor), gated, atol=1e-6)
 
 
 @pytest.mark.parametrize("rows", [3, 12])

@@ -49,7 +49,7 @@ def test_activations_inside_one_pass(name):
     }
     found = {}
     for key, module in watched.items():
-        module.register_forward_hook(lambda _m, _args, out, key=key: found.__setitem__(key, out))
+        module.register_forward_hook(lambda _m, _args, out, key=key: found.__setitem__(key, out.clone()))
     first = network.layers[0]
     first.register_forward_hook(lambda _m, args, _out: found.update(rope=args[1], adaln_input=args[4][:, 0]))
     network.cap_embedder.register_forward_hook(lambda _m, args, _out: found.update(cap_pool=args[0]))

@@ -40,7 +40,7 @@ def test_the_velocity_that_the_sampler_integrates(name, case):
         renorm=case["renorm_cfg"],
     )
     network = golden.Recorder(golden.model(name))
-    velocity = _Velocity(network, plan, torch.float32, (text[:1], mask[:1]), (text[1:], mask[1:]))
+    velocity = _Velocity(network, plan, x[:1], (text[:1], mask[:1]), (text[1:], mask[1:]))
     with torch.no_grad():
         found = velocity(torch.tensor(case["t"], dtype=torch.float32), x[:1])
     assert network.calls == [case["resolved"]]

@@ -75,7 +75,28 @@ def test_scores_depend_on_distance_only(random):
 def test_half_precision_is_rotated_in_float32(random, dtype):
     x = random(1, 60, 2, 16).to(dtype)
     rope = rotation(LENGTHS, WIDTHS, THETA)
-    assert torch.equal(rotate(x, rope), rotate(x.float(), rope).to(dtype))
+    expected = rotate(x.float(), rope).to(dtype)
+    assert torch.equal(rotate(x, rope), expected)
+    with torch.no_grad():
+        assert torch.equal(rotate(x, rope), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_without_gradients_x_is_overwritten_part_by_part(random, dtype, monkeypatch):
+    x = random(2, 60, 2, 16).to(dtype)
+    rope = rotation(LENGTHS, WIDTHS, THETA)
+    expected = rotate(x.clone().requires_grad_(), rope).detach()
+    monkeypatch.setattr("lumina_core.rope.PART", 7)
+    with torch.no_grad():
+        found = rotate(x, rope)
+    assert torch.equal(found, expected) and found.data_ptr() == x.data_ptr()
+
+
+def test_what_a_compiler_sees_is_the_same(random, monkeypatch):
+    x, rope = random(2, 60, 2, 16), rotation(LENGTHS, WIDTHS, THETA)
+    expected = rotate(x.clone(), rope)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert torch.allclose(rotate(x, rope), expected, atol=1e-6)
 
 
 def test_gradients_flow(random):

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from .devices import cuda_capability
+
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 """``attention(q, k, v, mask)``: q (B, heads, L, head_dim), k and v (B, kv_heads, S, head_dim), mask None or bool
 (B, S), True where a key may be read; returns (B, L, heads * head_dim)."""
@@ -122,6 +124,14 @@ def choose_attention(device: torch.device, dtype: torch.dtype, width: int) -> st
     return name
 
 
+def attention_name(attention: Attention, device: torch.device, dtype: torch.dtype, width: int) -> str:
+    """What messages call it: the kernel that ``best_attention`` chose, or another callable's own name."""
+    if attention is not best_attention:
+        return getattr(attention, "__name__", "its attention")
+    name = choose_attention(device, dtype, width)
+    return "torch's attention" if name == TORCH else name
+
+
 @torch.compiler.assume_constant_result
 def _chosen(device: torch.device, dtype: torch.dtype, width: int) -> str:
     return choose_attention(device, dtype, width)
@@ -157,13 +167,6 @@ def _fault(attend: Attention, device: torch.device, dtype: torch.dtype, width: i
     q, k, v = wave, wave[:, :2].flip(2), wave[:, 2:]
     off = float((attend(q, k, v, None).float() - plain_attention(q, k, v).float()).abs().max())
     return None if off <= _TOLERANCE else f"its values are off by {off:.2g}"
-
-
-def cuda_capability(device: torch.device) -> tuple[int, int] | None:
-    """Compute capability of an NVIDIA GPU; None for any other device."""
-    if device.type != "cuda" or torch.version.hip:
-        return None
-    return torch.cuda.get_device_capability(device)
 
 
 @torch.compiler.assume_constant_result

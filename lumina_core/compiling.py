@@ -18,6 +18,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .attention import Attention
+
 BACKEND = "inductor"
 OLDEST_GPU = (7, 0)
 """Compute capability that triton's kernels need."""
@@ -69,8 +71,8 @@ def runs_eager(missing: str) -> str:
 class EagerAfterFailure:
     """Calls what has compiled parts; the first time that compiling fails it says so, and from then on runs without."""
 
-    def __init__(self, report: Callable[[str], object] = logging.warning):
-        self.report, self.failed = report, False
+    def __init__(self, report: Callable[[str], object] = logging.warning, failed: bool = False):
+        self.report, self.failed = report, failed
 
     def __call__(self, function: Callable, *args, **kwargs):
         if not self.failed:
@@ -96,6 +98,10 @@ class CompiledNetwork:
         with torch.inference_mode():
             out = self.guard(self.network, *args, **kwargs)
         return out.clone()
+
+    def on_attention(self, attention: Attention) -> nn.Module:
+        """The network with another attention, eager: this is for when something about it has failed."""
+        return CompiledNetwork(self.network.on_attention(attention), EagerAfterFailure(failed=True))
 
     def __getattr__(self, name: str):
         return getattr(self.network, name)

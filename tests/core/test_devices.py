@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lumina_core import LuminaError
+from lumina_core import LuminaError, devices
 from lumina_core.devices import pick_device, pick_dtype
 from lumina_core.noise import seeded_noise
 from lumina_core.shapes import LatentSize
@@ -27,3 +27,29 @@ def test_names_of_devices_and_dtypes():
     for name in ("cpu:1", "cuda:", "cuda:x", "mps:0", ""):
         with pytest.raises(LuminaError, match="write auto, cpu, cuda"):
             pick_device(name)
+
+
+OLD, NEW = (7, 5), (8, 0)
+
+
+@pytest.mark.parametrize(
+    "kind, capability, name, dtype, told",
+    [
+        ("cuda", NEW, "auto", torch.bfloat16, None),
+        ("cuda", OLD, "auto", torch.float32, "fp32 is used, as compute capability 7.5 has no bf16, which"),
+        ("cuda", OLD, "bf16", torch.bfloat16, "bf16 may be slow or fail, as compute capability 7.5"),
+        ("cuda", OLD, "fp16", torch.float16, None),
+        ("cuda", None, "auto", torch.bfloat16, None),
+        ("mps", None, "auto", torch.float32, "fp32 is used, as MPS has bf16 on some systems only"),
+        ("mps", None, "bf16", torch.bfloat16, "bf16 may be slow or fail, as MPS"),
+        ("cpu", None, "auto", torch.float32, None),
+        ("cpu", None, "bf16", torch.bfloat16, None),
+    ],
+)
+def test_a_device_without_bf16_is_told_of_once(monkeypatch, caplog, kind, capability, name, dtype, told):
+    devices._say_once.cache_clear()
+    monkeypatch.setattr(devices, "cuda_capability", lambda device: capability)
+    for _ in range(2):
+        assert pick_dtype(name, torch.device(kind)) == dtype
+    assert len(caplog.messages) == (told is not None)
+    assert told is None or caplog.messages[0].startswith(told)

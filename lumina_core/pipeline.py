@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from .checkpoint import find_weights, load_video_model, read_video_config
+from .compiling import compile_blocks
 from .config import VideoConfig
 from .contact_sheet import enlarge
 from .cost import step_costs
@@ -23,6 +24,8 @@ from .devices import AUTO, pick_device, pick_dtype, release_memory, wide_dtype
 from .errors import LuminaError
 from .lora import LoraChoice, apply_lora, check_lora
 from .media import check_target, write_image, write_video
+from .memory import Run
+from .memory_advice import check_room, room_on
 from .noise import MAX_SEED, seeded_noise
 from .plan import Evaluation, SamplingPlan
 from .sampler import StepInfo, Text, sample
@@ -57,6 +60,7 @@ class GenerateRequest:
         vae_tile: side of the VAE's tiles in latent pixels (8 pixels each), None for whole frames.
         scale: 1 to 32, pixels of the file per pixel of the clip, each side.
         loras: LoRA files that are added to the checkpoint, one after another.
+        compiled: run the network's blocks through torch.compile where this machine can.
     """
 
     checkpoint: Path
@@ -74,6 +78,7 @@ class GenerateRequest:
     vae_tile: int | None = None
     scale: int = 1
     loras: tuple[LoraChoice, ...] = ()
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,6 +169,8 @@ def generate(request: GenerateRequest, watcher: Watcher | None = None) -> Genera
             f"{request.size.frames} frames are {job.latent.frames} latent frames, which the VAE decodes to "
             f"{job.latent.pixel_frames}; multiples of 8 keep their count."
         )
+    if warning := check_room(memory_run(request, job), job.device, room_on(job.device)):
+        watcher.note(warning)
     watcher.stage("reading the VAE")
     # It is small, and a fault in it should show before the sampling, not after.
     vae = load_video_vae(request.vae, "cpu", wide_dtype(job.dtype))
@@ -183,6 +190,12 @@ def generate(request: GenerateRequest, watcher: Watcher | None = None) -> Genera
         passes=sum(e.passes for e in evaluations) - sum(e.passes for e in reused),
         reused=len(reused),
     )
+
+
+def memory_run(request: GenerateRequest, job: Prepared) -> Run:
+    """What decides how much memory the request takes."""
+    size = job.dtype.itemsize
+    return Run(job.config, job.latent, request.plan, dtype_size=size, weight_size=size, tile=request.vae_tile)
 
 
 def _encode_prompts(request: GenerateRequest, job: Prepared, watcher: Watcher) -> list[Text]:
@@ -208,6 +221,8 @@ def _sample(
     model = load_video_model(request.checkpoint, job.device, job.dtype)
     for lora in request.loras:
         apply_lora(model, lora.path, lora.strength)
+    if request.compiled:
+        model = compile_blocks(model, job.device, report=watcher.note)
     noise = seeded_noise((1, *job.latent.shape(job.config.channels)), request.seed, job.device, job.dtype)
     watcher.stage("sampling")
     watcher.sampling(step_costs(request.plan, job.latent, job.config, job.dtype))

@@ -1,31 +1,37 @@
-"""``plan``: what a schedule costs, before anything is loaded."""
+"""``plan``: what a schedule costs and what it holds in memory, before anything is loaded."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 
 from ..bundle import find_bundle
 from ..checkpoint import read_video_config
 from ..config import VideoConfig
 from ..cost import REFERENCE, PlanCost, Segment, plan_cost
+from ..devices import DTYPES
 from ..errors import LuminaError
+from ..memory import GIB, MemoryPlan, Run, memory_plan
+from ..memory_advice import CARD_RESERVE, advice, in_gib
 from ..plan import SamplingPlan
 from ..shapes import VideoSize
 from .models import add_bundle_option
-from .options import add_plan_options, add_size_options, existing, plan_from, size_from, use_preset
+from .options import add_plan_options, add_size_options, existing, number, plan_from, size_from, use_preset
 
 NAME = "plan"
 USAGE = "[flags]"
-HELP = "Show what a schedule costs, per segment. Loads no model."
+HELP = "Show what a schedule costs, per segment, and what memory it takes. Loads no model."
 EXAMPLES = f"""examples:
   python -m lumina_core plan
   python -m lumina_core plan --bundle mini
+  python -m lumina_core plan --memory 12
   python -m lumina_core plan --preset f16F64R512-MultiScale --budget 0.3
   python -m lumina_core plan --width 640 --height 384 --frames 48 --patch '2x4 | 0.1: 1x2' --json
 
 t is flow time: 0 noise, 1 video. Shares count floating-point operations of the network, text of 200 and 28 tokens.
-A guided step takes two network passes. The total is relative to patch size {REFERENCE} throughout, guided alike."""
+A guided step takes two network passes. The total is relative to patch size {REFERENCE} throughout, guided alike.
+Memory is of the device's tensors, computed; of --memory, 1 GiB is left to the driver. The text encoder is not in it."""
 _HEADER = ("patch", "t", "steps", "tokens", "guided", "passes", "share")
 
 
@@ -33,6 +39,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="PATH", help="count for this network (default: the released one)")
     add_bundle_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--memory", type=number, metavar="GIB", help="say whether a card of so much memory is enough")
+    parser.add_argument(
+        "--dtype", choices=tuple(DTYPES), default="bf16", help="format of the run that memory is counted for"
+    )
     add_size_options(parser)
     add_plan_options(parser)
 
@@ -42,7 +52,54 @@ def run(arguments: argparse.Namespace) -> None:
     size = size_from(arguments)
     plan = plan_from(arguments, size, config)
     cost = plan_cost(plan, size.latent(), config)
-    print(json.dumps(as_data(plan, size, cost)) if arguments.json else as_text(plan, size, cost))
+    dtype_size = DTYPES[arguments.dtype].itemsize
+    run = Run(config, size.latent(), plan, dtype_size=dtype_size, weight_size=dtype_size)
+    memory, verdict = memory_plan(run), memory_verdict(run, arguments.memory)
+    if arguments.json:
+        print(json.dumps({**as_data(plan, size, cost), "memory": memory_data(memory, verdict)}))
+    else:
+        print("\n".join([as_text(plan, size, cost), "", *memory_lines(memory, verdict)]))
+
+
+def memory_verdict(run: Run, room: float | None) -> dict[str, object]:
+    """Whether a card of ``room`` GiB is enough, else a sentence on what is; nothing for None. Raises LuminaError."""
+    if room is None:
+        return {}
+    if not CARD_RESERVE / GIB < room < math.inf:
+        raise LuminaError(f"--memory is {room:g}; write the card's memory in GiB, above 1, such as 12.")
+    sentence = advice(run, round(room * GIB) - CARD_RESERVE)
+    return {"memory": round(room * GIB), "fits": sentence is None, "advice": sentence}
+
+
+def memory_data(memory: MemoryPlan, verdict: dict[str, object]) -> dict[str, object]:
+    """Bytes by what they are for, with the verdict."""
+    return {
+        "weights": memory.weights,
+        "forward": {str(patch): count for patch, count in memory.forward.items()},
+        "state": memory.state,
+        "sampling": memory.sampling,
+        "vae": memory.vae,
+        "decode": memory.decode,
+        "decoding": memory.decoding,
+        "total": memory.total,
+        "frames": memory.frames,
+        **verdict,
+    }
+
+
+def memory_lines(memory: MemoryPlan, verdict: dict[str, object]) -> list[str]:
+    """The same for people."""
+    forward = ", ".join(f"{patch} {in_gib(count)}" for patch, count in memory.forward.items())
+    lines = [
+        f"sampling {in_gib(memory.sampling)}: weights {in_gib(memory.weights)}, one call at {forward}, "
+        f"state {in_gib(memory.state)}",
+        f"decoding {in_gib(memory.decoding)}: VAE {in_gib(memory.vae)}, its work on the whole picture "
+        f"{in_gib(memory.decode)}; frames in main memory {in_gib(memory.frames)}",
+    ]
+    if verdict:
+        room = verdict["memory"] - CARD_RESERVE
+        lines.append(verdict["advice"] or f"It fits: {in_gib(memory.total)} of {in_gib(room)}.")
+    return lines
 
 
 def _config(arguments: argparse.Namespace) -> VideoConfig:

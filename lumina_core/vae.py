@@ -10,14 +10,15 @@ from .compact_vae import CompactVAE, CompactVAEConfig
 from .errors import LuminaError
 from .shapes import LATENT_CHANNELS, VAE_FRAMES
 from .vae_codec import SCALE, VideoVAE, latent_count
+from .vae_network import CogVideoXVAE, CogVideoXVAEConfig
 from .weights import check_finite, check_fit, read_safetensors
 
 __all__ = ["SCALE", "VideoVAE", "latent_count", "load_video_vae", "read_vae_channels"]
 
-_CHANNELS = "latent_channels"
+_CHANNELS, _BLOCKS = "latent_channels", "block_out_channels"
 # The values of THUDM/CogVideoX-2b vae/config.json, for a weights file that comes without any.
 RELEASED = {
-    "block_out_channels": [128, 256, 256, 512],
+    _BLOCKS: [128, 256, 256, 512],
     _CHANNELS: LATENT_CHANNELS,
     "layers_per_block": 3,
     "norm_num_groups": 32,
@@ -92,13 +93,10 @@ def _build(config: dict, file: Path) -> torch.nn.Module:
         with torch.device("meta"):
             return CompactVAE(_compact_config(config, file))
     found = _check(config, file)
-    try:
-        from diffusers import AutoencoderKLCogVideoX
-    except ImportError as error:
-        raise LuminaError("The VAE needs the package diffusers; install it with: pip install diffusers.") from error
+    sizes = {field.name: found[field.name] for field in fields(CogVideoXVAEConfig)}
     try:
         with torch.device("meta"):
-            return AutoencoderKLCogVideoX.from_config(found)
+            return CogVideoXVAE(CogVideoXVAEConfig(**sizes | {_BLOCKS: tuple(found[_BLOCKS])}))
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise LuminaError(f"The VAE config of {file} gives no network ({error}); fetch it again.") from error
 
@@ -133,9 +131,9 @@ def _check(config: dict, file: Path) -> dict:
         "temporal_compression_ratio": VAE_FRAMES,
     }
     wrong = [f"{key} {found[key]} (expected {value})" for key, value in expected.items() if found[key] != value]
-    blocks = found["block_out_channels"]
+    blocks = found[_BLOCKS]
     if not isinstance(blocks, list) or len(blocks) != 4:
-        wrong.append(f"block_out_channels {blocks} (expected 4 numbers)")
+        wrong.append(f"{_BLOCKS} {blocks} (expected 4 numbers)")
     if found.get("use_quant_conv") or found.get("use_post_quant_conv"):
         wrong.append("quant convolutions (expected none)")
     if wrong:

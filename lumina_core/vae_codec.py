@@ -1,7 +1,8 @@
 """Latents to frames and back: a video VAE, streamed over time so that memory does not grow with the clip.
 
-Source: `generate.py` of Lumina-Video for the scale; diffusers' AutoencoderKLCogVideoX for the network and for the
-batches of two latent frames, which decide the result (its normalisation runs over one batch) and are kept exactly.
+Source: `generate.py` of Lumina-Video for the scale; diffusers' AutoencoderKLCogVideoX for the network (`vae_network`)
+and for the batches of two latent frames, which decide the result (its normalisation runs over one batch) and are kept
+exactly.
 """
 
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import torch
 
 from .errors import LuminaError
 from .shapes import VAE_SPACE, LatentSize
-from .vae_tiles import Tile, cut, merge, plan_tiles
+from .vae_tiles import Blend, Tile, cut, cut_frames, plan_tiles
 
 SCALE = 1.15258426  # the network's latents are the VAE's times this
 LATENT_BATCH = 2  # latent frames that the VAE was trained to take at a time
@@ -74,7 +75,7 @@ class VideoVAE:
         return frames
 
     def encode(self, frames: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Scaled latents (1, C, n, h, w), float32 on the CPU, of frames (f, H, W, 3) in 0..1.
+        """Scaled latents (1, C, n, h, w), float32 on the CPU, of frames (f, H, W, 3) in 0..1, or of bytes.
 
         f is 8k or 8k + 1, H and W are multiples of 8. Without generator the mean of the posterior, with one a sample.
         """
@@ -104,42 +105,58 @@ class VideoVAE:
     @torch.no_grad()
     def _encode_stream(self, frames: torch.Tensor, tiles: list[Tile]) -> Iterator[torch.Tensor]:
         caches: list = [None] * len(tiles)
+        blend = Blend(tiles, 1)
         for start, stop in _batches(len(frames), FRAME_BATCH):
-            pixels = frames[start:stop].to(self.device, self.dtype).mul(2).sub(1).permute(3, 0, 1, 2)[None]
-            parts = [
-                self._run(self.module.encoder, cut(pixels, tile, VAE_SPACE), caches, index)[0].float().cpu()
-                for index, tile in enumerate(tiles)
-            ]
-            yield merge([part.permute(1, 2, 3, 0) for part in parts], tiles, 1).permute(3, 0, 1, 2)[None]
+            for index, tile in enumerate(tiles):
+                pixels = self._pixels(cut_frames(frames[start:stop], tile, VAE_SPACE))
+                latents = self._run(self.module.encoder, pixels, caches, index)[0].float().cpu().permute(1, 2, 3, 0)
+                if len(tiles) > 1:
+                    blend.add(latents, tile)
+            yield (blend.take() if len(tiles) > 1 else latents).permute(3, 0, 1, 2)[None]
+
+    def _pixels(self, frames: torch.Tensor) -> torch.Tensor:
+        """What the encoder takes, (1, 3, f, H, W) in -1..1, of a few frames."""
+        pixels = frames.to(self.device)
+        pixels = pixels.float().div_(255).to(self.dtype) if pixels.dtype == torch.uint8 else pixels.to(self.dtype)
+        return pixels.mul(2).sub_(1).permute(3, 0, 1, 2)[None]
 
     def _run(self, half: torch.nn.Module, part: torch.Tensor, caches: list, index: int) -> torch.Tensor:
         """Encoder or decoder on one batch of one tile, which continues from (and renews) `caches[index]`."""
-        result, cache = half(part, conv_cache=_move(caches[index], self.device))
+        # Taken out of the list: what a half has read of its cache it frees.
+        cache, caches[index] = _moved(caches[index], self.device), None
+        result, cache = half(part, conv_cache=cache)
         # A waiting tile's cache would otherwise hold the memory that tiling is there to save.
-        caches[index] = _move(cache, self.device if len(caches) == 1 else torch.device("cpu"))
+        caches[index] = cache if len(caches) == 1 else _moved(cache, torch.device("cpu"))
         return result
 
     @torch.no_grad()
     def _stream(self, latents: torch.Tensor, tiles: list[Tile]) -> Iterator[torch.Tensor]:
         caches: list = [None] * len(tiles)
+        blend = Blend(tiles, VAE_SPACE)
         for start, stop in _batches(latents.shape[2], LATENT_BATCH):
             batch = (latents[:, :, start:stop].to(self.device) / self.scale).to(self.dtype)
-            parts = [
-                _to_frames(self._run(self.module.decoder, cut(batch, tile), caches, index))
-                for index, tile in enumerate(tiles)
-            ]
-            yield merge(parts, tiles, VAE_SPACE)
+            for index, tile in enumerate(tiles):
+                frames = _to_frames(self._run(self.module.decoder, cut(batch, tile), caches, index))
+                if len(tiles) > 1:
+                    blend.add(frames, tile)
+            yield blend.take() if len(tiles) > 1 else frames
 
 
 def _to_frames(decoded: torch.Tensor) -> torch.Tensor:
-    """(1, 3, f, H, W) in -1..1 to (f, H, W, 3) in 0..1 on the CPU."""
+    """(1, 3, f, H, W) in -1..1 to (f, H, W, 3) in 0..1 on the CPU; float32 is changed in place."""
     frames = decoded[0].float()
-    if not frames.isfinite().all():
+    if not _is_finite(frames):
         raise LuminaError(
             f"The VAE decoded values that are not finite in {str(decoded.dtype).removeprefix('torch.')}; "
             "load the VAE in bfloat16 or float32, and check that the latents are finite."
         )
-    return ((frames + 1.0) / 2.0).clamp_(0.0, 1.0).permute(1, 2, 3, 0).cpu()
+    return frames.add_(1.0).div_(2.0).clamp_(0.0, 1.0).permute(1, 2, 3, 0).cpu()
+
+
+def _is_finite(values: torch.Tensor) -> bool:
+    # isfinite() would make three tensors of this size.
+    low, high = values.aminmax()
+    return bool(low.isfinite() & high.isfinite())
 
 
 def _batches(total: int, size: int) -> list[tuple[int, int]]:
@@ -149,11 +166,9 @@ def _batches(total: int, size: int) -> list[tuple[int, int]]:
     return [(0, first)] + [(start, start + size) for start in range(first, total, size)]
 
 
-def _move(cache, device: torch.device):
-    """A conv cache (nested dicts of tensors or None) on `device`."""
-    if isinstance(cache, dict):
-        return {key: _move(value, device) for key, value in cache.items()}
-    return cache if cache is None else cache.to(device)
+def _moved(cache: dict | None, device: torch.device) -> dict | None:
+    """A half's cache on `device`, moved entry by entry; the old one is empty afterwards."""
+    return cache and {key: cache.pop(key).to(device) for key in list(cache)}
 
 
 def _check_latents(latents: torch.Tensor, channels: int) -> None:
@@ -163,7 +178,7 @@ def _check_latents(latents: torch.Tensor, channels: int) -> None:
             f"The latents have shape {shape}, expected (1, {channels}, frames, height, width); decode one clip at a "
             "time, with the VAE that its network was trained with."
         )
-    if not latents.isfinite().all():
+    if not _is_finite(latents):
         raise LuminaError(
             "The latents hold values that are not finite; sample again with a lower guidance or another dtype."
         )

@@ -45,22 +45,34 @@ def cut(picture: torch.Tensor, tile: Tile, scale: int = 1) -> torch.Tensor:
     return picture[..., rows, tile.left * scale : (tile.left + tile.width) * scale]
 
 
-def merge(parts: list[torch.Tensor], tiles: list[Tile], scale: int) -> torch.Tensor:
-    """Blend tiles, each (f, H, W, channels), into one picture; `scale` is pixels per latent pixel."""
-    if len(parts) == 1:
-        return parts[0]
-    height = max(tile.top + tile.height for tile in tiles) * scale
-    width = max(tile.left + tile.width for tile in tiles) * scale
-    total = parts[0].new_zeros(len(parts[0]), height, width, parts[0].shape[-1])
-    weights = parts[0].new_zeros(height, width, 1)
-    for part, tile in zip(parts, tiles, strict=True):
-        down, across = _ramp(tile.height, tile.overlap, scale), _ramp(tile.width, tile.overlap, scale)
-        weight = (down[:, None] * across)[..., None]
-        rows = slice(tile.top * scale, (tile.top + tile.height) * scale)
-        columns = slice(tile.left * scale, (tile.left + tile.width) * scale)
-        total[:, rows, columns] += part * weight
-        weights[rows, columns] += weight
-    return total / weights
+class Blend:
+    """One picture out of overlapping tiles, each added as soon as it is there; ``scale`` is pixels per latent pixel."""
+
+    def __init__(self, tiles: list[Tile], scale: int) -> None:
+        self._scale = scale
+        self._height = max(tile.top + tile.height for tile in tiles) * scale
+        self._width = max(tile.left + tile.width for tile in tiles) * scale
+        self._total: torch.Tensor | None = None
+        self._weights = torch.zeros(self._height, self._width, 1)
+        for tile in tiles:
+            cut_frames(self._weights, tile, scale).add_(_weight(tile, scale))
+
+    def add(self, part: torch.Tensor, tile: Tile) -> None:
+        """Add a tile (f, H, W, channels), float32 on the CPU; it is scaled in place."""
+        if self._total is None:
+            self._total = part.new_zeros(len(part), self._height, self._width, part.shape[-1])
+        cut_frames(self._total, tile, self._scale).add_(part.mul_(_weight(tile, self._scale)))
+
+    def take(self) -> torch.Tensor:
+        """The picture (f, H, W, channels) of the tiles since the last call."""
+        total, self._total = self._total, None
+        return total.div_(self._weights)
+
+
+def cut_frames(frames: torch.Tensor, tile: Tile, scale: int) -> torch.Tensor:
+    """The part of (..., H, W, channels) under `tile`; `scale` is pixels per latent pixel."""
+    rows = slice(tile.top * scale, (tile.top + tile.height) * scale)
+    return frames[..., rows, tile.left * scale : (tile.left + tile.width) * scale, :]
 
 
 def _starts(size: int, tile: int, overlap: int) -> list[int]:
@@ -68,6 +80,12 @@ def _starts(size: int, tile: int, overlap: int) -> list[int]:
         return [0]
     count = math.ceil((size - overlap) / (tile - overlap))
     return [round(index * (size - tile) / (count - 1)) for index in range(count)]
+
+
+def _weight(tile: Tile, scale: int) -> torch.Tensor:
+    """(H, W, 1): how much each pixel of a tile counts."""
+    down, across = _ramp(tile.height, tile.overlap, scale), _ramp(tile.width, tile.overlap, scale)
+    return (down[:, None] * across)[..., None]
 
 
 def _ramp(size: int, overlap: int, scale: int) -> torch.Tensor:

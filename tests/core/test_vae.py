@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from lumina_core.errors import LuminaError
 from lumina_core.shapes import LatentSize
 from lumina_core.vae import RELEASED, SCALE, WEIGHTS, latent_count, load_video_vae
-from lumina_core.vae_tiles import cut, merge, plan_tiles
+from lumina_core.vae_tiles import Blend, cut, plan_tiles
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,13 @@ def test_tiles_cover_everything_with_the_overlap_asked_for():
         assert seen.min() >= 1
         tops = sorted({one.top for one in tiles})
         assert all(b - a <= tile - overlap for a, b in itertools.pairwise(tops))
+
+
+def merge(parts, tiles, scale):
+    blend = Blend(tiles, scale)
+    for part, tile in zip(parts, tiles, strict=True):
+        blend.add(part.clone(), tile)
+    return blend.take()
 
 
 def test_blending_equal_tiles_gives_the_picture_back(random):

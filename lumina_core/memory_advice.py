@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -66,16 +66,24 @@ def advice(run: Run, room: int, offload: bool = True) -> str | None:
     lack = f"This run needs {in_gib(needed.total)} and there are {in_gib(room)}"
     if found is None:
         return f"{lack}; nothing smaller fits, so use a device with more memory."
-    words, plan = found
-    return f"{lack}; it fits with {words} ({in_gib(plan.total)})."
+    return f"{lack}; it fits with {found.words} ({in_gib(found.plan.total)})."
 
 
-def smaller(run: Run, room: int, offload: bool = True) -> tuple[str, MemoryPlan] | None:
-    """Words for the first change of ``run`` that fits ``room`` bytes and its plan; None where none does."""
+@dataclass(frozen=True)
+class Smaller:
+    """A run that fits: its change in words, its memory, and whether it ``gives_up`` patch sizes, frames or pixels."""
+
+    words: str
+    plan: MemoryPlan
+    gives_up: bool
+
+
+def smaller(run: Run, room: int, offload: bool = True) -> Smaller | None:
+    """The first change of ``run`` that fits ``room`` bytes; None where none does."""
     for words, changed in _changes(run, room, offload):
         plan = memory_plan(changed)
         if plan.fits(room):
-            return ", ".join(words), plan
+            return Smaller(", ".join(words), plan, (changed.plan, changed.size) != (run.plan, run.size))
     return None
 
 

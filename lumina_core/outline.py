@@ -11,6 +11,8 @@ from typing import Any
 from .budget import fitting
 from .config import VideoConfig
 from .cost import plan_cost
+from .memory import GIB, Run, memory_plan
+from .memory_advice import advice, smaller
 from .plan import SamplingPlan
 from .schedules import Piecewise, ScheduleError
 from .shapes import LatentSize
@@ -30,12 +32,16 @@ def fault_outline(text: str, error: ScheduleError) -> dict[str, Any]:
     return {"text": text, "error": str(error), "span": _span(text, error.segment)}
 
 
-def plan_outline(plan: SamplingPlan, size: LatentSize, config: VideoConfig) -> dict[str, Any]:
+def plan_outline(
+    plan: SamplingPlan, size: LatentSize, config: VideoConfig, room: int | None = None, **facts: int
+) -> dict[str, Any]:
     """The time grid of ``plan`` and what it costs for a clip of ``size``.
+
+    ``room`` is the device's memory in bytes where it is known, ``facts`` are further fields of ``memory.Run``.
 
     Returns ``grid`` (times of the points), ``segments`` (the fields of ``cost.Segment``, ``patch`` as text, and
     ``steps``), ``flops``, ``relative`` (to ``1x2`` throughout), ``least`` (``relative`` of the coarsest patch size
-    throughout), ``nfe`` and ``passes``. The size is taken as checked.
+    throughout), ``nfe``, ``passes`` and ``memory`` (see ``memory_outline``). The size is taken as checked.
     """
     cost = plan_cost(plan, size, config)
     coarsest = min(fitting(size, config), key=size.tokens)
@@ -48,7 +54,32 @@ def plan_outline(plan: SamplingPlan, size: LatentSize, config: VideoConfig) -> d
         "least": plan_cost(plan.replace(patch=coarsest), size, config).relative,
         "nfe": cost.nfe,
         "passes": cost.passes,
+        "memory": memory_outline(Run(config, size, plan, **facts), room),
     }
+
+
+def memory_outline(run: Run, room: int | None) -> dict[str, Any]:
+    """GiB of ``sampling``, of its ``weights``, of ``decode``, and the ``total`` at any time.
+
+    ``room`` GiB are there, None where it is not known. ``fits`` is "yes", "offload" (by what hosts do by themselves:
+    weights that wait in main memory, guidance in two passes, tiles for the decoder), "no" or None where it is not
+    known; ``advice`` says in one sentence what fits where it is not "yes".
+    """
+    plan = memory_plan(run)
+    answer = {
+        "sampling": plan.sampling / GIB,
+        "weights": plan.weights / GIB,
+        "decode": plan.decoding / GIB,
+        "total": plan.total / GIB,
+        "room": None,
+        "fits": None,
+        "advice": None,
+    }
+    if room is None:
+        return answer
+    found = smaller(run, room)
+    fits = "yes" if plan.fits(room) else "offload" if found and not found.gives_up else "no"
+    return {**answer, "room": room / GIB, "fits": fits, "advice": advice(run, room)}
 
 
 def _span(text: str, segment: int | None) -> tuple[int, int]:

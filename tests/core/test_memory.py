@@ -107,9 +107,10 @@ def test_advice_goes_from_the_smallest_sacrifice_on() -> None:
     run = replace(RELEASED, config=VideoConfig(channels=8))
     words, room = [], memory_plan(run).total
     while (found := smaller(run, room - 1)) is not None:
-        words.append(found[0].split(", ")[-1])
-        assert found[1].total <= room - 1
-        room = found[1].total
+        words.append(found.words.split(", ")[-1])
+        assert found.plan.total <= room - 1
+        assert found.gives_up is not any(kind in words[-1] for kind in ("offloaded", "two passes"))
+        room = found.plan.total
     kinds = [next(k for k in ("offloaded", "two passes", "patch size", "frames", "pixels") if k in w) for w in words]
     assert list(dict.fromkeys(kinds)) == ["offloaded", "two passes", "patch size", "frames", "pixels"], words
     assert kinds == sorted(kinds, key=list(dict.fromkeys(kinds)).index)

@@ -57,3 +57,19 @@ def test_segments_cover_the_steps_and_their_costs_add_up():
     assert sum(s["flops"] for s in segments) == outline["flops"]
     assert sum(s["share"] for s in segments) == pytest.approx(1)
     assert outline["least"] <= outline["relative"] <= 1
+
+
+def test_the_memory_is_said_and_whether_it_fits():
+    plan = SamplingPlan("1x2", guidance="4")
+    size = LatentSize(24, 88, 156)
+    unknown = plan_outline(plan, size, VideoConfig())["memory"]
+    assert unknown["total"] == max(unknown["sampling"], unknown["decode"]) > unknown["weights"] > 3
+    assert (unknown["room"], unknown["fits"], unknown["advice"]) == (None, None, None)
+    seen = {}
+    for gib in (1, 4, 100):
+        told = plan_outline(plan, size, VideoConfig(), room=gib * 2**30)["memory"]
+        seen[told["fits"]] = told["advice"]
+        assert told["room"] == gib and (told["advice"] is None) == (told["fits"] == "yes")
+    assert list(seen) == ["no", "offload", "yes"] and "offloaded" in seen["offload"]
+    fp8 = plan_outline(plan, size, VideoConfig(), weight_size=1, batch=2)["memory"]
+    assert fp8["weights"] == unknown["weights"] / 2

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import comfy.model_management
 import comfy.ops
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 
+from ..lumina_core import cpu_layers
 from ..lumina_core.attention import repeat_heads
+from ..lumina_core.cpu_layers import plain_float32
 from ..lumina_core.ops import Ops
 
 _FP8 = tuple(
@@ -44,12 +48,28 @@ def _in_run_dtype(layer: torch.nn.Module, x: torch.Tensor, dtype: torch.dtype) -
     return layer(x.to(dtype)).float()
 
 
+def _faster(base: type[torch.nn.Module], compute: Callable[[torch.nn.Module, torch.Tensor], torch.Tensor]):
+    """The host's layer class, which computes by the core's processor kernels where it would do nothing else itself."""
+
+    class Faster(base):
+        def forward(self, x):
+            own_work = self.comfy_cast_weights or self.weight_function or self.bias_function
+            if not own_work and self.weight is not None and plain_float32(x, self.weight):
+                return compute(self, x)
+            return super().forward(x)
+
+    return Faster
+
+
 def host_ops(operations) -> Ops:
     """The core's layer bundle made of a host operations class (``comfy.ops``)."""
+    linear = operations.Linear
+    if cpu_layers.HAS_ONEDNN:
+        linear = _faster(linear, lambda layer, x: cpu_layers.linear(x, layer.weight, layer.bias))
     return Ops(
-        linear=operations.Linear,
+        linear=linear,
         layer_norm=operations.LayerNorm,
-        rms_norm=operations.RMSNorm,
+        rms_norm=_faster(operations.RMSNorm, lambda layer, x: cpu_layers.rms_norm(x, layer.weight, layer.eps)),
         attention=host_attention,
         cast=comfy.ops.cast_to_input,
         precise=_in_run_dtype,

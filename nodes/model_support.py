@@ -27,6 +27,7 @@ from .memory_use import REFERENCE, patches_of_run, run_dtype_size, tell_run_earl
 from .model_patches import flow_time
 from .names import MOTION_KEY, OPTIONS_KEY
 from .out_of_memory import CURES, RunFallback, options_of
+from .run_contexts import RunContexts
 
 
 class HostMultiScaleNextDiT(MultiScaleNextDiT):
@@ -36,6 +37,7 @@ class HostMultiScaleNextDiT(MultiScaleNextDiT):
         super().__init__(config, host_ops(operations), device=device, dtype=dtype)
         self.dtype = dtype
         self.fallback = RunFallback()
+        self.contexts = RunContexts()
 
     def forward(self, x, timesteps, context=None, control=None, transformer_options=None, **kwargs):
         options = transformer_options or {}
@@ -48,10 +50,11 @@ class HostMultiScaleNextDiT(MultiScaleNextDiT):
     def _forward(self, x, t, context, transformer_options, text_mask=None, motion=None, **_):
         """``t`` is flow time; returns noise - data, the sign that the host's CONST parametrisation wants."""
 
+        text = self.contexts.of(context, text_mask, transformer_options)
+
         def call(items: slice) -> torch.Tensor:
-            mask, scores = (None if rows is None else rows[items] for rows in (text_mask, motion))
             options = options_of(transformer_options, items, len(x))
-            return self._run(x[items], t[items], context[items], options, mask, scores)
+            return self._run(x[items], t[items], text[items], options, None if motion is None else motion[items])
 
         def refusal() -> str:
             patch = self._schedule(transformer_options).at(float(flow_time(t, transformer_options)[0]))
@@ -59,17 +62,16 @@ class HostMultiScaleNextDiT(MultiScaleNextDiT):
 
         return self.fallback.of(transformer_options, x.device)(call, len(x), refusal)
 
-    def _run(self, x, t, context, transformer_options, text_mask, motion):
+    def _run(self, x, t, text, transformer_options, motion):
         t = flow_time(t, transformer_options)
         now = float(t[0])
         schedule = self._schedule(transformer_options)
         self.config.check_channels(x.shape[1])
         self.config.check_size(LatentSize(*x.shape[2:]), schedule.values)
-        mask = None if text_mask is None or bool(text_mask.all()) else text_mask.bool()
         scores = [NO_MOTION if s is None or s.at(now) is None else s.at(now) for s in motion or [None] * len(x)]
         scores = torch.tensor(scores, device=x.device, dtype=t.dtype)
-        cond = self.condition(t, context, mask, scores, x.dtype)
-        return -self.velocity(x, context, mask, cond, schedule.at(now), transformer_options=transformer_options)
+        cond = self.condition(t, text, scores, x.dtype)
+        return self.velocity(x, text, cond, schedule.at(now), transformer_options=transformer_options).neg_()
 
     def _schedule(self, transformer_options: dict) -> Piecewise[PatchSize]:
         return transformer_options.get(OPTIONS_KEY, {}).get("patch") or self.default_patch()
@@ -99,7 +101,12 @@ class LuminaVideoModel(comfy.model_base.BaseModel):
     def __init__(self, model_config, device=None):
         super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostMultiScaleNextDiT)
         self.round_to = run_dtype(self.get_dtype(), self.manual_cast_dtype)
+        # Scheduled LoRA hooks patch the weights anew within a run.
+        self.diffusion_model.contexts = RunContexts(changing=self._has_hooks)
         self.memory_usage_factor = usage_factor(self.memory_required(REFERENCE), REFERENCE, run_dtype_size(self))
+
+    def _has_hooks(self) -> bool:
+        return bool(getattr(getattr(self, "current_patcher", None), "current_hooks", None))
 
     def memory_required(self, input_shape, cond_shapes=None):
         """Bytes that one call holds beyond the weights; ``input_shape`` is (items, C, F, H, W)."""

@@ -1,0 +1,59 @@
+"""The processor's own kernels: torch's numbers, and torch's layers wherever something else is asked for."""
+
+import pytest
+import torch
+from torch import nn
+
+from lumina_core import cpu_layers
+from lumina_core.cpu_layers import Linear, RMSNorm
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """Names of the kernels that ran instead of torch's layers."""
+    calls = []
+    for name in ("linear", "rms_norm"):
+        real = getattr(cpu_layers, name)
+        monkeypatch.setattr(cpu_layers, name, lambda *a, real=real, name=name: calls.append(name) or real(*a))
+    return calls
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(1, 7, 24), (3, 24), (2, 1, 5, 24)])
+def test_linear_is_torchs(random, used, bias, shape):
+    layer, x = Linear(24, 40, bias=bias), random(*shape)
+    exact = nn.functional.linear(x.double(), layer.weight.double(), layer.bias.double() if bias else None)
+    with torch.no_grad():
+        found = layer(x)
+    assert used == ["linear"] * cpu_layers.HAS_ONEDNN
+    assert found.shape == exact.shape and torch.allclose(found.double(), exact, atol=1e-6)
+
+
+def test_linear_of_a_view_that_is_not_contiguous(random):
+    layer, x = Linear(24, 40), random(2, 24, 7).transpose(1, 2)
+    with torch.no_grad():
+        assert torch.allclose(layer(x), nn.functional.linear(x, layer.weight, layer.bias), atol=1e-6)
+
+
+def test_rms_norm_is_torchs(random, used):
+    layer, x = RMSNorm(24, eps=1e-3), random(2, 5, 24) * 1e-2
+    layer.weight.data.normal_()
+    before = x.clone()
+    with torch.no_grad():
+        found = layer(x)
+    assert used == ["rms_norm"]
+    assert torch.allclose(found, nn.functional.rms_norm(x, (24,), layer.weight, 1e-3), atol=1e-6)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("case", ["gradients", "bf16", "compiling", "autocast"])
+def test_elsewhere_torchs_own_layers_run(random, used, monkeypatch, case):
+    dtype = torch.bfloat16 if case == "bf16" else torch.float32
+    layers, x = [Linear(24, 24).to(dtype), RMSNorm(24).to(dtype)], random(5, 24).to(dtype)
+    if case == "compiling":
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=case == "autocast")
+    with torch.set_grad_enabled(case == "gradients"), autocast:
+        for layer in layers:
+            layer(x)
+    assert used == []

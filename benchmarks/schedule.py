@@ -222,9 +222,8 @@ def document(results: dict[str, dict], args: argparse.Namespace) -> str:
         ))  # fmt: skip
     if gpu:
         parts.append(_gpu_seconds(results))
-    return section(
-        "schedule", *parts, command="python benchmarks/schedule.py", device="cuda" if gpu else "cpu"
-    )  # fmt: skip
+    command = "python benchmarks/schedule.py" + " --processor-time" * args.processor_time
+    return section("schedule", *parts, command=command, device="cuda" if gpu else "cpu")
 
 
 def _rounds(found: dict) -> str:

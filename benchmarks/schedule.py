@@ -205,6 +205,7 @@ def document(results: dict[str, dict], args: argparse.Namespace) -> str:
     for name, found in results.items():
         kinds = {"by FLOPs": found["flops"]}
         if "cpu" in found:
+            kinds["an eighth of it, by FLOPs"] = found["cpu"]["flops"]
             kinds[f"an eighth of it, {clock} ({_rounds(found['cpu'])})"] = found["cpu"]["relative"]
         for kind, values in kinds.items():
             rows.append([size_name(name), kind, *(f"{values[c]:.3f}" for c in columns)])

@@ -1,49 +1,42 @@
 """Our forward pass beside the official one: same weights, inputs and threads, in turns, outputs compared.
 
     python benchmarks/forward.py --official PATH_OF_A_CHECKOUT_OF_LUMINA-VIDEO
-Needs torch and the checkout. Each round times both, in the order A B or B A in turn, for half a second each. Where the
-system tells (Linux), a round during which other processes used more than a tenth of a core is left out, because each of
-torch's thread barriers then waits for them. Prints a table and, as the last line, the same figures as JSON; `ratio` is
-the median over rounds of ours / official, `ratio_of_best` that of the shortest times.
+    python benchmarks/forward.py --official PATH --device cuda --dtype bf16 --gqa --dim 2304 --layers 24 --heads 16
+Needs torch and the checkout. Ours is timed as a sampling run calls it from its second step on: text keys and values,
+pooled text and rotary tables are there; the official code makes them in every call, and `ratio_alone` is ours when it
+makes them, too. Each round times all in turn; a round during which other processes used more than a tenth of a core
+(Linux) is left out. `ratio` is the median over rounds of ours / official, `error` the greatest difference of the
+outputs over their root mean square. The last columns say how near the arithmetic is: the seconds of the matrix
+products and attentions of our pass at the rates measured in the same run, over ours and over the official ones. Prints
+a table and, as the last line, the same figures as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-import os
-import statistics
 import sys
-import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.load import Quiet, Timed  # noqa: E402
 from benchmarks.official import load_official  # noqa: E402
+from benchmarks.performance import section, write_section  # noqa: E402
+from benchmarks.tables.sections import prose, table  # noqa: E402
 from lumina_core import MultiScaleNextDiT, PatchSize  # noqa: E402
 from lumina_core.config import VideoConfig  # noqa: E402
+from lumina_core.cost import ForwardCost, forward_cost  # noqa: E402
+from lumina_core.shapes import LatentSize  # noqa: E402
 
-OTHERS_LIMIT = 0.1
-ROUND_SECONDS = 0.5
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass
-class Round:
-    """Seconds of one forward of each, and cores used by other processes meanwhile (None where unknown)."""
-
-    ours: float
-    official: float
-    others: float | None
-
-    @property
-    def quiet(self) -> bool:
-        return self.others is None or self.others <= OTHERS_LIMIT
+TARGETS = {("1x2", 1): 0.95, ("2x2", 1): 0.88, ("2x4", 1): 0.80, ("1x2", 2): 0.80, ("2x2", 2): 0.80, ("2x4", 2): 0.80}
+"""At the mid size, float32, two threads of a CPU."""
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -56,11 +49,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--text", type=int, default=128, help="text tokens (default %(default)s)")
     parser.add_argument("--latent", type=int, nargs=3, default=(8, 32, 48), metavar=("F", "H", "W"),
                         help="latent frames, height and width (default 8 32 48)")  # fmt: skip
-    parser.add_argument("--batch", type=int, default=1, help="items per forward (default %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="timed rounds per patch size (default %(default)s)")
+    parser.add_argument("--batch", type=int, nargs="+", default=(1, 2), help="items per forward (default 1 2)")
+    parser.add_argument("--rounds", type=int, default=5, help="quiet rounds per row (default %(default)s)")
+    parser.add_argument("--tries", type=int, default=15, help="rounds before giving up (default %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default %(default)s)")
     parser.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
     parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="(default %(default)s)")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the section into this document")
     return parser.parse_args()
 
 
@@ -100,78 +95,98 @@ def build_pair(args: argparse.Namespace) -> tuple[MultiScaleNextDiT, torch.nn.Mo
     return ours.to(**where), official.eval().requires_grad_(False).to(**where)
 
 
-def make_calls(args: argparse.Namespace, ours, official, patch: PatchSize):
-    """Two functions without arguments that run one forward of each on the same inputs, giving (B, C, F, H, W)."""
+def make_calls(args: argparse.Namespace, batch: int, ours, official, patch: PatchSize) -> dict[str, Callable]:
+    """Functions without arguments that run one forward of each on the same inputs, giving (B, C, F, H, W)."""
     generator = torch.Generator().manual_seed(1)
     where = {"device": args.device, "dtype": DTYPES[args.dtype]}
-    x = torch.randn(args.batch, ours.config.channels, *args.latent, generator=generator).to(**where)
-    text = torch.randn(args.batch, args.text, ours.config.text_dim, generator=generator).to(**where)
-    mask = torch.ones(args.batch, args.text, dtype=torch.bool, device=args.device)
-    t = torch.linspace(0.25, 0.5, args.batch).to(**where)
-    motion = torch.full((args.batch,), 6.0).to(**where)
-
-    def run_ours() -> torch.Tensor:
-        return ours(x, t, text, mask, motion, patch)
-
-    def run_official() -> torch.Tensor:
+    x = torch.randn(batch, ours.config.channels, *args.latent, generator=generator).to(**where)
+    text = torch.randn(batch, args.text, ours.config.text_dim, generator=generator).to(**where)
+    mask = torch.ones(batch, args.text, dtype=torch.bool, device=args.device)
+    t = torch.linspace(0.25, 0.5, batch).to(**where)
+    motion = torch.full((batch,), 6.0).to(**where)
+    context = ours.run_context(text, mask)
+    return {
+        "ours": lambda: ours(x, t, context, None, motion, patch),
+        "alone": lambda: ours(x, t, text, mask, motion, patch),
         # A list, because the official unpatchify of a tensor fails below 512 tokens in the batch.
-        return torch.stack(official(list(x), t, text, mask, motion, patch.space, patch.frames))
-
-    return run_ours, run_official
-
-
-def measure(run_ours, run_official, rounds: int, device: str) -> list[Round]:
-    measured = []
-    # The system counts in hundredths of a second, too coarse for a round of a few forwards.
-    repeats = math.ceil(ROUND_SECONDS / seconds(run_official, device, 1))
-    for index in range(rounds):
-        before, start = others_clock(), time.perf_counter()
-        if index % 2:
-            official, ours = seconds(run_official, device, repeats), seconds(run_ours, device, repeats)
-        else:
-            ours, official = seconds(run_ours, device, repeats), seconds(run_official, device, repeats)
-        after, wall = others_clock(), time.perf_counter() - start
-        measured.append(Round(ours, official, None if before is None else max(0.0, after - before) / wall))
-    return measured
+        "official": lambda: torch.stack(official(list(x), t, text, mask, motion, patch.space, patch.frames)),
+    }
 
 
-def seconds(run, device: str, repeats: int) -> float:
-    """Mean seconds of one call."""
-    start = time.perf_counter()
-    for _ in range(repeats):
-        run()
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return (time.perf_counter() - start) / repeats
+def rates(args: argparse.Namespace, config: VideoConfig, quiet: Quiet) -> tuple[float, float]:
+    """FLOP/s of a wide matrix product and of torch's attention over 2048 tokens, in this dtype and on this device."""
+    where = {"device": args.device, "dtype": DTYPES[args.dtype]}
+    tokens, heads = 2048, config.heads
+    x, weight = torch.randn(tokens, config.dim, **where), torch.randn(config.ffn_hidden, config.dim, **where)
+    q = torch.randn(1, heads, tokens, config.dim // heads, **where)
+    calls = {"product": lambda: F.linear(x, weight), "attention": lambda: F.scaled_dot_product_attention(q, q, q)}
+    timed = quiet.time(calls)
+    flops = {"product": 2 * tokens * config.dim * config.ffn_hidden, "attention": 4 * tokens**2 * config.dim}
+    return tuple(flops[name] / timed.best(name) for name in calls)
 
 
-def others_clock() -> float | None:
-    """CPU seconds that all processes but this one have used since the system started; None where it is not told."""
-    try:
-        fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:]
-    except OSError:
-        return None
-    user, nice, system, _idle, _iowait, irq, softirq, steal = (int(f) for f in fields[:8])
-    busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-    return busy - time.process_time()
+def floor_seconds(cost: ForwardCost, batch: int, product: float, attention: float) -> float:
+    """What the arithmetic of a call of a run takes at these rates."""
+    attended = cost.self_attention + cost.text_attention
+    return batch * (attended / attention + (cost.total - attended - cost.text_projections) / product)
 
 
-def summary(patch: PatchSize, tokens: int, rounds: list[Round], error: float) -> dict:
-    quiet = [r for r in rounds if r.quiet]
-    used = quiet or rounds
-    ours, official = ([getattr(r, side) for r in used] for side in ("ours", "official"))
+def row(patch: PatchSize, batch: int, timed: Timed, cost: ForwardCost, error: float, floor: float) -> dict:
     return {
         "patch": str(patch),
-        "tokens": tokens,
-        "ours_s": statistics.median(ours),
-        "official_s": statistics.median(official),
-        "ratio": statistics.median(r.ours / r.official for r in used),
-        "ratio_of_best": min(ours) / min(official),
-        "rounds_used": len(used),
-        "rounds_noisy": len(rounds) - len(quiet),
-        "others_cores": max((r.others for r in used if r.others is not None), default=None),
-        "max_error_over_rms": error,
+        "batch": batch,
+        "tokens": cost.tokens,
+        "ours_s": timed.median("ours"),
+        "official_s": timed.median("official"),
+        "ratio": timed.ratio("ours", "official"),
+        "ratio_of_best": timed.ratio_of_best("ours", "official"),
+        "ratio_alone": timed.ratio("alone", "official"),
+        "error": error,
+        "floor_over_ours": floor / timed.best("ours"),
+        "floor_over_official": floor / timed.best("official"),
+        **timed.fields(),
     }
+
+
+def measure(args: argparse.Namespace, ours, official, quiet: Quiet) -> list[dict]:
+    product, attention = rates(args, ours.config, quiet)
+    print(f"matrix product {product / 1e9:.0f} GFLOP/s, attention {attention / 1e9:.0f} GFLOP/s")
+    print(f"{'patch':<7}{'batch':>6}{'tokens':>7}{'ours s':>9}{'official s':>12}{'ratio':>8}{'best':>7}{'alone':>7}"
+          f"{'error':>9}{'kept':>7}{'floor/ours':>12}{'/official':>11}")  # fmt: skip
+    rows = []
+    for batch in args.batch:
+        for patch in ours.config.patches:
+            calls = make_calls(args, batch, ours, official, patch)
+            found, expected = calls["ours"](), calls["official"]()
+            error = ((found - expected).abs().max() / expected.float().pow(2).mean().sqrt()).item()
+            timed = quiet.time(calls)
+            cost = forward_cost(ours.config, LatentSize(*args.latent), patch, args.text)
+            rows.append(r := row(patch, batch, timed, cost, error, floor_seconds(cost, batch, product, attention)))
+            print(f"{r['patch']:<7}{batch:>6}{r['tokens']:>7}{r['ours_s']:>9.4f}{r['official_s']:>12.4f}"
+                  f"{r['ratio']:>8.3f}{r['ratio_of_best']:>7.3f}{r['ratio_alone']:>7.3f}{error:>9.1e}"
+                  f"{timed.kept:>4}/{len(timed.rounds)}{r['floor_over_ours']:>12.2f}{r['floor_over_official']:>11.2f}",
+                  flush=True)  # fmt: skip
+    return rows
+
+
+def document(args: argparse.Namespace, rows: list[dict]) -> str:
+    head = ["patch size", "batch", "tokens", "ours / official", "target", "ours, text anew", "difference",
+            "arithmetic / ours", "arithmetic / official", "quiet rounds"]  # fmt: skip
+    body = [
+        [r["patch"], str(r["batch"]), str(r["tokens"]), f"{r['ratio']:.3f}", f"{TARGETS[r['patch'], r['batch']]:.2f}",
+         f"{r['ratio_alone']:.3f}", f"{r['error']:.1e}", f"{r['floor_over_ours']:.2f}",
+         f"{r['floor_over_official']:.2f}", f"{r['rounds_used']} of {r['rounds_used'] + r['rounds_noisy']}"]
+        for r in rows
+    ]  # fmt: skip
+    about = prose(
+        f"Width {args.dim}, {args.layers} layers, {args.heads} heads, {args.text} text tokens, latent "
+        f"{'x'.join(map(str, args.latent))}, {args.dtype}, {args.threads} threads; the official flash-attn calls go to "
+        "torch's attention. Ours is timed as a run calls it from its second step on, with the text's keys and values "
+        "at hand; \"text anew\" makes them in every call, as the official code does. Arithmetic: the matrix products "
+        "and attentions of our pass at the rates measured in the same run."
+    )
+    command = "python benchmarks/forward.py --official CHECKOUT --write docs/performance.md"
+    return section("forward", about, table(head, body), command=command, device=args.device)
 
 
 @torch.no_grad()
@@ -179,24 +194,15 @@ def main() -> None:
     args = parse_arguments()
     torch.set_num_threads(args.threads)
     ours, official = build_pair(args)
-    print(f"torch {torch.__version__}, {args.device}, {args.dtype}, {args.threads} threads, batch {args.batch}")
-    print(f"{'patch':<7}{'tokens':>7}{'ours s':>9}{'official s':>12}{'ratio':>8}{'best':>7}{'noisy':>9}{'error':>10}")
-    rows = []
-    for patch in ours.config.patches:
-        run_ours, run_official = make_calls(args, ours, official, patch)
-        found, expected = run_ours(), run_official()
-        error = ((found - expected).abs().max() / expected.float().pow(2).mean().sqrt()).item()
-        rounds = measure(run_ours, run_official, args.rounds, args.device)
-        frames, height, width = args.latent
-        tokens = frames // patch.frames * (height // patch.space) * (width // patch.space)
-        row = summary(patch, tokens, rounds, error)
-        rows.append(row)
-        noisy = f"{row['rounds_noisy']}/{len(rounds)}"
-        print(f"{row['patch']:<7}{tokens:>7}{row['ours_s']:>9.4f}{row['official_s']:>12.4f}{row['ratio']:>8.3f}"
-              f"{row['ratio_of_best']:>7.3f}{noisy:>9}{error:>10.1e}")  # fmt: skip
-    if any(row["rounds_noisy"] == args.rounds for row in rows):
-        print("Every round of a row was noisy, so it keeps them all; run again on a quiet machine before quoting it.")
-    print(json.dumps({"forward": rows, "gqa": args.gqa, "batch": args.batch, "threads": args.threads}))
+    print(f"torch {torch.__version__}, {args.device}, {args.dtype}, {args.threads} threads")
+    quiet = Quiet(args.rounds, args.tries, wait=None if args.device == "cpu" else torch.cuda.synchronize)
+    rows = measure(args, ours, official, quiet)
+    noisy = any(r["rounds_noisy"] and r["rounds_used"] == r["rounds_noisy"] for r in rows)
+    if noisy:
+        print("No round of a row was quiet, so it keeps them all; run again on a quiet machine before quoting it.")
+    elif args.write:
+        write_section(args.write, "forward", document(args, rows))
+    print(json.dumps({"rows": rows, "gqa": args.gqa, "threads": args.threads}))
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def test_rows_are_sums_of_steps(monkeypatch, tmp_path, capsys):
     assert found["relative"]["combined"] == found["seconds"]["combined"] / found["seconds"]["1x2"]
     assert results["f16F64R512"]["cpu"]["check"]["sum_s"] == results["f16F64R512"]["cpu"]["seconds"]["combined"]
     text = (tmp_path / "performance.md").read_text(encoding="utf-8")
-    assert "| 1248x704x96     | GPU " in text and "not yet measured" in text and "1 round)" in text
+    assert "| GPU, at most 0.30 wanted" in text and "not yet measured" in text and "1 round)" in text
 
 
 def test_a_plan_without_such_a_step_is_refused(monkeypatch):

@@ -82,7 +82,7 @@ class EagerAfterFailure:
                 if not is_compile_failure(error):
                     raise
                 self.failed = True
-                self.report(f"The blocks run eager from here on: torch.compile failed ({_first_line(error)}).")
+                self.report(f"The blocks run eager from here on: torch.compile failed ({_cause(error)}).")
         with torch.compiler.set_stance("force_eager"):
             return function(*args, **kwargs)
 
@@ -134,6 +134,8 @@ def _missing_compiler(language: str, variable: str, names: tuple[str, ...]) -> s
     return None if header.is_file() else f"Python's headers ({header}; on Linux the package python3-dev)"
 
 
-def _first_line(error: BaseException) -> str:
+def _cause(error: BaseException) -> str:
+    """Name and first line of what went wrong, without torch's own words around it."""
+    error = getattr(error, "inner_exception", error)
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}{': ' if lines else ''}{lines[0] if lines else ''}"
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .compile import Compile
 from .conditioning import MotionScore, TextEncode
 from .latents import EmptyLatent, LatentPreview, Noise
 from .loaders import ModelLoader, TextEncoderLoader, VAELoader
@@ -14,6 +15,7 @@ from .sound import VideoToAudio
 from .sound_conditioning import DecodeSound, EmptySoundLatent, SoundConditioning
 from .sound_loaders import LoadSoundCodec, LoadSoundFeatures, LoadSoundModel
 from .sound_sampling import SoundGuider
+from .step_cache import StepCache
 
 NODE_CLASSES: list[type[io.ComfyNode]] = [
     MultiScaleSampler,
@@ -25,6 +27,8 @@ NODE_CLASSES: list[type[io.ComfyNode]] = [
     Preset,
     PatchSchedule,
     Guidance,
+    StepCache,
+    Compile,
     Guider,
     Sigmas,
     SplitSigmas,

@@ -10,7 +10,7 @@ import comfy.patcher_extension
 
 from ..lumina_core.audio_config import ROWS_PER_SECOND, AudioConfig
 from ..lumina_core.config import BlockConfig, VideoConfig
-from ..lumina_core.memory import forward_bytes
+from ..lumina_core.memory import TEXT_TOKENS, forward_bytes
 from ..lumina_core.schedules import PatchSize
 from ..lumina_core.shapes import LatentSize
 from .names import OPTIONS_KEY
@@ -26,7 +26,7 @@ _QUERIES = 512
 
 
 def video_bytes(config: VideoConfig, shape: Sequence[int], patches: Iterable[PatchSize], dtype_size: int) -> int:
-    """Bytes that one call of the network holds beyond weights and latents.
+    """Bytes that a run holds during a call of the network, beyond weights and latents.
 
     Args:
         shape: of the latents, (items, C, F, H, W); both passes of guidance counted where they run together.
@@ -34,7 +34,10 @@ def video_bytes(config: VideoConfig, shape: Sequence[int], patches: Iterable[Pat
         dtype_size: bytes of a number in the run's dtype.
     """
     tokens = max(LatentSize(*shape[2:]).tokens(patch) for patch in patches)
-    return forward_bytes(config, tokens, shape[0], dtype_size) + _score_bytes(config.block, tokens, shape[0])
+    call = forward_bytes(config, tokens, shape[0], dtype_size)
+    # Keys and values of the text in every layer, which last as long as the run.
+    kept = shape[0] * config.layers * TEXT_TOKENS * 2 * config.kv_heads * config.block.head_dim * dtype_size
+    return call + kept + _score_bytes(config.block, tokens, shape[0])
 
 
 def sound_bytes(config: AudioConfig, shape: Sequence[int], dtype_size: int) -> int:

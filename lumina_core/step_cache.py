@@ -26,7 +26,7 @@ import torch
 from .plan import SamplingPlan
 from .solvers import Velocity
 
-RECOMMENDED = 0.1
+RECOMMENDED = 0.2
 """Tolerance that `benchmarks/options.py` finds to lose at most 1 point of accuracy and 5 % of motion."""
 
 

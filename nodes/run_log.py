@@ -51,6 +51,7 @@ class _Run(Steps):
     def __init__(self) -> None:
         super().__init__()
         self.conditions: set[int] = set()
+        self.reused = False
 
 
 def _sample(weights, executor, guider, sigmas, extra_args, callback, *args, **kwargs):
@@ -80,8 +81,8 @@ def _finish(run: _Run, guider, weights: str, node: str | None, options: dict) ->
     model = guider.inner_model
     device, key = device_name(guider.model_patcher.load_device), model_key(model.diffusion_model.config)
     summary = run.result(estimate(past_runs(device, key, weights), run.parts()))
-    # Other wrappers of the network may skip passes (EasyCache does), whose seconds then teach nothing.
-    if not comfy.patcher_extension.get_all_wrappers(_Wrappers.DIFFUSION_MODEL, options):
+    # Caches skip passes, in a wrapper of the network (EasyCache) or before it; their seconds teach nothing.
+    if not run.reused and not comfy.patcher_extension.get_all_wrappers(_Wrappers.DIFFUSION_MODEL, options):
         add_run(device, key, weights, str(model.get_dtype()).removeprefix("torch."), run.shapes())
     if node is not None:
         send(RESULT, {"node": node, **summary})
@@ -110,7 +111,11 @@ def _evaluate(executor, x, timestep, model_options, seed):
     sigma = timestep.flatten()[:1].float()
     t = float(flow_time(model.process_timestep(sigma), options)[0])
     schedule = options.get(OPTIONS_KEY, {}).get("patch") or model.diffusion_model.default_patch()
-    shape = make_shape(model.diffusion_model.config, x.shape, schedule.at(t), len(run.conditions) > 1)
+    guided = len(run.conditions) > 1
+    if not run.conditions and run.evaluated:
+        # A step cache answered for the network, which it does only where guidance stays as it was.
+        run.reused, guided = True, run.evaluated[-1].shape.guided
+    shape = make_shape(model.diffusion_model.config, x.shape, schedule.at(t), guided)
     run.evaluate(float(sigma[0]), t, shape)
     return denoised
 

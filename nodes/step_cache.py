@@ -1,0 +1,140 @@
+"""The core's step cache around any sampler of the host; what it keeps lives as long as the run."""
+
+from __future__ import annotations
+
+import logging
+import math
+from functools import partial
+
+import comfy.patcher_extension
+import torch
+from comfy_api.latest import io
+
+from ..lumina_core import step_cache
+from ..lumina_core.errors import LuminaError
+from .model_patches import flow_time
+from .model_support import LuminaVideoModel
+from .names import MOTION_KEY, OPTIONS_KEY, schema
+from .run_messages import executing_node, send_text
+
+KEY = OPTIONS_KEY + "_cache"
+_Wrappers = comfy.patcher_extension.WrappersMP
+SEVERAL = "The step cache stood aside: this sampler evaluates off the grid of sigmas or several times per step."
+
+
+def set_step_cache(model, tolerance: float):
+    """A clone whose runs have a step cache, in place of one set before; 0 is none.
+
+    Raises LuminaError on a MODEL of another kind.
+    """
+    if not isinstance(model.model, LuminaVideoModel):
+        raise LuminaError(
+            f"The model is of the kind {type(model.model).__name__}; Lumina-Video Step Cache takes the MODEL of Load "
+            "Lumina-Video Model."
+        )
+    model = model.clone()
+    model.remove_wrappers_with_key(_Wrappers.OUTER_SAMPLE, KEY)
+    if tolerance > 0:
+        model.add_wrapper_with_key(_Wrappers.OUTER_SAMPLE, KEY, partial(_run, tolerance))
+    return model
+
+
+def _run(tolerance: float, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
+    """Around a whole run, whose model options are a copy that the host drops at its end."""
+    cached = _CachedRun(tolerance, executor.class_obj, sigmas.tolist())
+    options = executor.class_obj.model_options
+    # Added last, so nearest to the network: the guidance of this step is set when it is called.
+    comfy.patcher_extension.add_wrapper_with_key(
+        _Wrappers.PREDICT_NOISE, KEY, cached.evaluate, options, is_model_options=True
+    )
+    result = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+    text = cached.summary()
+    logging.info("Lumina-Video Step Cache: %s", text)
+    if (node := executing_node()) is not None:
+        send_text(node, text)
+    return result
+
+
+class _CachedRun:
+    """One run's cache. It goes along the run's sigmas, one evaluation for each, and stands aside in any other order."""
+
+    def __init__(self, tolerance: float, guider, sigmas: list[float]):
+        self.cache = step_cache.StepCache(tolerance)
+        self.guider, self.sigmas = guider, sigmas
+        self.step: int | None = 0
+        self.evaluations = 0
+
+    def evaluate(self, executor, x, timestep, model_options, seed):
+        """Denoised ``x``, from the network or foretold."""
+        self.evaluations += 1
+        sigma = float(timestep.flatten()[0])
+        if not self._is_next(sigma):
+            self.step = None
+            return executor(x, timestep, model_options, seed)
+        self.step += 1
+        computed: list[torch.Tensor] = []
+
+        def compute() -> torch.Tensor:
+            computed.append(executor(x, timestep, model_options, seed))
+            return (computed[0] - x) / sigma
+
+        segment = self._segment(timestep, model_options)
+        last = self.step == len(self.sigmas) - 1
+        velocity = self.cache.velocity(segment, 1.0 - sigma, x, compute, last)
+        # What was computed goes on as it came, to the last digit.
+        return computed[0] if computed else x + sigma * velocity
+
+    def summary(self) -> str:
+        """How many evaluations were reused, or why the rest could not be."""
+        text = step_cache.summary(self.cache.reused, self.evaluations)
+        return text if self.step is not None else f"{text} {SEVERAL}"
+
+    def _is_next(self, sigma: float) -> bool:
+        steps = len(self.sigmas) - 1
+        return (
+            self.step is not None
+            and self.step < steps
+            and sigma > 0
+            and math.isclose(sigma, self.sigmas[self.step], rel_tol=1e-5)
+        )
+
+    def _segment(self, timestep: torch.Tensor, model_options: dict) -> tuple:
+        """Patch size, cfg and motion scores; where one changes, the velocity jumps."""
+        options = model_options.get("transformer_options", {})
+        model, cfg = self.guider.inner_model, getattr(self.guider, "cfg", None)
+        t = float(flow_time(model.process_timestep(timestep.flatten()[:1].float()), options)[0])
+        schedule = options.get(OPTIONS_KEY, {}).get("patch") or model.diffusion_model.default_patch()
+        # At cfg 1 the host leaves the negative pass out, and its motion score says nothing.
+        names = [name for name in self.guider.conds if cfg != 1.0 or name != "negative"]
+        scores = [cond[MOTION_KEY].at(t) for name in names for cond in self.guider.conds[name] if MOTION_KEY in cond]
+        return str(schedule.at(t)), cfg, tuple(scores)
+
+
+class StepCache(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "StepCache",
+            title="Lumina-Video Step Cache",
+            description="Skips the network where its answer hardly changes, in samplers that evaluate once per step. "
+            "Faster but not exact: the help page has the price. Starts anew at each switch of patch size, guidance or "
+            "motion score.",
+            aliases=("easycache", "teacache", "speed up", "faster", "skip steps"),
+            inputs=[
+                io.Model.Input("model", tooltip="A Lumina-Video MODEL."),
+                io.Float.Input(
+                    "tolerance",
+                    default=step_cache.RECOMMENDED,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Relative change of the velocity up to which it is foretold: larger is faster and further "
+                    "from the exact result; 0 is off.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The model with the cache.")],
+        )
+
+    @classmethod
+    def execute(cls, model, tolerance) -> io.NodeOutput:
+        return io.NodeOutput(set_step_cache(model, tolerance))

@@ -93,7 +93,7 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
         "--cache",
         type=number,
         metavar="TOLERANCE",
-        help="step cache: skip the network while the velocity changes by less, such as 0.1; 0 is off; not exact, see "
+        help="step cache: skip the network while the velocity changes by less, such as 0.2; 0 is off; not exact, see "
         "docs/performance.md",
     )
 

@@ -68,6 +68,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(DTYPES)}, or auto: bf16 on CUDA, fp32 elsewhere (default auto)",
     )
     run.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the network's blocks by torch.compile: the first steps take minutes, all others less",
+    )
+    run.add_argument(
         "--vae-tile", type=whole, metavar="N", help="decode in tiles of N latent pixels (8 pixels each) to save memory"
     )
     run.add_argument(
@@ -153,6 +158,7 @@ def request_from(arguments: argparse.Namespace, models: Models) -> GenerateReque
         dtype=arguments.dtype,
         vae_tile=arguments.vae_tile,
         loras=tuple(arguments.lora),
+        compiled=arguments.compile,
     )
 
 

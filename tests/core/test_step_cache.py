@@ -1,9 +1,12 @@
 """The step cache: what it asks the network, what it foretells, and that it is off unless asked for."""
 
+import re
+
 import pytest
 import torch
 
 from lumina_core import PRESETS, SamplingPlan, sample
+from lumina_core.cli import main
 from lumina_core.step_cache import StepCache
 
 SHAPE = (1, 16, 2, 4, 4)
@@ -124,3 +127,22 @@ def test_two_runs_are_the_same(dtype):
     noise = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0)).to(dtype)
     first, second = (sample(Network(), noise, MULTI, TEXT, TEXT) for _ in range(2))
     assert first.dtype == dtype and torch.equal(first, second)
+
+
+def test_generate_counts_what_was_computed_and_says_what_was_reused(tiny_set, tmp_path, capsys):
+    models = ["--checkpoint", tiny_set.model, "--text-encoder", tiny_set.text, "--vae", tiny_set.vae, "--device", "cpu"]
+    clip = ["--width", 64, "--height", 32, "--frames", 8, "--points", 31, "--time-shift", 1, "--patch", "1x2"]
+    asked = ["--guidance", "1 | 0.5: 0", "--motion", "none", "--negative-motion", "none", "--cache", 1]
+    command = ["generate", *models, "--prompt", "a cat", *clip, *asked, "--out", tmp_path / "clip.mp4"]
+    assert main([str(part) for part in command]) == 0
+    out, err = capsys.readouterr()
+    (reused,) = re.findall(r"note: (\d+) of 30 evaluations were reused\.", err)
+    nfe, passes = map(int, re.search(r"NFE (\d+) \((\d+) network passes\)", out).groups())
+    assert int(reused) > 0 and nfe == 30 - int(reused)
+    # Half of the steps are guided: two passes each, and at least three of either half are computed.
+    assert nfe < passes < 45
+
+
+def test_the_plan_command_shows_the_tolerance(capsys):
+    assert main(["plan", "--cache", "0.2"]) == 0
+    assert re.search(r"^cache +0.2$", capsys.readouterr().out, re.MULTILINE)

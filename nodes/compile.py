@@ -30,8 +30,8 @@ def set_compiled(model, backend: str | Callable = BACKEND, report: Callable[[str
     """
     if not isinstance(model.model, LuminaVideoModel):
         raise LuminaError(
-            f"The model is of the kind {type(model.model).__name__}; {TITLE} takes the MODEL of Load Lumina-Video "
-            "Model."
+            f"The model is of the kind {type(model.model).__name__}; Lumina-Video Compile takes the MODEL of Load "
+            "Lumina-Video Model."
         )
     # The newer host's dynamic offload moves weights in ways that cannot be compiled; its own node does the same.
     plain = {"disable_dynamic": True} if "disable_dynamic" in inspect.signature(model.clone).parameters else {}

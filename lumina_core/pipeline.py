@@ -33,6 +33,7 @@ from .shapes import LatentSize, VideoSize
 from .step_cache import summary
 from .text import MAX_TOKENS, load_text_encoder, read_text_width
 from .vae import VideoVAE, load_video_vae, read_vae_channels
+from .vae_fallback import decode_stream
 from .vae_tiles import plan_tiles
 from .version import VERSION
 
@@ -249,7 +250,7 @@ def _write(
 ) -> tuple[int, int, int]:
     """Width, height and frames written."""
     vae.module.to(job.device)
-    frames = _enlarged(vae.decode_stream(latents, request.vae_tile), request.scale, watcher)
+    frames = _enlarged(decode_stream(vae, latents, request.vae_tile, watcher.note), request.scale, watcher)
     metadata = {METADATA_KEY: json.dumps(describe(request), ensure_ascii=False)}
     if _is_image(request):
         frame = torch.cat(list(frames))

@@ -21,8 +21,8 @@ _EPS = 1e-6
 _PARTS = 8
 """Parts of the channels that are normalised one after another, where there are many numbers."""
 _MANY = 2**22
-_CONV_NUMBERS = 2**30
-"""Numbers that one convolution reads at most; larger ones go over time in parts (cuDNN's limit is near twice that)."""
+_CONV_NUMBERS = 2**29
+"""Numbers that one convolution reads at most; larger ones go over time in parts."""
 _PICTURE_NUMBERS = 2**28
 """The same for pictures, which are enlarged or made smaller."""
 
@@ -36,11 +36,6 @@ class Pass:
     latents: torch.Tensor | None = None
     past: dict[nn.Module, torch.Tensor] = field(default_factory=dict)
 
-    def take(self) -> torch.Tensor:
-        """The state, which the pass then no longer holds."""
-        x, self.x = self.x, None
-        return x
-
 
 class CausalConv(nn.Module):
     """3x3x3 over a frame and the two before it; before the first batch stands its first frame, twice."""
@@ -51,8 +46,7 @@ class CausalConv(nn.Module):
 
     def forward(self, frames: torch.Tensor, run: Pass) -> torch.Tensor:
         """frames: (B, C, PAST + f, H, W) with anything in the first two, see ``with_room``; gives (B, out, f, H, W)."""
-        past = run.past.pop(self, None)
-        frames[:, :, :PAST] = frames[:, :, PAST : PAST + 1] if past is None else past
+        frames[:, :, :PAST] = run.past.pop(self) if self in run.past else frames[:, :, PAST : PAST + 1]
         run.past[self] = frames[:, :, -PAST:].clone()
         return convolve(self.conv, frames)
 
@@ -110,10 +104,9 @@ class Resnet(nn.Module):
         self.conv_shortcut = nn.Conv3d(channels, out, 1) if channels != out else None
 
     def forward(self, run: Pass) -> None:
+        straight = run.x if self.conv_shortcut is None else convolve(self.conv_shortcut, run.x)
         room = self.norm1(run)
-        straight = run.take()
-        if self.conv_shortcut is not None:
-            straight = convolve(self.conv_shortcut, straight)
+        run.x = None
         run.x = self.conv1(room, run)
         del room
         room = self.norm2(run)

@@ -38,7 +38,7 @@ def host_fallback(device: torch.device) -> OneByOne:
     return OneByOne(
         release=lambda: free_unused(device),
         tell=lambda sentence: logging.warning("Lumina-Video: %s", sentence),
-        is_oom=_is_oom,
+        is_oom=is_oom,
     )
 
 
@@ -62,7 +62,8 @@ def options_of(transformer_options: dict, items: slice, batch: int) -> dict:
     return {**transformer_options, **one}
 
 
-def _is_oom(error: BaseException) -> bool:
+def is_oom(error: BaseException) -> bool:
+    """Whether this means that the device or the machine has no memory left."""
     # The newer host also knows the ways in which an accelerator's driver says it.
     host_says = getattr(management, "is_oom", None)
     return is_out_of_memory(error) or bool(host_says and host_says(error))

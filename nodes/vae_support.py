@@ -17,6 +17,7 @@ from ..lumina_core.errors import LuminaError
 from ..lumina_core.shapes import VAE_FRAMES, VAE_SPACE, LatentSize
 from ..lumina_core.vae import load_video_vae
 from ..lumina_core.vae_codec import FRAME_BATCH, LATENT_BATCH, VideoVAE
+from .out_of_memory import is_oom
 from .patcher import WholePatcher
 
 DEFAULT_TILE = 32
@@ -24,20 +25,12 @@ DEFAULT_TILE = 32
 SMALLEST_TILE = 16
 """Latent pixels; below it the overlaps cost more than the tiles save."""
 # Numbers alive at the peak per pixel of one picture, whatever the length of the clip: counted in a run of the released
-# network (22515 and 9601), with a little room for the device's own workspace.
-DECODE_PEAK = 24_000
-ENCODE_PEAK = 10_500
+# network by `benchmarks/decode.py` (10225 and 6191), with a little room for the device's own workspace.
+DECODE_PEAK = 10_800
+ENCODE_PEAK = 6_600
 # The same of the bundled one: 148 and 246.
 COMPACT_DECODE_PEAK = 200
 COMPACT_ENCODE_PEAK = 320
-
-
-class VAENetwork(torch.nn.Module):
-    """A holder for the diffusers module, which does not let the host write `device` on it."""
-
-    def __init__(self, vae: torch.nn.Module) -> None:
-        super().__init__()
-        self.vae = vae
 
 
 class LuminaVideoVAE(comfy.sd.VAE):
@@ -51,7 +44,7 @@ class LuminaVideoVAE(comfy.sd.VAE):
         self.output_device = comfy.model_management.intermediate_device()
         offload = comfy.model_management.vae_offload_device()
         self.codec = VideoVAE(load_video_vae(path, offload, self.vae_dtype).module, scale=1.0)
-        self.first_stage_model = VAENetwork(self.codec.module)
+        self.first_stage_model = self.codec.module
         self.latent_channels = self.codec.channels
         compact = isinstance(self.codec.module, CompactVAE)
         self.decode_peak, self.encode_peak = (
@@ -194,23 +187,21 @@ def _watched(stream: Iterator[torch.Tensor], bar: comfy.utils.ProgressBar) -> It
 
 
 def _shrinking(run: Callable[[int, int | None], None], tile: int, overlap: int | None) -> None:
-    """Call ``run(tile, overlap)``, each time the device runs out of memory with half the tile."""
+    """Call ``run(tile, overlap)``, each time the device runs out of memory with half the tile; said once."""
+    told = False
     while True:
         overlap = None if overlap is None else min(overlap, tile // 2)
         try:
             return run(tile, overlap)
         except Exception as error:
-            if not _is_out_of_memory(error) or tile // 2 < SMALLEST_TILE:
+            if not is_oom(error) or tile // 2 < SMALLEST_TILE:
                 raise
         # Only here is the error gone, and with it the tensors that it holds.
         tile //= 2
-        logging.warning("Lumina-Video VAE: out of memory, going on in tiles of %d pixels.", tile * VAE_SPACE)
+        if not told:
+            logging.warning("Lumina-Video VAE: out of memory, going on in tiles of %d pixels.", tile * VAE_SPACE)
+            told = True
         comfy.model_management.soft_empty_cache()
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    check = getattr(comfy.model_management, "is_oom", None)
-    return check(error) if check else isinstance(error, torch.cuda.OutOfMemoryError)
 
 
 def _output_dtype() -> torch.dtype:

@@ -24,7 +24,7 @@ STATE_BYTES = 52
 """Per number of the latents, counted in the sampler: the most that any solver holds beside the network."""
 VAE_NUMBERS, COMPACT_VAE_NUMBERS = 215_583_907, 2_308_620
 """Parameters of the released VAE and of the bundled one."""
-DECODE_PEAK, COMPACT_DECODE_PEAK = 24_000, 200
+DECODE_PEAK, COMPACT_DECODE_PEAK = 10_800, 200
 """Numbers alive at the peak of a decode per pixel of one picture, whatever the length of the clip: counted."""
 
 # Written by `python benchmarks/activations.py --write`, which counts the network's tensors: for 2- and 4-byte numbers,

@@ -20,7 +20,7 @@ from .names import schema
 from .run_log import log_runs
 from .vae_support import load_vae, vae_files
 
-_DTYPES = {
+WEIGHT_DTYPES = {
     "default": None,
     "bf16": torch.bfloat16,
     "fp32": torch.float32,
@@ -87,7 +87,7 @@ class ModelLoader(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "weight_dtype",
-                    options=list(_DTYPES),
+                    options=list(WEIGHT_DTYPES),
                     default="default",
                     tooltip="Precision of the weights; default lets ComfyUI choose for this device, fp8 halves their "
                     "memory at some cost in quality.",
@@ -106,7 +106,7 @@ class ModelLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, model_name, weight_dtype) -> io.NodeOutput:
-        model = load_model(checkpoint_path(model_name), _DTYPES[weight_dtype])
+        model = load_model(checkpoint_path(model_name), WEIGHT_DTYPES[weight_dtype])
         return io.NodeOutput(log_runs(guard_first_step(model), weight_dtype))
 
 

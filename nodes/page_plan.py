@@ -23,6 +23,7 @@ from .bundles import bundle_of
 from .fields import clip_frames, latent_size
 from .loaders import checkpoint_path
 from .page_graph import with_graph
+from .page_memory import device_facts
 from .run_log import device_name
 from .run_memory import model_key, past_runs
 
@@ -74,7 +75,8 @@ def describe(request: dict[str, Any]) -> dict[str, Any]:
             if budget is not None:
                 plan = propose(plan, budget, size, config)
                 schedules["patch"] = {**schedule_outline(plan.patch), "own": True}
-            answer["outline"] = plan_outline(plan, size, config)
+            facts = device_facts(config, given.get("weight_dtype"), given.get("batch_size", 1))
+            answer["outline"] = plan_outline(plan, size, config, **facts)
             answer["estimate"] = _estimate(answer["outline"]["segments"], given, config)
         except LuminaError as error:
             answer["error"] = str(error)

@@ -105,3 +105,16 @@ def test_estimates_come_with_the_first_run(server):
     assert not plan(server, fields={**fields, "width": 128})["estimate"]["exact"]
     assert plan(server, fields={**fields, "weight_dtype": "bf16"})["estimate"] is None
     assert plan(server, fields={**fields, "model_name": "mini (bundled)"})["estimate"] is None
+
+
+def test_the_memory_is_that_of_the_model_and_this_machine(server):
+    """On a processor the room is the machine's memory; the released model is stood for by one that is not there."""
+    mini, small = (plan(server, fields={**FIELDS, **change})["outline"]["memory"] for change in ({}, {"width": 32}))
+    assert mini["total"] == max(mini["sampling"], mini["decode"]) > 0 and mini["fits"] == "yes"
+    assert mini["advice"] is None and mini["room"] > 1 and small["decode"] < mini["decode"]
+    released = {"preset": "f24F96R960", "width": 2048, "height": 2048, "frames": 240}
+    large = plan(server, fields={**released, "weight_dtype": "bf16", "batch_size": 64})["outline"]["memory"]
+    assert large["fits"] == "no" and large["advice"].startswith("This run needs ")
+    assert large["weights"] == pytest.approx(2 * 1_771_364_672 / 2**30)
+    fp8 = plan(server, fields={**released, "weight_dtype": "fp8_e4m3fn"})["outline"]["memory"]
+    assert fp8["weights"] == large["weights"] / 2

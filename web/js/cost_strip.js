@@ -7,7 +7,7 @@ export class CostStrip {
 	legend = element("div", "lumina-legend");
 	text = element("div", "lumina-cost-text");
 	factor = element("span", "");
-	/** Shares of 1x2 throughout: of this plan, of the coarsest, and as asked until that is answered. */
+	/** Shares of 1x2 throughout; `asked` until that is answered. */
 	relative = 1;
 	least = 1;
 	asked = 0;
@@ -32,7 +32,7 @@ export class CostStrip {
 	}
 
 	/** @type {T.show} */
-	show({ segments, nfe, passes, flops, relative, least }, estimate) {
+	show({ segments, nfe, passes, flops, relative, least, memory }, estimate) {
 		this.bar.replaceChildren();
 		this.legend.replaceChildren();
 		segments.forEach(({ patch, guided, share, tokens, first_step: first, last_step: last }, index) => {
@@ -45,7 +45,10 @@ export class CostStrip {
 		});
 		const cost = word("cost", { share: rough(100 * relative), flops: `${rough(flops / 1e12)} TFLOP`, nfe, passes });
 		const time = estimate ? word("estimate", { ...estimate, seconds: rough(estimate.seconds) }) : word("no_estimate");
-		this.text.innerText = `${cost}\n${time}`;
+		const { total, room, fits, advice } = memory;
+		const held = word("memory", { total: rough(total), room: rough(room) });
+		const span = element("span", fits === "no" ? "lumina-warning" : "", { title: advice ?? word("memory_hint") }, held);
+		this.text.replaceChildren(`${cost} · `, span, element("br", ""), time);
 		const factor = rough(1 / relative);
 		// A logarithm, for what is wanted is a factor.
 		this.handle.style.left = `${least < 1 ? 100 * Math.min(1, Math.log(relative) / Math.log(least)) : 0}%`;

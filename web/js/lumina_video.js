@@ -9,7 +9,7 @@ import { Timeline } from "./timeline.js";
 
 /** @type {Set<Timeline>} */
 const timelines = new Set();
-/** When the host is done. */
+// When the host is done.
 const refreshAll = () => queueMicrotask(() => timelines.forEach((timeline) => timeline.refresh()));
 
 /** @type {T.addTimeline} */

@@ -49,7 +49,6 @@ export const arrow = ({ key }) => ({ ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, A
 
 let words = /** @type {Record<string, string>} */ ({});
 
-/** Load them once, before the first node is made. */
 export async function loadWords() {
 	const response = await api.fetchApi("/i18n").catch(() => null);
 	const all = response?.ok ? await response.json() : {};

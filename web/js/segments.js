@@ -1,7 +1,6 @@
-// Editing a schedule: from one schedule to the next. Reading text is Python's; writing it is here, and a fixture that
-// both sides test keeps the two the same.
+// Editing a schedule. Reading its text is Python's; writing it is here, and a fixture keeps the two the same.
 
-/** Least distance between boundaries that are dragged, and what they are rounded to. */
+/** Least distance between dragged boundaries, and what they are rounded to. */
 export const GAP = 0.001;
 
 /** @type {T.numberText} */

@@ -4,7 +4,7 @@ import { app } from "/scripts/app.js";
 import { ask, element, word } from "./page.js";
 import { widgetOf } from "./graph_context.js";
 
-/** Stands for the preset that the nodes have by themselves. */
+/** Stands for the preset that nodes begin with. */
 const OWN = "node default";
 
 /** @type {T.setting} */

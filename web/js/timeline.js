@@ -18,11 +18,9 @@ export class Timeline {
 	/** Texts that links brought in the last run. @type {Record<string, string>} */
 	linked = {};
 	answer = /** @type {Answer | null} */ (null);
-	/** What the server was asked last. */
 	asked = "";
 	waiting = /** @type {Question | null} */ (null);
 	busy = false;
-	/** Whether a text field changes by our own hand. */
 	writing = false;
 
 	/** @param {GraphNode} node */

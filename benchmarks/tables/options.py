@@ -41,6 +41,15 @@ READING = (
     "measure takes every eighth latent pixel, which is one pixel of the mini bundle's frames."
 )
 
+HOST = (
+    "By flags of ComfyUI, not yet measured for want of a GPU. `--fast fp8_matrix_mult` multiplies in fp8 where the "
+    "loader's weight_dtype is fp8_e4m3fn and the card has fp8 units (NVIDIA, compute capability 8.9 or later); layers "
+    "with a LoRA multiply in the run's dtype. `--use-sage-attention` reaches our blocks like every attention that the "
+    "host chooses or another node puts in its place (`tests/host/test_step_cache.py` injects one), but the "
+    "SageAttention 2 package takes heads of up to 128 and the released network's have 144, so the host logs an error "
+    "for each call and uses torch's."
+)
+
 
 @dataclass(frozen=True)
 class Option:
@@ -166,7 +175,7 @@ def document(result: dict, command: str) -> str:
     others = "an unknown number of" if result["others_cores"] is None else f"{result['others_cores']:.1f}"
     said = prose(INTRODUCTION.format(prompts=result["prompts"], preset="mini-MultiScale", others=others))
     read = prose(READING.format(size=named, real=REAL))
-    return section("approximate", said, table(head, cells), _verdict(result), read, command=command)
+    return section("approximate", said, table(head, cells), _verdict(result), read, prose(HOST), command=command)
 
 
 def _verdict(result: dict) -> str:

@@ -1,7 +1,7 @@
 """Counts what a forward pass holds beyond weights, and writes the table that `lumina_core/memory.py` foretells it from.
 
-    python benchmarks/activations.py            # what a pass holds at real sizes: counted against the formula
-    python benchmarks/activations.py --write    # after a change of the network: make the table anew first
+    python benchmarks/activations.py                # what a pass holds at real sizes: counted against the formula
+    python benchmarks/activations.py --calibrate    # after a change of the network: make that table anew first
 
 Passes run on the meta device, at any size in no time: every tensor's bytes are counted from the operator that makes it
 until nothing holds it. Attention counts as a flash kernel (its result and one number a row, no matrix of scores) and
@@ -27,6 +27,8 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from benchmarks.live_bytes import LiveBytes  # noqa: E402 - found through the line above
+from benchmarks.performance import section, write_section  # noqa: E402
+from benchmarks.tables.sections import prose, table  # noqa: E402
 from lumina_core import memory  # noqa: E402
 from lumina_core.config import VideoConfig  # noqa: E402
 from lumina_core.schedules import PatchSize  # noqa: E402
@@ -34,6 +36,12 @@ from lumina_core.shapes import LatentSize, VideoSize  # noqa: E402
 from lumina_core.video_model import MultiScaleNextDiT  # noqa: E402
 
 GIB = 2**30
+INTRODUCTION = (
+    "Bytes that one call of the released network holds beyond its weights, in bf16 with 256 text tokens: counted tensor "
+    "by tensor on the meta device, attention and RMSNorm as one kernel each, and foretold by the formula of "
+    "`lumina_core/memory.py` that `plan`, the cost strip and ComfyUI's memory manager are told. Not in either: scratch "
+    "memory inside kernels and what an allocator rounds up. On a GPU's allocator: not yet measured."
+)
 SIZES = (VideoSize(1248, 704, 96), VideoSize(672, 384, 64))
 DTYPES = {2: torch.bfloat16, 4: torch.float32}
 TEXT_TOKENS = 256
@@ -171,23 +179,39 @@ def compare(size: VideoSize, patch: PatchSize, items: int) -> dict[str, object]:
     }  # fmt: skip
 
 
+def calibrate() -> None:
+    """Write the table into ``memory``, and use it from here on."""
+    file = Path(memory.__file__)
+    text, found = TABLE.subn(table_text(), file.read_text(encoding="utf-8"))
+    if found != 1:
+        raise SystemExit(f"{file.name} has no table MOMENTS of the known form.")
+    file.write_text(text, encoding="utf-8")
+    importlib.reload(memory)
+
+
+def document(rows: list[dict]) -> str:
+    """The section of the performance document."""
+    head = ["clip", "patch", "batch", "tokens", "counted, GiB", "formula, GiB", "formula / counted"]
+    lines = [
+        [row["size"], row["patch"], str(row["batch"]), str(row["tokens"]), f"{row['counted'] / GIB:.3f}",
+         f"{row['formula'] / GIB:.3f}", f"{row['ratio']:.4f}"]
+        for row in rows
+    ]  # fmt: skip
+    return section("plan", prose(INTRODUCTION), table(head, lines), command="python benchmarks/activations.py")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="make the table in lumina_core/memory.py anew")
-    if parser.parse_args().write:
-        file = Path(memory.__file__)
-        text, found = TABLE.subn(table_text(), file.read_text(encoding="utf-8"))
-        if found != 1:
-            raise SystemExit(f"{file.name} has no table MOMENTS of the known form.")
-        file.write_text(text, encoding="utf-8")
-        importlib.reload(memory)
+    parser.add_argument("--calibrate", action="store_true", help="make the table in lumina_core/memory.py anew")
+    parser.add_argument("--write", type=Path, help="put the section into this document")
+    given = parser.parse_args()
+    if given.calibrate:
+        calibrate()
     rows = [compare(size, patch, items) for size in SIZES for patch in VideoConfig().patches for items in (1, 2)]
-    print(f"{'clip':>12}  patch  batch  tokens  counted GiB  formula GiB  ratio")
-    for row in rows:
-        print(
-            f"{row['size']:>12}  {row['patch']:>5}  {row['batch']:>5}  {row['tokens']:>6}  "
-            f"{row['counted'] / GIB:>11.3f}  {row['formula'] / GIB:>11.3f}  {row['ratio']:.4f}"
-        )
+    text = document(rows)
+    print(text)
+    if given.write:
+        write_section(given.write, "plan", text)
     print(json.dumps({"rows": rows}))
 
 

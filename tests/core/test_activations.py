@@ -31,7 +31,7 @@ def test_the_formula_is_at_most_a_tenth_above_the_counted_peak(config, items, dt
 
 def test_the_table_is_that_of_the_network() -> None:
     for dtype_size, rows in memory.MOMENTS.items():
-        assert list(rows) == activations.moments(dtype_size), "run: python benchmarks/activations.py --write"
+        assert list(rows) == activations.moments(dtype_size), "run: python benchmarks/activations.py --calibrate"
 
 
 def test_real_sizes_cost_the_count_no_memory() -> None:

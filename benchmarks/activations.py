@@ -37,8 +37,8 @@ from lumina_core.video_model import MultiScaleNextDiT  # noqa: E402
 
 GIB = 2**30
 INTRODUCTION = (
-    "Bytes that one call of the released network holds beyond its weights, in bf16 with 256 text tokens: counted tensor "
-    "by tensor on the meta device, attention and RMSNorm as one kernel each, and foretold by the formula of "
+    "Bytes that one call of the released network holds beyond its weights, in bf16 with 256 text tokens: counted "
+    "tensor by tensor on the meta device, attention and RMSNorm as one kernel each, and foretold by the formula of "
     "`lumina_core/memory.py` that `plan`, the cost strip and ComfyUI's memory manager are told. Not in either: scratch "
     "memory inside kernels and what an allocator rounds up. On a GPU's allocator: not yet measured."
 )

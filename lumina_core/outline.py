@@ -61,9 +61,10 @@ def plan_outline(
 def memory_outline(run: Run, room: int | None) -> dict[str, Any]:
     """GiB of ``sampling``, of its ``weights``, of ``decode``, and the ``total`` at any time.
 
-    ``room`` GiB are there, None where it is not known. ``fits`` is "yes", "offload" (by what hosts do by themselves:
-    weights that wait in main memory, guidance in two passes, tiles for the decoder), "no" or None where it is not
-    known; ``advice`` says in one sentence what fits where it is not "yes".
+    ``held`` is the total as the host will run it. ``room`` GiB are there, None where it is not known. ``fits`` is
+    "yes", "offload" (by what hosts do by themselves: weights that wait in main memory, guidance in two passes, tiles
+    for the decoder), "no" or None where it is not known; ``advice`` says in one sentence what fits where it is not
+    "yes".
     """
     plan = memory_plan(run)
     answer = {
@@ -71,15 +72,20 @@ def memory_outline(run: Run, room: int | None) -> dict[str, Any]:
         "weights": plan.weights / GIB,
         "decode": plan.decoding / GIB,
         "total": plan.total / GIB,
+        "held": plan.total / GIB,
         "room": None,
         "fits": None,
         "advice": None,
     }
     if room is None:
         return answer
+    answer |= {"room": room / GIB, "fits": "yes", "advice": advice(run, room)}
+    if plan.fits(room):
+        return answer
     found = smaller(run, room)
-    fits = "yes" if plan.fits(room) else "offload" if found and not found.gives_up else "no"
-    return {**answer, "room": room / GIB, "fits": fits, "advice": advice(run, room)}
+    if found is None or found.gives_up:
+        return answer | {"fits": "no"}
+    return answer | {"fits": "offload", "held": found.plan.total / GIB}
 
 
 def _span(text: str, segment: int | None) -> tuple[int, int]:

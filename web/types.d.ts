@@ -29,8 +29,8 @@ type Outline = {
   grid: number[]; segments: Segment[]; flops: number; relative: number; least: number; nfe: number; passes: number;
   memory: Memory;
 };
-/** GiB. `fits` is "offload" where the host gets by with weights in main memory and the like; `advice` says how. */
-type Memory = { total: number; room: number; fits: "yes" | "offload" | "no"; advice: string | null };
+/** GiB; `held` as the host will run it. `fits` is "offload" where the host gets by with weights in main memory and the like; `advice` says how. */
+type Memory = { held: number; room: number; fits: "yes" | "offload" | "no"; advice: string | null };
 type Estimate = { seconds: number; segments: number[]; runs: number; exact: boolean };
 type Answer = {
   schedules: Record<Field, Told>; preset: string; patches: string[]; error: string | null; outline: Outline | null;

@@ -69,6 +69,7 @@ def test_the_memory_is_said_and_whether_it_fits():
     for gib in (1, 4, 100):
         told = plan_outline(plan, size, VideoConfig(), room=gib * 2**30)["memory"]
         seen[told["fits"]] = told["advice"]
+        assert (told["held"] <= gib) == (told["fits"] != "no") and told["total"] == unknown["total"]
         assert told["room"] == gib and (told["advice"] is None) == (told["fits"] == "yes")
     assert list(seen) == ["no", "offload", "yes"] and "offloaded" in seen["offload"]
     fp8 = plan_outline(plan, size, VideoConfig(), weight_size=1, batch=2)["memory"]

@@ -45,9 +45,9 @@ export class CostStrip {
 		});
 		const cost = word("cost", { share: rough(100 * relative), flops: `${rough(flops / 1e12)} TFLOP`, nfe, passes });
 		const time = estimate ? word("estimate", { ...estimate, seconds: rough(estimate.seconds) }) : word("no_estimate");
-		const { total, room, fits, advice } = memory;
-		const held = word("memory", { total: rough(total), room: rough(room) });
-		const span = element("span", fits === "no" ? "lumina-warning" : "", { title: advice ?? word("memory_hint") }, held);
+		const { held, room, fits, advice } = memory;
+		const text = word("memory", { held: rough(held), room: rough(room) });
+		const span = element("span", fits === "no" ? "lumina-warning" : "", { title: advice ?? word("memory_hint") }, text);
 		this.text.replaceChildren(`${cost} · `, span, element("br", ""), time);
 		const factor = rough(1 / relative);
 		// A logarithm, for what is wanted is a factor.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import comfy.conds
@@ -15,6 +16,7 @@ import torch
 
 from ..lumina_core.checkpoint import Checkpoint, clean_keys, detect_config, read_settings
 from ..lumina_core.config import VideoConfig
+from ..lumina_core.devices import why_no_bf16
 from ..lumina_core.out_of_memory import does_not_fit
 from ..lumina_core.sampler import NO_MOTION
 from ..lumina_core.schedules import PatchSize, Piecewise
@@ -182,7 +184,11 @@ def make_patcher(
             supported_dtypes=supported,
             weight_dtype=comfy.utils.weight_dtype(weights),
         )
-    model_config.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, device, supported))
+    cast = comfy.model_management.unet_manual_cast(dtype, device, supported)
+    lacking = why_no_bf16(device)
+    if lacking and (cast or dtype) == torch.float32:
+        logging.info("Lumina-Video: the network computes in fp32, with twice the memory, as %s.", lacking)
+    model_config.set_inference_dtype(dtype, cast)
     model = model_config.get_model(weights)
     kind = comfy.model_patcher.ModelPatcher
     if not disable_dynamic:

@@ -125,3 +125,14 @@ def test_out_of_memory_with_one_item_is_one_sentence(report):
     )
     assert found["host_sees_oom"], "so that the host unloads its models, as it does on torch's own error"
     assert len(found["log"]) == 1
+
+
+def test_a_device_without_bf16_computes_in_fp32_and_says_why(report):
+    """Not in fp16, which the host would prefer there and which the network was not trained for."""
+    chosen, asked = report["no_bf16"]["None"], report["no_bf16"]["torch.bfloat16"]
+    assert (chosen["stored"], chosen["cast"]) == ("torch.float32", "None")
+    assert (asked["stored"], asked["cast"]) == ("torch.bfloat16", "torch.float32")
+    for found in (chosen, asked):
+        assert found["log"] == [
+            "Lumina-Video: the network computes in fp32, with twice the memory, as this card has no bf16."
+        ]

@@ -18,7 +18,7 @@ from comfy.ldm.modules.attention import attention_pytorch
 from lumina_video_under_test.lumina_core.config import VideoConfig
 from lumina_video_under_test.lumina_core.schedules import parse_patch
 from lumina_video_under_test.lumina_core.video_model import MultiScaleNextDiT
-from lumina_video_under_test.nodes import host
+from lumina_video_under_test.nodes import host, model_support
 from lumina_video_under_test.nodes.memory_use import tell_run_early
 from lumina_video_under_test.nodes.model_patches import set_patch_schedule
 from lumina_video_under_test.nodes.model_support import LuminaVideoConfig, load_model, make_patcher
@@ -45,6 +45,7 @@ def main(checkpoint: str, sound: str, live_bytes: str) -> dict:
         "capped": capped(wide),
         "loaded_for": loaded_for(wide),
         "oom": out_of_memory(tiny),
+        "no_bf16": {str(dtype): without_bf16(checkpoint, dtype) for dtype in (None, torch.bfloat16)},
     }
 
 
@@ -52,7 +53,7 @@ def wide_model():
     """A network large enough that the hosts' own least loads, up to 128 MiB, are a part of it."""
     torch.manual_seed(0)
     network = MultiScaleNextDiT(WIDE)
-    weights = {name: tensor.detach() + 0.01 for name, tensor in network.state_dict().items()}
+    weights = {name: w.detach() + 0.01 * torch.randn_like(w) for name, w in network.state_dict().items()}
     return tell_run_early(make_patcher(LuminaVideoConfig({"config": WIDE}), weights, torch.float32, False))
 
 
@@ -113,9 +114,9 @@ def conditioning() -> tuple[list, list]:
     return [[features[:1], {}]], [[features[1:], {}]]
 
 
-def ksampler(model, steps: int = 2, latent: dict | None = None) -> torch.Tensor:
+def ksampler(model, steps: int = 2, latent: dict | None = None, cfg: float = 5.0) -> torch.Tensor:
     latent = latent or {"samples": torch.zeros(1, 16, 4, 8, 8)}
-    (out,) = nodes.common_ksampler(model, 7, steps, 5.0, "euler", "simple", *conditioning(), latent)
+    (out,) = nodes.common_ksampler(model, 7, steps, cfg, "euler", "simple", *conditioning(), latent)
     return out["samples"]
 
 
@@ -182,13 +183,14 @@ def told(model) -> dict:
 
 def batches(model, schedule: str) -> list[int]:
     """Items per network call where one item of the finest patch size just fits."""
-    model = with_patch(model, schedule)
+    latent = torch.zeros(1, 16, 8, 16, 16)
     with patch.object(management, "pytorch_attention_flash_attention", lambda: True):
-        one = model.memory_required([1, 16, 4, 8, 8])
+        one = model.memory_required(latent.shape)
+    model = with_patch(model, schedule)
     management.load_models_gpu([model])
     with calls_of(model) as seen, free_bytes(2 * one):
         with patch.object(management, "pytorch_attention_flash_attention", lambda: True):
-            ksampler(model)
+            ksampler(model, latent={"samples": latent})
     return [items for items, _ in seen]
 
 
@@ -225,13 +227,14 @@ def partial_loading(model) -> list[dict]:
 def capped(model) -> list[dict]:
     """A run with little free memory, against one with all of it."""
     management.unload_all_models()
-    full = ksampler(model)
+    # Without guidance, which would enlarge what other kernels round otherwise for weights that are streamed.
+    full = ksampler(model, cfg=1.0)
     rows = []
     for state, cap in (("NORMAL_VRAM", 160 * MIB), ("LOW_VRAM", 140 * MIB), ("NO_VRAM", 0)):
         model.detach()
         management.current_loaded_models.clear()
         with device_with(management.minimum_inference_memory() + cap, state), calls_of(model) as seen:
-            out = ksampler(model)
+            out = ksampler(model, cfg=1.0)
         rows.append(
             {
                 "state": state,
@@ -268,6 +271,8 @@ def loaded_for(model) -> dict:
 
 
 class Log(logging.Handler):
+    """What we write into the host's log between `with` and its end, at the host's own level."""
+
     def __init__(self):
         super().__init__()
         self.lines = []
@@ -275,6 +280,17 @@ class Log(logging.Handler):
     def emit(self, record):
         if record.getMessage().startswith("Lumina-Video"):
             self.lines.append(record.getMessage())
+
+    def __enter__(self):
+        root = logging.getLogger()
+        self.before = root.level
+        root.setLevel(logging.INFO)
+        root.addHandler(self)
+        return self
+
+    def __exit__(self, *_):
+        logging.getLogger().removeHandler(self)
+        logging.getLogger().setLevel(self.before)
 
 
 def out_of_memory(model) -> dict:
@@ -290,10 +306,8 @@ def out_of_memory(model) -> dict:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return inner(x, t, context, options, *rest)
 
-    log = Log()
-    logging.getLogger().addHandler(log)
     report = {}
-    with patch.object(network, "_run", run):
+    with patch.object(network, "_run", run), Log() as log:
         for limit in (1, 2, 0):
             seen.clear()
             log.lines.clear()
@@ -313,7 +327,6 @@ def out_of_memory(model) -> dict:
                 "host_sees_oom": isinstance(error, management.OOM_EXCEPTION),
                 "kept": [loaded.model.model is model.model for loaded in management.current_loaded_models],
             }
-    logging.getLogger().removeHandler(log)
     return report
 
 
@@ -322,3 +335,15 @@ def load_other(model):
     network = MultiScaleNextDiT(model.model.diffusion_model.config)
     config = LuminaVideoConfig({"config": network.config})
     return make_patcher(config, dict(network.state_dict()), torch.float32, False)
+
+
+def without_bf16(checkpoint: str, dtype: torch.dtype | None) -> dict:
+    """What a device with fp16 and without bf16 computes in, and what is said of it."""
+    with (
+        Log() as log,
+        patch.object(management, "should_use_bf16", lambda *_, **__: False),
+        patch.object(management, "should_use_fp16", lambda *_, **__: True),
+        patch.object(model_support, "why_no_bf16", lambda device: "this card has no bf16"),
+    ):
+        model = load_model(checkpoint, dtype).model
+    return {"stored": str(model.get_dtype()), "cast": str(model.manual_cast_dtype), "log": log.lines}

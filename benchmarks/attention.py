@@ -103,7 +103,7 @@ def measure(tokens: int, device: torch.device, dtype: torch.dtype, rounds: int, 
     skipped = {name: reason for name, call in calls.items() if (reason := why_not(name, call, qkv))}
     running = {name: partial(call, *qkv) for name, call in calls.items() if name not in skipped}
     wait = torch.cuda.synchronize if device.type == "cuda" else None
-    timed = Quiet(rounds, seconds=seconds, wait=wait).time(running)
+    timed = Quiet(rounds, 3 * rounds, seconds=seconds, wait=wait).time(running)
     work = 4 * tokens**2 * HEADS * WIDTH
     rows = [
         {"tokens": tokens, "kernel": name, "seconds": timed.median(name), "ratio": timed.ratio(name, BASE),
@@ -131,6 +131,8 @@ def document(result: dict, command: str) -> str:
         f"Ratio of the time to {BASE}. The network uses: {result['chosen']}."
     )
     parts = [prose(text), table(head, rows)] + ([prose(f"Not run: {names}.")] if names else [])
+    if any(row.get("rounds_used") == row.get("rounds_noisy") for row in result["rows"] if "skipped" not in row):
+        parts.append(prose("Where every round was noisy, other work ran beside: no figures to quote."))
     if result["device"] == "cpu":
         parts.append(prose("On a GPU: not yet measured."))
     return section("attention", *parts, command=command, device=result["device"])

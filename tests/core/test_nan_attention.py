@@ -23,8 +23,8 @@ def network():
 
 
 @pytest.fixture
-def run(random):
-    noise, text = random(1, 16, 4, 8, 8), (random(1, 5, 40), None)
+def run(network, random):
+    noise, text = random(1, 16, 4, 8, 8), (random(1, 5, network.config.text_dim), None)
     return lambda network: sample(network, noise, PLAN, text, text)
 
 

@@ -3,6 +3,7 @@
 import json
 from contextlib import contextmanager
 
+import comfy.patcher_extension
 import comfy.samplers
 import comfy_extras.nodes_easycache as easycache
 import torch
@@ -20,6 +21,7 @@ def main(checkpoint: str, asked: str, found: str, case: str) -> dict:
     case, given = json.loads(case), load_file(asked)
     plan, model = SamplingPlan(**case["plan"]), load_model(checkpoint, torch.float32)
     model = set_patch_schedule(model, plan.patch)
+    model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "copy", on_a_copy)
     latents: dict[str, list] = {}
     computed: dict[str, list[list[int]]] = {}
     for threshold in case["thresholds"]:
@@ -34,6 +36,11 @@ def main(checkpoint: str, asked: str, found: str, case: str) -> dict:
             computed[name].append(steps)
     save_file({name: torch.cat(clips).contiguous() for name, clips in latents.items()}, found)
     return {"computed": computed}
+
+
+def on_a_copy(executor, x, *args, **kwargs):
+    """EasyCache writes into the x it is given, which in float32 is the sampler's own; in bf16 it is a copy."""
+    return executor(x.clone(), *args, **kwargs)
 
 
 def run(model, plan: SamplingPlan, positive: list, negative: list, noise: torch.Tensor):

@@ -19,6 +19,7 @@ from lumina_core.pipeline import METADATA_KEY, GenerateRequest, Watcher, generat
 from lumina_core.shapes import LatentSize
 from lumina_core.text import load_text_encoder
 from lumina_core.vae import load_video_vae
+from lumina_core.vae_network import Decoder
 from lumina_core.version import VERSION
 
 PLAN = SamplingPlan(
@@ -107,6 +108,21 @@ def test_a_prompt_becomes_an_mp4_that_says_how(request_with, tmp_path):
         "plan": PLAN.as_dict(),
     }
     assert list((tmp_path / "out").iterdir()) == [request.out]
+
+
+def test_a_decode_without_memory_goes_on_in_tiles(request_with, monkeypatch):
+    forward = Decoder.forward
+
+    def full(decoder, latents, conv_cache=None):
+        if latents.shape[-1] > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(decoder, latents, conv_cache)
+
+    monkeypatch.setattr(Decoder, "forward", full)
+    seen = Recorder()
+    result = generate(request_with(), seen)
+    assert result.frames == 16 and result.file.stat().st_size > 0
+    assert len(seen.notes) == 1 and "goes on in tiles of 32 pixels" in seen.notes[0]
 
 
 def test_it_is_the_same_as_calling_the_parts(request_with, tiny_set, monkeypatch):

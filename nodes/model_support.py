@@ -43,6 +43,8 @@ class HostMultiScaleNextDiT(MultiScaleNextDiT):
 
     def forward(self, x, timesteps, context=None, control=None, transformer_options=None, **kwargs):
         options = transformer_options or {}
+        # The host's EasyCache writes into x, which in float32 is the sampler's own state.
+        x = x.clone()
         return comfy.patcher_extension.WrapperExecutor.new_class_executor(
             self._forward,
             self,

@@ -28,8 +28,10 @@ def test_latents_are_those_without(report):
     assert report["error"] <= TOLERANCE and report["again"] <= TOLERANCE
 
 
-def test_a_run_of_three_patch_sizes_makes_two_graphs_and_the_next_run_none(report):
-    assert report["graphs"] == [2, 2]
+def test_a_run_of_three_patch_sizes_makes_two_graphs_at_most_and_the_next_run_none(report):
+    first, after = report["graphs"]
+    # One where the host runs prompt and negative prompt apart, one more where it batches them.
+    assert 1 <= first <= 2 and after == first
 
 
 def test_a_lora_behind_the_node_counts(report):
@@ -42,7 +44,7 @@ def test_the_model_itself_stays_as_it_was(report):
 
 
 def test_a_second_node_replaces_the_first(report):
-    assert report["replaced"] == [2, 2]
+    assert report["replaced"] == 2, "ours and the host's own wrapper, once each"
 
 
 def test_a_failure_to_compile_is_one_sentence(report):

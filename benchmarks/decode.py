@@ -3,7 +3,7 @@
 Memory: bytes of tensors alive at the peak (`live_bytes.py`) of the released network in bfloat16 at 1248x704, 16 frames
 against 96, on the meta device, which computes shapes alone: there the check of values and the move to the processor are
 left out. What a convolution takes and gives back within itself is not counted.
-Seconds: a small network of the same layers on the CPU with random weights, in turns with diffusers' own.
+Seconds: a small network of the same layers on the CPU with random weights, in turns with diffusers' own whole decode.
 Tiles: PSNR in dB of the tiled decode against the whole one, of the bundled VAE on drawn clips (16 side by side) and of
 the CogVideoX layers with random weights, whose pictures mean nothing.
 Prints tables and, as the last line, one JSON object.
@@ -31,9 +31,8 @@ from benchmarks.tables.sections import prose, table  # noqa: E402
 from lumina_core import vae_codec  # noqa: E402
 from lumina_core.mini.draw import draw  # noqa: E402
 from lumina_core.mini.world import random_scene  # noqa: E402
-from lumina_core.vae import load_video_vae  # noqa: E402
+from lumina_core.vae import RELEASED, load_video_vae  # noqa: E402
 from lumina_core.vae_codec import VideoVAE  # noqa: E402
-from lumina_core.vae_network import CogVideoXVAE, CogVideoXVAEConfig  # noqa: E402
 
 HEIGHT, WIDTH, TILE = 704, 1248, 44
 SHORT, LONG = 16, 96
@@ -62,7 +61,8 @@ def main() -> None:
 def memory() -> dict[str, dict]:
     """Bytes at the peak for 16 and for 96 frames, and numbers per pixel of a picture."""
     with torch.device("meta"):
-        vae = VideoVAE(CogVideoXVAE(CogVideoXVAEConfig()).to(torch.bfloat16))
+        library = _network(**RELEASED).to(torch.bfloat16)
+    vae = VideoVAE(library)
     cases = {
         "decode, frames passed on": lambda n: _drain(vae.decode_stream(_latents(n))),
         "decode into one tensor": lambda n: vae.decode(_latents(n)),
@@ -72,10 +72,6 @@ def memory() -> dict[str, dict]:
         "encode": lambda n: vae.encode(torch.empty(n, HEIGHT, WIDTH, 3)),
     }
     rows = {name: _row(case) for name, case in cases.items()}
-    from diffusers import AutoencoderKLCogVideoX
-
-    with torch.device("meta"):
-        library = AutoencoderKLCogVideoX().to(torch.bfloat16).requires_grad_(False)
     rows["diffusers' own decode"] = _row(lambda n: library.decode(_latents(n).bfloat16()))
     rows["diffusers' own encode"] = _row(
         lambda n: library.encode(torch.empty(1, 3, n, HEIGHT, WIDTH, dtype=torch.bfloat16))
@@ -110,10 +106,8 @@ def _drain(parts) -> None:
 
 def seconds() -> dict[str, float]:
     """Ratios of the seconds of decoding 16 frames at 256x256."""
-    from diffusers import AutoencoderKLCogVideoX
-
-    library = AutoencoderKLCogVideoX(**SMALL).eval().requires_grad_(False)
-    vae = _small(library.state_dict())
+    library = _network(**SMALL)
+    vae = VideoVAE(library)
     latents = torch.randn(1, 16, 4, 32, 32)
     calls = {
         "ours": lambda: _drain(vae.decode_stream(latents)),
@@ -129,10 +123,10 @@ def seconds() -> dict[str, float]:
     }
 
 
-def _small(weights: dict[str, torch.Tensor]) -> VideoVAE:
-    network = CogVideoXVAE(CogVideoXVAEConfig(**SMALL)).requires_grad_(False)
-    network.load_state_dict(weights)
-    return VideoVAE(network)
+def _network(**config) -> torch.nn.Module:
+    from diffusers import AutoencoderKLCogVideoX
+
+    return AutoencoderKLCogVideoX(**config).eval().requires_grad_(False)
 
 
 def tiles() -> list[dict]:
@@ -142,11 +136,10 @@ def tiles() -> list[dict]:
     clips = [draw(random_scene(rng))[:16] for _ in range(16)]
     rows = [torch.cat(clips[start : start + 4], dim=2) for start in range(0, 16, 4)]
     smooth = torch.nn.functional.interpolate(torch.randn(1, 16, 4, 8, 8), size=(4, 32, 32), mode="trilinear")
-    made = CogVideoXVAE(CogVideoXVAEConfig(**SMALL)).requires_grad_(False)
     found = []
     for name, vae, latents in (
         ("bundled, drawn clips", mini, mini.encode(torch.cat(rows, dim=1))),
-        ("CogVideoX layers, random weights", VideoVAE(made), smooth),
+        ("CogVideoX layers, random weights", VideoVAE(_network(**SMALL)), smooth),
     ):
         whole = vae.decode(latents)
         for tile in (8, 16):

@@ -24,11 +24,11 @@ STATE_BYTES = 52
 """Per number of the latents, counted in the sampler: the most that any solver holds beside the network."""
 VAE_NUMBERS, COMPACT_VAE_NUMBERS = 215_583_907, 2_308_620
 """Parameters of the released VAE and of the bundled one."""
-DECODE_PEAK, COMPACT_DECODE_PEAK = 10_800, 200
+DECODE_PEAK, COMPACT_DECODE_PEAK = 24_000, 200
 """Numbers alive at the peak of a decode per pixel of one picture, whatever the length of the clip: counted."""
 
-# Written by `python benchmarks/activations.py --calibrate`, which counts the network's tensors: for 2- and 4-byte numbers,
-# the moments of a pass that can be its peak, as bytes held per number of each unit.
+# Written by `python benchmarks/activations.py --calibrate`, which counts the network's tensors: for 2- and 4-byte
+# numbers, the moments of a pass that can be its peak, as bytes held per number of each unit.
 MOMENTS: dict[int, tuple[dict[str, int], ...]] = {
     2: (
         {"dim": 2, "modulation": 4, "rope": 4, "text_kv": 4, "vectors": 7},

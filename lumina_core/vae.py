@@ -10,7 +10,6 @@ from .compact_vae import CompactVAE, CompactVAEConfig
 from .errors import LuminaError
 from .shapes import LATENT_CHANNELS, VAE_FRAMES
 from .vae_codec import SCALE, VideoVAE, latent_count
-from .vae_network import CogVideoXVAE, CogVideoXVAEConfig
 from .weights import check_finite, check_fit, read_safetensors
 
 __all__ = ["SCALE", "VideoVAE", "latent_count", "load_video_vae", "read_vae_channels"]
@@ -93,10 +92,13 @@ def _build(config: dict, file: Path) -> torch.nn.Module:
         with torch.device("meta"):
             return CompactVAE(_compact_config(config, file))
     found = _check(config, file)
-    sizes = {field.name: found[field.name] for field in fields(CogVideoXVAEConfig)}
+    try:
+        from diffusers import AutoencoderKLCogVideoX
+    except ImportError as error:
+        raise LuminaError("The VAE needs the package diffusers; install it with: pip install diffusers.") from error
     try:
         with torch.device("meta"):
-            return CogVideoXVAE(CogVideoXVAEConfig(**sizes | {_BLOCKS: tuple(found[_BLOCKS])}))
+            return AutoencoderKLCogVideoX.from_config(found)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise LuminaError(f"The VAE config of {file} gives no network ({error}); fetch it again.") from error
 

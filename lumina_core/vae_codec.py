@@ -1,8 +1,7 @@
 """Latents to frames and back: a video VAE, streamed over time so that memory does not grow with the clip.
 
-Source: `generate.py` of Lumina-Video for the scale; diffusers' AutoencoderKLCogVideoX for the network (`vae_network`)
-and for the batches of two latent frames, which decide the result (its normalisation runs over one batch) and are kept
-exactly.
+Source: `generate.py` of Lumina-Video for the scale; diffusers' AutoencoderKLCogVideoX for the network and for the
+batches of two latent frames, which decide the result (its normalisation runs over one batch) and are kept exactly.
 """
 
 from collections.abc import Iterator
@@ -122,9 +121,7 @@ class VideoVAE:
 
     def _run(self, half: torch.nn.Module, part: torch.Tensor, caches: list, index: int) -> torch.Tensor:
         """Encoder or decoder on one batch of one tile, which continues from (and renews) `caches[index]`."""
-        # Taken out of the list: what a half has read of its cache it frees.
-        cache, caches[index] = _moved(caches[index], self.device), None
-        result, cache = half(part, conv_cache=cache)
+        result, cache = half(part, conv_cache=_moved(caches[index], self.device))
         # A waiting tile's cache would otherwise hold the memory that tiling is there to save.
         caches[index] = cache if len(caches) == 1 else _moved(cache, torch.device("cpu"))
         return result
@@ -166,9 +163,11 @@ def _batches(total: int, size: int) -> list[tuple[int, int]]:
     return [(0, first)] + [(start, start + size) for start in range(first, total, size)]
 
 
-def _moved(cache: dict | None, device: torch.device) -> dict | None:
-    """A half's cache on `device`, moved entry by entry; the old one is empty afterwards."""
-    return cache and {key: cache.pop(key).to(device) for key in list(cache)}
+def _moved(cache, device: torch.device):
+    """A conv cache (nested dicts of tensors or None) on `device`."""
+    if isinstance(cache, dict):
+        return {key: _moved(value, device) for key, value in cache.items()}
+    return cache if cache is None else cache.to(device)
 
 
 def _check_latents(latents: torch.Tensor, channels: int) -> None:

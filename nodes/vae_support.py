@@ -14,6 +14,7 @@ import torch
 
 from ..lumina_core.compact_vae import CompactVAE
 from ..lumina_core.errors import LuminaError
+from ..lumina_core.memory import COMPACT_DECODE_PEAK, DECODE_PEAK
 from ..lumina_core.shapes import VAE_FRAMES, VAE_SPACE, LatentSize
 from ..lumina_core.vae import load_video_vae
 from ..lumina_core.vae_codec import FRAME_BATCH, LATENT_BATCH, VideoVAE
@@ -25,12 +26,18 @@ DEFAULT_TILE = 32
 SMALLEST_TILE = 16
 """Latent pixels; below it the overlaps cost more than the tiles save."""
 # Numbers alive at the peak per pixel of one picture, whatever the length of the clip: counted in a run of the released
-# network by `benchmarks/decode.py` (10225 and 6191), with a little room for the device's own workspace.
-DECODE_PEAK = 10_800
-ENCODE_PEAK = 6_600
-# The same of the bundled one: 148 and 246.
-COMPACT_DECODE_PEAK = 200
+# network by `benchmarks/decode.py` (22489 and 11444), with a little room for the device's own workspace.
+ENCODE_PEAK = 12_200
 COMPACT_ENCODE_PEAK = 320
+"""The same of the bundled one, whose count is 246."""
+
+
+class VAENetwork(torch.nn.Module):
+    """A holder for the diffusers module, which does not let the host write `device` on it."""
+
+    def __init__(self, vae: torch.nn.Module) -> None:
+        super().__init__()
+        self.vae = vae
 
 
 class LuminaVideoVAE(comfy.sd.VAE):
@@ -44,7 +51,7 @@ class LuminaVideoVAE(comfy.sd.VAE):
         self.output_device = comfy.model_management.intermediate_device()
         offload = comfy.model_management.vae_offload_device()
         self.codec = VideoVAE(load_video_vae(path, offload, self.vae_dtype).module, scale=1.0)
-        self.first_stage_model = self.codec.module
+        self.first_stage_model = VAENetwork(self.codec.module)
         self.latent_channels = self.codec.channels
         compact = isinstance(self.codec.module, CompactVAE)
         self.decode_peak, self.encode_peak = (

@@ -28,8 +28,8 @@ from lumina_core.presets import PRESETS, preset_clip
 from lumina_core.sampler import sample
 from lumina_core.schedules import PatchSize
 from lumina_core.solvers import SOLVERS
+from lumina_core.vae import RELEASED as RELEASED_VAE
 from lumina_core.vae import load_video_vae
-from lumina_core.vae_network import CogVideoXVAE, CogVideoXVAEConfig
 from lumina_core.video_model import MultiScaleNextDiT
 
 RELEASED = Run(VideoConfig(), preset_clip("f24F96R960").size.latent(), PRESETS["f24F96R960"])
@@ -57,8 +57,10 @@ def test_the_bundled_vae_has_the_numbers_that_are_counted() -> None:
 
 
 def test_the_released_vae_has_the_numbers_that_are_counted() -> None:
+    from diffusers import AutoencoderKLCogVideoX
+
     with torch.device("meta"):
-        vae = CogVideoXVAE(CogVideoXVAEConfig())
+        vae = AutoencoderKLCogVideoX.from_config(RELEASED_VAE)
     assert sum(parameter.numel() for parameter in vae.parameters()) == VAE_NUMBERS
 
 

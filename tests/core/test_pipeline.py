@@ -19,7 +19,6 @@ from lumina_core.pipeline import METADATA_KEY, GenerateRequest, Watcher, generat
 from lumina_core.shapes import LatentSize
 from lumina_core.text import load_text_encoder
 from lumina_core.vae import load_video_vae
-from lumina_core.vae_network import Decoder
 from lumina_core.version import VERSION
 
 PLAN = SamplingPlan(
@@ -111,12 +110,14 @@ def test_a_prompt_becomes_an_mp4_that_says_how(request_with, tmp_path):
 
 
 def test_a_decode_without_memory_goes_on_in_tiles(request_with, monkeypatch):
+    from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D as Decoder
+
     forward = Decoder.forward
 
     def full(decoder, latents, conv_cache=None):
         if latents.shape[-1] > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return forward(decoder, latents, conv_cache)
+        return forward(decoder, latents, conv_cache=conv_cache)
 
     monkeypatch.setattr(Decoder, "forward", full)
     seen = Recorder()

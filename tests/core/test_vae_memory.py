@@ -4,12 +4,11 @@ import pytest
 import torch
 
 from benchmarks.live_bytes import LiveBytes
-from lumina_core import vae_blocks
 from lumina_core.media import write_video
+from lumina_core.memory import DECODE_PEAK
 from lumina_core.shapes import LatentSize
-from lumina_core.vae import load_video_vae
+from lumina_core.vae import RELEASED, load_video_vae
 from lumina_core.vae_fallback import decode_stream
-from lumina_core.vae_network import CogVideoXVAE, CogVideoXVAEConfig
 
 HEIGHT, WIDTH = 8, 12
 FRAME = HEIGHT * WIDTH * 64 * 3 * 4
@@ -69,36 +68,24 @@ def test_a_longer_clip_is_encoded_for_its_latents_alone(vae, kind):
 
 def test_the_real_size_fits_as_the_node_says():
     """The released network in bfloat16 at 1248x704 on the meta device, which computes shapes alone."""
+    from diffusers import AutoencoderKLCogVideoX
+
     pixels = 704 * 1248
     with torch.device("meta"):
-        network = CogVideoXVAE(CogVideoXVAEConfig()).to(torch.bfloat16)
+        network = AutoencoderKLCogVideoX.from_config(RELEASED).to(torch.bfloat16).requires_grad_(False)
         latents = torch.empty(1, 16, 2, 704 // 8, 1248 // 8, dtype=torch.bfloat16)
         frames = torch.empty(1, 3, 8, 704, 1248, dtype=torch.bfloat16)
-    for half, given, most in ((network.decoder, latents, 10_300), (network.encoder, frames, 6_300)):
+    for half, given, most in ((network.decoder, latents, DECODE_PEAK), (network.encoder, frames, 12_200)):
         with LiveBytes() as live:
             cache = None
             for _ in range(3):
                 cache = half(given, conv_cache=cache)[1]
-        assert live.peak <= most * 2 * pixels
+        assert 0.9 * most * 2 * pixels <= live.peak <= most * 2 * pixels
 
 
 def test_bytes_encode_as_the_same_floats(vae):
     clip = torch.randint(0, 256, (9, 32, 24, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
     assert torch.equal(vae.encode(clip), vae.encode(clip.float() / 255))
-
-
-def test_large_pictures_go_in_parts_and_come_out_the_same(vae, random, monkeypatch):
-    latents, frames = random(1, 16, 5, 6, 4), random(17, 48, 32, 3).sigmoid()
-    wanted = vae.decode(latents), vae.encode(frames)
-    for limit, value in {"_MANY": 1, "_CONV_NUMBERS": 40_000, "_PICTURE_NUMBERS": 10_000}.items():
-        monkeypatch.setattr(vae_blocks, limit, value)
-    convolved = []
-    forward = torch.nn.Conv3d.forward
-    monkeypatch.setattr(torch.nn.Conv3d, "forward", lambda conv, x: convolved.append(x.numel()) or forward(conv, x))
-    torch.testing.assert_close(vae.decode(latents), wanted[0], rtol=0, atol=2e-5)
-    torch.testing.assert_close(vae.encode(frames), wanted[1], rtol=0, atol=2e-5)
-    # Three frames at the full size are more than the limit, and the least that a convolution takes.
-    assert max(convolved) == 3 * 8 * 48 * 32
 
 
 def full_beyond(vae, monkeypatch, width: int, calls: int = 0) -> list[int]:
@@ -110,7 +97,7 @@ def full_beyond(vae, monkeypatch, width: int, calls: int = 0) -> list[int]:
         asked.append(latents.shape[-1])
         if latents.shape[-1] > width and len(asked) > calls:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return forward(latents, conv_cache)
+        return forward(latents, conv_cache=conv_cache)
 
     monkeypatch.setattr(vae.module.decoder, "forward", run)
     return asked

@@ -22,6 +22,7 @@ ENVIRONMENT_WRITERS = {"update", "setdefault", "pop", "popitem", "clear"}
 CORE_ANYWHERE = {"torch", "einops", "safetensors"}
 CORE_IN_FUNCTIONS = {
     "transformers", "diffusers", "tokenizers", "av", "PIL", "numpy", "cv2", "torchaudio", "tqdm", "flash_attn",
+    "flash_attn_interface",
     "yaml", "matplotlib",
 }  # fmt: skip
 

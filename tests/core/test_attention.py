@@ -120,7 +120,10 @@ def chosen(dtype=torch.bfloat16, width=WIDTH):
     return choose_attention(CPU, dtype, width)
 
 
-@pytest.mark.parametrize("capability, wanted", [((9, 0), "flash-attn 3"), ((8, 6), "flash-attn 2"), ((7, 5), TORCH)])
+@pytest.mark.parametrize(
+    "capability, wanted",
+    [((9, 0), "flash-attn 3"), ((10, 0), "flash-attn 2"), ((8, 6), "flash-attn 2"), ((7, 5), TORCH)],
+)
 def test_the_best_that_the_card_can_run(gpu, capability, wanted, caplog):
     with caplog.at_level(logging.INFO):
         gpu(capability, flash_attn_interface=fake_flash("", returns_tuple=True), flash_attn=fake_flash(""))

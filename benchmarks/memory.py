@@ -149,11 +149,12 @@ def text_of(args: argparse.Namespace, rows: list[dict]) -> str:
         for row in rows
     ]
     said = prose(
-        f"Beyond the weights, {args.dtype}, width {args.dim}, {args.layers} blocks, {args.threads} threads. `counted` "
+        f"Beyond the weights, {args.dtype}, width {args.dim}, {args.layers} blocks. `counted` "
         f"is the most bytes of tensors alive at once, the columns behind it {how}. Wanted: at most {TARGET} of the "
         f"official code's at {TARGET_PATCH}: {'met' if met(rows) else 'not met'}."
     )
-    command = f"python benchmarks/memory.py --official DIR --device {args.device} --dtype {args.dtype}"
+    options = f"--device {args.device} --dtype {args.dtype} --threads {args.threads}"
+    command = f"python benchmarks/memory.py --official DIR {options}"
     return section("memory", said, table(head, cells), command=command, device=args.device)
 
 

@@ -97,10 +97,11 @@ class FeedForward(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled():
             return self.w2(F.silu(self.w1(x)) * self.w3(x))
-        if torch.compiler.is_compiling():
-            # A loop over parts would be one graph per number of parts, and the compiler fuses these anyway.
+        # For a compiler, a loop over parts would be one graph per number of parts, and it fuses these anyway.
+        most = FEED_FORWARD_TOKENS.get(x.device.type, MANY_TOKENS)
+        if torch.compiler.is_compiling() or x.shape[:-1].numel() <= most:
             return self._overwriting(x)
-        for part in x.view(-1, x.shape[-1]).split(FEED_FORWARD_TOKENS.get(x.device.type, MANY_TOKENS)):
+        for part in x.view(-1, x.shape[-1]).split(most):
             part.copy_(self._overwriting(part))
         return x
 

@@ -19,8 +19,11 @@ def _match(parameter: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 def in_float32(layer: nn.Module, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """``layer`` on x in float32, whatever its weights are stored in; returns float32."""
-    parameters = {name: parameter.float() for name, parameter in layer.named_parameters()}
+    parameters = dict(layer.named_parameters())
     with _without_autocast(x.device.type):
+        if all(parameter.dtype == torch.float32 for parameter in parameters.values()):
+            return layer(x.float())
+        parameters = {name: parameter.float() for name, parameter in parameters.items()}
         return torch.func.functional_call(layer, parameters, (x.float(),))
 
 

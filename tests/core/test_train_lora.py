@@ -71,7 +71,9 @@ def refusal(action, *arguments) -> str:
 
 def test_it_starts_as_the_checkpoint_itself(tiny_set, fields):
     trainer = Trainer(recipe(fields()))
-    assert torch.equal(velocity(trainer.network.module), velocity(load_video_model(tiny_set.model)))
+    started, plain = velocity(trainer.network.module), velocity(load_video_model(tiny_set.model))
+    # Equal but for rounding: torch attends by another kernel where gradients are asked for.
+    assert torch.allclose(started, plain, rtol=0, atol=1e-5 * float(plain.square().mean().sqrt()))
 
 
 def test_only_additions_are_trained_and_saved(tiny_set, trained):

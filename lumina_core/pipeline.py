@@ -41,7 +41,7 @@ METADATA_KEY = "lumina_video"
 """Entry of the written file: one JSON object with what made it."""
 MAX_FPS = 1000
 MAX_SCALE = 32
-_PACKAGES = ("av", "transformers", "safetensors")
+_PACKAGES = ("av", "diffusers", "transformers", "safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,13 +48,13 @@ class Recorder:
     def __enter__(self):
         condition, velocity = self.network.condition, self.network.velocity
 
-        def record_condition(t, text, mask, motion, dtype):
+        def record_condition(t, text, motion, dtype):
             self.calls.append({"t": t.tolist(), "motion": motion.tolist(), "dtype": str(t.dtype)})
-            return condition(t, text, mask, motion, dtype)
+            return condition(t, text, motion, dtype)
 
-        def record_velocity(x, text, mask, cond, patch, **options):
+        def record_velocity(x, text, cond, patch, **options):
             self.calls[-1] |= {"patch": [str(patch)] * len(x)}
-            return velocity(x, text, mask, cond, patch, **options)
+            return velocity(x, text, cond, patch, **options)
 
         self.network.condition, self.network.velocity = record_condition, record_velocity
         return self

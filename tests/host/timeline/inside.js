@@ -105,6 +105,12 @@ window.luminaTest = (() => {
     return { x: canvas.x + (x + offset[0]) * scale, y: canvas.y + (y + offset[1]) * scale };
   }
 
+  /** The node in the middle of the page, clear of whatever the front end lays over its edges. */
+  function middle(id) {
+    const { pos } = node(id);
+    look(1, 500 - pos[0], 250 - pos[1]);
+  }
+
   /** What a click there meets, for messages. */
   const under = (x, y) => document.elementFromPoint(x, y)?.outerHTML.slice(0, 200) ?? "nothing";
 
@@ -142,5 +148,5 @@ window.luminaTest = (() => {
     });
   }
 
-  return { nodePlace, ids, fit, run, node, widget, timeline, start, look, make, put, connect, remember, values, prompt, shown, box, widgetPlace, under };
+  return { nodePlace, ids, fit, run, node, widget, timeline, start, look, make, put, connect, remember, values, prompt, shown, box, widgetPlace, middle, under };
 })();

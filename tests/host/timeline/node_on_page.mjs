@@ -64,8 +64,9 @@ export class NodeOnPage {
   }
 
   /**
-   * The canvas' dialog may fail to open (a click right after another counts as the second of two) and closes by itself
-   * when a busy page notices late that the pointer has left it; a person clicks again, and so does this.
+   * The canvas' dialog may fail to open: a panel of the front end lies over the field, or a click right after another
+   * counts as the second of two; and it closes by itself when a busy page notices late that the pointer has left it. A
+   * person moves the canvas and clicks again, and so does this.
    */
   async typeInDialog(field, text) {
     const input = this.page.locator(".graphdialog input, .graphdialog textarea").first();
@@ -78,8 +79,9 @@ export class NodeOnPage {
         await input.press("Enter", { timeout });
         return;
       } catch (error) {
-        if (tries === 4) throw new Error(`${error.message}\nunder the pointer: ${await this.ask("under", x, y)}`);
+        if (tries === 4) throw new Error(`${error.message}\nunder the pointer: ${await this.session.ask("under", x, y)}`);
         await this.page.keyboard.press("Escape");
+        await this.ask("middle");
         await this.page.waitForTimeout(500);
       }
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,8 +25,11 @@ def draw_samples(
     shape = settings.size.latent().shape(network.config.channels)
     noise = seeded_noise((1, *shape), settings.seed, device, torch.float32)
     negative = _text(encoder, "")
+    # As a mere callable, which keeps nothing from step to step: weights that are split over processes are whole within
+    # a block's own call alone.
+    call = partial(network)
     return [
-        sample(network, noise, settings.sampling_plan(), _text(encoder, prompt), negative)
+        sample(call, noise, settings.sampling_plan(), _text(encoder, prompt), negative)
         for prompt in settings.prompts
     ]
 

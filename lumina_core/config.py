@@ -61,6 +61,7 @@ class VideoConfig:
         latent_rgb: red, green and blue of each latent channel, for previews, and in one more row those of latents of
             zeros; None where they are not known.
         rope_limits: patch positions along frames, height and width; larger clips are refused.
+        train_size: latent size of the clips that the weights were trained on; None where it is not known.
     """
 
     patches: tuple[PatchSize, ...] = (PatchSize(1, 2), PatchSize(2, 2), PatchSize(2, 4))
@@ -79,6 +80,7 @@ class VideoConfig:
     motion_scale: float = 20.0
     rope_limits: tuple[int, int, int] = ROPE_LIMITS
     latent_rgb: tuple[tuple[float, float, float], ...] | None = None
+    train_size: LatentSize | None = None
 
     def __post_init__(self) -> None:
         if not self.patches:

@@ -10,6 +10,7 @@ import torch
 
 from .clock import time_grid
 from .errors import LuminaError
+from .network_options import NetworkOptions
 from .schedules import PatchSize, Piecewise, ScheduleError, parse_number, parse_patch
 from .solvers import SOLVERS
 
@@ -62,6 +63,8 @@ class SamplingPlan:
         points: points of the time grid; ``points - 1`` steps.
         solver: a name in ``lumina_core.solvers.SOLVERS``.
         cache: tolerance of the step cache (see ``step_cache``), 0 to 1; 0 is off, and needed by every solver but euler.
+        times: time schedule; empty is the rational one by ``time_shift``.
+        rope, proportional, context_drop: see ``network_options.NetworkOptions``.
 
     Raises:
         LuminaError: a field does not parse or is out of range; the sentence names the field.
@@ -76,6 +79,10 @@ class SamplingPlan:
     points: int = 70
     solver: str = "euler"
     cache: float = 0.0
+    times: str = ""
+    rope: str = "auto"
+    proportional: bool = False
+    context_drop: float = 0.0
 
     def __post_init__(self) -> None:
         self._set("patch", patch_schedule(self.patch))
@@ -97,6 +104,8 @@ class SamplingPlan:
                 f"cache is {self.cache} and solver is '{self.solver}', which evaluates several times per step; "
                 f"a cache needs {CACHED_SOLVER}, so choose that or cache 0."
             )
+        self._set("context_drop", _number("context_drop", self.context_drop))
+        self.network  # noqa: B018 - checks its fields
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -109,6 +118,11 @@ class SamplingPlan:
     def patches(self) -> tuple[PatchSize, ...]:
         """Every patch size of the schedule, in order of use, each once."""
         return tuple(dict.fromkeys(self.patch.values))
+
+    @property
+    def network(self) -> NetworkOptions:
+        """What the plan changes in the network's forward pass."""
+        return NetworkOptions(self.rope, self.proportional, self.context_drop)
 
     def grid(self) -> torch.Tensor:
         """The ``points`` times of the run, float32."""

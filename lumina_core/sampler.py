@@ -18,6 +18,7 @@ from .attention import attention_name, plain_attention
 from .devices import release_memory
 from .errors import LuminaError
 from .guidance import guide
+from .network_options import AS_TRAINED
 from .out_of_memory import OneByOne, does_not_fit
 from .plan import Evaluation, SamplingPlan
 from .schedules import PatchSize
@@ -62,7 +63,7 @@ def sample(
     """Run ``plan`` and return latents like ``noise``.
 
     Args:
-        model: ``MultiScaleNextDiT`` or anything called alike.
+        model: ``MultiScaleNextDiT`` or anything called alike; ``options`` are passed where the plan has any.
         noise: state at the first step, (B, C, F, H, W); its dtype is the run's dtype.
         plan: schedules, clock and solver.
         positive, negative: text features and masks of the prompt and the negative prompt.
@@ -122,6 +123,7 @@ class _Velocity:
         make = getattr(model, "run_context", None)
         self.texts = (features, mask) if make is None else (make(features, mask), None)
         self.fallback = OneByOne(partial(release_memory, noise.device))
+        self.options = {} if plan.network == AS_TRAINED else {"options": plan.network}
 
     def __call__(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         t = t.to(self.dtype)
@@ -139,7 +141,9 @@ class _Velocity:
             motion.repeat_interleave(batch),
         )
         parts = self.fallback(
-            lambda items: self.model(*(None if row is None else row[items] for row in rows), asked.patch),
+            lambda items: self.model(
+                *(None if row is None else row[items] for row in rows), asked.patch, **self.options
+            ),
             count,
             lambda: self._does_not_fit(x, asked.patch),
         ).split(batch)

@@ -15,6 +15,7 @@ from .blocks import FinalLayer, NextDiTBlock
 from .config import VideoConfig
 from .embeddings import ScalarEmbedder, TextEmbedder, masked_mean
 from .errors import LuminaError
+from .network_options import AS_TRAINED, NetworkOptions
 from .ops import TORCH_OPS, Ops
 from .patchify import patchify, unpatchify
 from .rope import rotation
@@ -54,6 +55,7 @@ class MultiScaleNextDiT(nn.Module):
         text_mask: torch.Tensor | None,
         motion: torch.Tensor,
         patch: PatchSize,
+        options: NetworkOptions = AS_TRAINED,
     ) -> torch.Tensor | list[torch.Tensor]:
         """Velocity (data - noise) at flow time t.
 
@@ -64,6 +66,7 @@ class MultiScaleNextDiT(nn.Module):
             text_mask: bool (B, S), True where a token counts, any pattern but at least one per row; None when all do.
             motion: motion scores (B,); negative gives no motion embedding. Not written to.
             patch: one of ``config.patches``.
+            options: changes of the pass that need no other weights.
 
         Returns:
             Like x.
@@ -78,9 +81,10 @@ class MultiScaleNextDiT(nn.Module):
             text = RunContext(text, text_mask, keep=False)
         cond = self.condition(t, text, motion, text.features.dtype)
         if isinstance(x, torch.Tensor):
-            return self.velocity(x, text, cond, patch)
+            return self.velocity(x, text, cond, patch, t, options)
         rows = [slice(i, i + 1) for i in range(len(x))]
-        return [self.velocity(item[None], text[i], cond[i], patch)[0] for i, item in zip(rows, x, strict=True)]
+        parts = zip(rows, x, strict=True)
+        return [self.velocity(item[None], text[i], cond[i], patch, t[i], options)[0] for i, item in parts]
 
     def run_context(self, text: torch.Tensor, text_mask: torch.Tensor | None) -> RunContext:
         """Text that many calls share; ``forward`` takes it in place of features and mask."""
@@ -116,9 +120,16 @@ class MultiScaleNextDiT(nn.Module):
         return (time + pooled + moved)[:, None, :]
 
     def velocity(
-        self, x: torch.Tensor, text: RunContext, cond: torch.Tensor, patch: PatchSize, **attention_options
+        self,
+        x: torch.Tensor,
+        text: RunContext,
+        cond: torch.Tensor,
+        patch: PatchSize,
+        t: torch.Tensor,
+        options: NetworkOptions = AS_TRAINED,
+        **attention_options,
     ) -> torch.Tensor:
-        """``forward`` behind its checks, for latents of one size and ``condition``'s vector.
+        """``forward`` behind its checks, for latents of one size and ``condition``'s vector of the times ``t``.
 
         ``attention_options`` go to the attention callable of ``ops``.
         """

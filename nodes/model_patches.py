@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import comfy.patcher_extension
 import torch
 
 from ..lumina_core.guidance import bound_norm
+from ..lumina_core.network_options import AS_TRAINED
 from ..lumina_core.sampler import check_velocity
 from ..lumina_core.schedules import PatchSize, Piecewise
 from .names import OPTIONS_KEY
@@ -21,9 +23,19 @@ def set_patch_schedule(model, schedule: Piecewise[PatchSize]):
     config = model.model.diffusion_model.config
     for patch in schedule.values:
         config.check_patch(patch)
+    return _with_option(model, "patch", schedule)
+
+
+def set_network(model, **changes):
+    """A clone whose ``NetworkOptions`` have these fields changed; raises LuminaError where one is out of range."""
+    before = model.model_options.get("transformer_options", {}).get(OPTIONS_KEY, {}).get("network", AS_TRAINED)
+    return _with_option(model, "network", replace(before, **changes))
+
+
+def _with_option(model, name: str, value: object):
     model = model.clone()
     options = model.model_options["transformer_options"] = model.model_options.get("transformer_options", {}).copy()
-    options[OPTIONS_KEY] = {**options.get(OPTIONS_KEY, {}), "patch": schedule}
+    options[OPTIONS_KEY] = {**options.get(OPTIONS_KEY, {}), name: value}
     return model
 
 

@@ -17,6 +17,7 @@ import torch
 from ..lumina_core.checkpoint import Checkpoint, clean_keys, detect_config, read_settings
 from ..lumina_core.config import VideoConfig
 from ..lumina_core.devices import why_no_bf16
+from ..lumina_core.network_options import AS_TRAINED
 from ..lumina_core.out_of_memory import does_not_fit
 from ..lumina_core.sampler import NO_MOTION
 from ..lumina_core.schedules import PatchSize, Piecewise
@@ -75,7 +76,10 @@ class HostMultiScaleNextDiT(MultiScaleNextDiT):
         scores = [NO_MOTION if s is None or s.at(now) is None else s.at(now) for s in motion or [None] * len(x)]
         scores = torch.tensor(scores, device=x.device, dtype=t.dtype)
         cond = self.condition(t, text, scores, x.dtype)
-        return self.velocity(x, text, cond, schedule.at(now), transformer_options=transformer_options).neg_()
+        options = transformer_options.get(OPTIONS_KEY, {}).get("network", AS_TRAINED)
+        return self.velocity(
+            x, text, cond, schedule.at(now), t, options, transformer_options=transformer_options
+        ).neg_()
 
     def _schedule(self, transformer_options: dict) -> Piecewise[PatchSize]:
         return transformer_options.get(OPTIONS_KEY, {}).get("patch") or self.default_patch()

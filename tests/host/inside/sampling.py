@@ -52,9 +52,9 @@ class Recorder:
             self.calls.append({"t": t.tolist(), "motion": motion.tolist(), "dtype": str(t.dtype)})
             return condition(t, text, motion, dtype)
 
-        def record_velocity(x, text, cond, patch, **options):
+        def record_velocity(x, text, cond, patch, *settings, **options):
             self.calls[-1] |= {"patch": [str(patch)] * len(x)}
-            return velocity(x, text, cond, patch, **options)
+            return velocity(x, text, cond, patch, *settings, **options)
 
         self.network.condition, self.network.velocity = record_condition, record_velocity
         return self

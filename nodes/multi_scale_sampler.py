@@ -13,6 +13,7 @@ from comfy_api.latest import io, ui
 
 from ..lumina_core.clock import to_sigmas
 from ..lumina_core.config import ROPE_LIMITS
+from ..lumina_core.network_options import AS_TRAINED, ROPES
 from ..lumina_core.outline import SCHEDULES
 from ..lumina_core.plan import SamplingPlan
 from ..lumina_core.presets import DEFAULT_PRESET, PRESETS, preset_clip
@@ -29,7 +30,7 @@ from .fields import (
     size_inputs,
 )
 from .latents import OfficialNoise, empty_latent
-from .model_patches import at_exact_time, set_patch_schedule
+from .model_patches import at_exact_time, set_network, set_patch_schedule
 from .names import schema
 from .run_log import show_own_progress
 from .run_preview import play
@@ -65,12 +66,12 @@ def solver_sampler(name: str) -> comfy.samplers.KSAMPLER:
     return comfy.samplers.KSAMPLER(sample)
 
 
-def make_plan(preset: str, points: int, solver: str, **texts: str | None) -> SamplingPlan:
+def make_plan(preset: str, points: int, solver: str, context_drop: float = 0.0, **texts: str | None) -> SamplingPlan:
     """The preset with every text that is not blank, and points above 0, in place of its own; raises LuminaError."""
     changes = {name: text for name, text in texts.items() if text and text.strip()}
     if points:
         changes["points"] = points
-    return PRESETS[preset].replace(solver=solver, **changes)
+    return PRESETS[preset].replace(solver=solver, context_drop=context_drop, **changes)
 
 
 class MultiScaleSampler(io.ComfyNode):
@@ -120,6 +121,30 @@ class MultiScaleSampler(io.ComfyNode):
                     optional=True,
                     tooltip="Length of the clip at the preset's rate, to the nearest 8 frames; 0 takes frames.",
                 ),
+                io.String.Input(
+                    "times",
+                    default="",
+                    optional=True,
+                    placeholder="preset",
+                    tooltip="Time schedule; empty takes the preset's time shift.",
+                ),
+                io.Combo.Input(
+                    "rope",
+                    options=list(ROPES),
+                    default=AS_TRAINED.rope,
+                    optional=True,
+                    tooltip="How clips larger or longer than those trained on are met; auto changes nothing up to "
+                    "that size, off goes on counting.",
+                ),
+                io.Float.Input(
+                    "context_drop",
+                    default=AS_TRAINED.context_drop,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="Up to this flow time early layers read pooled keys: faster, not exact; 0 is off.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(tooltip="For VAE Decode."),
@@ -139,7 +164,11 @@ class MultiScaleSampler(io.ComfyNode):
         motion=None,
         negative_motion=None,
         points=None,
+        solver=None,
         seconds=0.0,
+        times=None,
+        rope=None,
+        context_drop=0.0,
     ):
         if points == 1:
             return "points is 1; write 0 for the preset's, or at least 2 (1 step)."
@@ -148,11 +177,14 @@ class MultiScaleSampler(io.ComfyNode):
             plan = make_plan(
                 preset or DEFAULT_PRESET,
                 points or 0,
-                "euler",
+                solver or "euler",
+                context_drop or 0.0,
                 patch=patch,
                 guidance=guidance,
                 motion=motion,
                 negative_motion=negative_motion,
+                times=times,
+                rope=rope,
             )
             if None not in (preset, width, height, frames, seconds):
                 latent_size(width, height, clip_frames(preset, frames, seconds)).check_all(plan.patches, ROPE_LIMITS)
@@ -178,15 +210,30 @@ class MultiScaleSampler(io.ComfyNode):
         points=0,
         solver="euler",
         seconds=0.0,
+        times="",
+        rope=AS_TRAINED.rope,
+        context_drop=AS_TRAINED.context_drop,
     ) -> io.NodeOutput:
         frames = clip_frames(preset, frames, seconds)
         plan = make_plan(
-            preset, points, solver, patch=patch, guidance=guidance, motion=motion, negative_motion=negative_motion
+            preset,
+            points,
+            solver,
+            context_drop,
+            patch=patch,
+            guidance=guidance,
+            motion=motion,
+            negative_motion=negative_motion,
+            times=times,
+            rope=rope,
         )
         config = model.model.diffusion_model.config
         config.check_size(latent_size(width, height, frames), plan.patches)
         latent = empty_latent(width, height, frames, channels=config.channels)
         model = show_own_progress(set_patch_schedule(model, plan.patch))
+        # What an Extrapolation or Context Drop node before this one chose stays, where this node says nothing.
+        chosen = {name: getattr(plan.network, name) for name in ("rope", "context_drop")}
+        model = set_network(model, **{k: v for k, v in chosen.items() if v != getattr(AS_TRAINED, k)})
         positive, cut = encode_text(clip, prompt)
         negative, _ = encode_text(clip, negative_prompt)
         positive, negative = set_motion(positive, str(plan.motion)), set_motion(negative, str(plan.negative_motion))

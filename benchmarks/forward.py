@@ -52,6 +52,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, nargs="+", default=(1, 2), help="items per forward (default 1 2)")
     parser.add_argument("--rounds", type=int, default=5, help="quiet rounds per row (default %(default)s)")
     parser.add_argument("--tries", type=int, default=15, help="rounds before giving up (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each call in a round (default %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default %(default)s)")
     parser.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
     parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="(default %(default)s)")
@@ -195,7 +196,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     ours, official = build_pair(args)
     print(f"torch {torch.__version__}, {args.device}, {args.dtype}, {args.threads} threads")
-    quiet = Quiet(args.rounds, args.tries, wait=None if args.device == "cpu" else torch.cuda.synchronize)
+    quiet = Quiet(args.rounds, args.tries, args.seconds, wait=None if args.device == "cpu" else torch.cuda.synchronize)
     rows = measure(args, ours, official, quiet)
     noisy = any(r["rounds_noisy"] and r["rounds_used"] == r["rounds_noisy"] for r in rows)
     if noisy:

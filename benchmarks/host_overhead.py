@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -51,7 +52,7 @@ CASES = {
     "1x2": {"plan": {"patch": "1x2", "points": 3}, "texts": [TEXT] * 2, "kinds": [CORE, CUSTOM]},
 }  # fmt: skip
 TORCH_ATTENTION = "--use-pytorch-cross-attention"
-COMMAND = "python benchmarks/host_overhead.py"
+COMMAND = "benchmarks/host_overhead.py"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -93,9 +94,13 @@ def document(found: list[dict], args: argparse.Namespace) -> str:
         f"(short negative: {SHORT}, which the host runs as a call of its own). The target, at most 3 %, is for the "
         "loop: rows where the host uses torch's attention, too. Noisy rounds are left out."
     )
-    return section(
-        "host overhead", said, table(head, rows), command=COMMAND + " --processor-time" * args.processor_time
-    )
+    return section("host overhead", said, table(head, rows), command=shlex.join(["python", COMMAND, *_flags(sys.argv)]))
+
+
+def _flags(given: list[str]) -> list[str]:
+    """What the figures depend on: everything but where they are written."""
+    at = given.index("--write") if "--write" in given else len(given)
+    return given[1:at] + given[at + 2 :]
 
 
 def _rounds(row: dict) -> str:

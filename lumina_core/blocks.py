@@ -64,10 +64,19 @@ class Attention(nn.Module):
         self.ky_norm = ops.layer_norm(kv_dim, **where) if config.qk_norm else nn.Identity()
 
     def forward(
-        self, x_BLD: torch.Tensor, rope: Rotation, context: KeysValues, mask_BS: torch.Tensor | None, attend
+        self,
+        x_BLD: torch.Tensor,
+        rope: Rotation,
+        context: KeysValues,
+        mask_BS: torch.Tensor | None,
+        attend,
+        key_scale: float = 1.0,
     ) -> torch.Tensor:
         q = rotate(self._split(self.q_norm(self.wq(x_BLD))), rope).transpose(1, 2)
         k = rotate(self._split(self.k_norm(self.wk(x_BLD))), rope).transpose(1, 2)
+        if key_scale != 1:
+            # Not every attention takes a scale, and the context's scores, of the same queries, stay as they are.
+            k = k * key_scale
         v = self._split(self.wv(x_BLD)).transpose(1, 2)
         out = attend(q, k, v, None)
         del k, v  # before the cross-attention asks for memory
@@ -144,17 +153,21 @@ class NextDiTBlock(nn.Module):
         mask_BS: torch.Tensor | None,
         cond_BRA: torch.Tensor,
         attend,
+        key_scale: float = 1.0,
     ) -> torch.Tensor:
         """Tokens like ``x_BLD``, which is overwritten where no gradient is asked for.
 
         Args:
             context: features (B, S, context_dim), or what ``context_keys_values`` made of them.
             mask_BS: True where a context token counts, None when all do.
+            key_scale: factor on the keys, and so on the scores, of self-attention.
         """
         if isinstance(context, torch.Tensor):
             context = self.context_keys_values(context)
         scale_msa, gate_msa, scale_mlp, gate_mlp = self.adaLN_modulation(cond_BRA, x_BLD.dtype).chunk(4, dim=-1)
-        out = self.attention(scale_rows(self.attention_norm1(x_BLD), scale_msa), rope, context, mask_BS, attend)
+        out = self.attention(
+            scale_rows(self.attention_norm1(x_BLD), scale_msa), rope, context, mask_BS, attend, key_scale
+        )
         x_BLD = add_gated_rows(x_BLD, self.attention_norm2(out), gate_msa)
         del out
         out = self.feed_forward(scale_rows(self.ffn_norm1(x_BLD), scale_mlp))

@@ -6,27 +6,31 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from .checkpoint_kind import VIDEO, refuse_other_kinds
 from .config import VideoConfig
 from .errors import LuminaError
 from .legacy_args import read_model_args
 from .schedules import PatchSize
+from .shapes import LatentSize
 from .video_model import MultiScaleNextDiT
 from .weights import Weights, check_finite, check_fit, read_pth, read_safetensors
 
 RELEASED_NAMES = ("consolidated.00-of-01.safetensors", "consolidated.00-of-01.pth")
 ARGS_NAME = "model_args.pth"
 METADATA_KEY = "lumina_video"
-"""Safetensors metadata entry: a JSON object with any of ``SETTINGS`` and ``LATENT_RGB``."""
+"""Safetensors metadata entry: a JSON object with any of ``SETTINGS``, ``LATENT_RGB`` and ``TRAIN_SIZE``."""
 SETTINGS = ("rope_theta", "t_scale", "motion_scale")
 """What shapes cannot tell; the defaults of ``VideoConfig`` are the released values."""
 LATENT_RGB = "latent_rgb"
 """For previews: a list with red, green and blue of each latent channel."""
+TRAIN_SIZE = "train_size"
+"""Latent frames, height and width of the largest clips that the weights were trained on, as a list."""
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 _PATCH_KEY = re.compile(r"all_x_embedder\.(\d+-\d+)\.weight")
 
@@ -59,7 +63,7 @@ def load_video_model(
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read weights and settings; a ``model_args.pth`` beside the weights is read too. Raises LuminaError."""
     file = find_weights(path)
-    weights, metadata = _read_file(file)
+    weights, metadata = read_file(file)
     weights = clean_keys(weights)
     check_finite(file.name, weights)
     return Checkpoint(file, weights, read_settings(file, metadata))
@@ -77,7 +81,8 @@ def read_video_config(path: str | Path) -> VideoConfig:
     return detect_config(Checkpoint(file, clean_keys(weights), read_settings(file, metadata)))
 
 
-def _read_file(file: Path) -> tuple[Weights, dict[str, str]]:
+def read_file(file: Path) -> tuple[Weights, dict[str, str]]:
+    """Tensors by name, and the metadata where the file has any. Raises LuminaError."""
     if file.suffix == ".safetensors":
         return read_safetensors(file)
     if file.suffix in (".pth", ".pt"):
@@ -110,7 +115,7 @@ def clean_keys(weights: Mapping[str, torch.Tensor]) -> Weights:
 
 
 def read_settings(file: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """``SETTINGS`` and ``LATENT_RGB`` from the file's metadata, else from a model_args.pth beside it, else nothing."""
+    """What ``METADATA_KEY`` may hold, from the file's metadata, else from a model_args.pth beside it, else nothing."""
     fields: Mapping = {}
     if METADATA_KEY in metadata:
         try:
@@ -126,7 +131,20 @@ def read_settings(file: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
             raise LuminaError(f"The settings of {file.name} give {name} = {value!r}; expected a number above 0.")
     settings = {name: float(value) for name, value in settings.items()}
-    return settings if fields.get(LATENT_RGB) is None else settings | {LATENT_RGB: _latent_rgb(file, fields)}
+    for name, read in ((LATENT_RGB, _latent_rgb), (TRAIN_SIZE, _train_size)):
+        if fields.get(name) is not None:
+            settings[name] = read(file, fields)
+    return settings
+
+
+def video_metadata(config: VideoConfig) -> dict[str, str]:
+    """The header entry of a checkpoint of this configuration, as ``read_settings`` reads it."""
+    settings: dict[str, Any] = {name: getattr(config, name) for name in SETTINGS}
+    if config.latent_rgb is not None:
+        settings[LATENT_RGB] = config.latent_rgb
+    if config.train_size is not None:
+        settings[TRAIN_SIZE] = astuple(config.train_size)
+    return {METADATA_KEY: json.dumps(settings)}
 
 
 def _latent_rgb(file: Path, fields: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:
@@ -142,9 +160,21 @@ def _latent_rgb(file: Path, fields: Mapping[str, Any]) -> tuple[tuple[float, ...
     return rows
 
 
+def _train_size(file: Path, fields: Mapping[str, Any]) -> LatentSize:
+    found = fields[TRAIN_SIZE]
+    # A bool is no number here, and is an int for Python.
+    if not isinstance(found, (list, tuple)) or len(found) != 3 or any(type(n) is not int or n < 1 for n in found):
+        raise LuminaError(
+            f"The settings of {file.name} give {TRAIN_SIZE} = {found!r}; expected three whole numbers above 0: latent "
+            "frames, height and width of the largest clips that it was trained on."
+        )
+    return LatentSize(*found)
+
+
 def detect_config(checkpoint: Checkpoint) -> VideoConfig:
     """Sizes from the weights' shapes, the rest from the settings; checks every key and shape. Raises LuminaError."""
     weights, name = checkpoint.weights, checkpoint.path.name
+    refuse_other_kinds(name, weights, VIDEO)
     try:
         config = _config_from_shapes(weights, checkpoint.settings)
     except LuminaError as error:
@@ -169,18 +199,21 @@ def _config_from_shapes(weights: Mapping[str, torch.Tensor], settings: Mapping[s
     patches = tuple(sorted((PatchSize.from_key(k) for k in keys), key=lambda p: p.frames * p.space**2))
     first = patches[0]
     dim, numbers = weights[f"all_x_embedder.{first.key}.weight"].shape
+    channels = numbers // (first.frames * first.space**2)
+    return VideoConfig(patches=patches, channels=channels, **layer_sizes(weights, dim), **settings)
+
+
+def layer_sizes(weights: Mapping[str, torch.Tensor], dim: int) -> dict[str, Any]:
+    """Fields of the config that the layers of a network ``dim`` wide tell by their shapes. Raises KeyError."""
     heads = weights["layers.0.attention.gate"].shape[0]
     kv_dim, text_dim = weights["layers.0.attention.wk_y.weight"].shape
-    return VideoConfig(
-        patches=patches,
-        channels=numbers // (first.frames * first.space**2),
-        dim=dim,
-        layers=len({k.split(".")[1] for k in weights if k.startswith("layers.")}),
-        heads=heads,
-        kv_heads=kv_dim // (dim // heads),
-        ffn_hidden=weights["layers.0.feed_forward.w1.weight"].shape[0],
-        text_dim=text_dim,
-        cond_dim=weights["t_embedder.mlp.2.weight"].shape[0],
-        qk_norm="layers.0.attention.q_norm.weight" in weights,
-        **settings,
-    )
+    return {
+        "dim": dim,
+        "layers": len({k.split(".")[1] for k in weights if k.startswith("layers.")}),
+        "heads": heads,
+        "kv_heads": kv_dim // (dim // heads),
+        "ffn_hidden": weights["layers.0.feed_forward.w1.weight"].shape[0],
+        "text_dim": text_dim,
+        "cond_dim": weights["t_embedder.mlp.2.weight"].shape[0],
+        "qk_norm": "layers.0.attention.q_norm.weight" in weights,
+    }

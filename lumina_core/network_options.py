@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .errors import LuminaError
+from .shapes import LatentSize
 
 ROPES = ("auto", "off", "interpolate", "ntk", "frequency", "time", "time-step")
 """How positions beyond the size that a checkpoint was trained at are met; off goes on counting."""
@@ -18,6 +19,7 @@ class NetworkOptions:
         rope: one of ``ROPES``; auto does nothing at sizes up to the one trained at.
         proportional: scale the scores of self-attention by the number of tokens.
         context_drop: flow time, 0 to 1, from which every layer reads all keys again; 0 is off.
+        train_size: size that the checkpoint was trained at, where it does not say or says wrong.
 
     Raises:
         LuminaError: a field is out of range.
@@ -26,6 +28,7 @@ class NetworkOptions:
     rope: str = "auto"
     proportional: bool = False
     context_drop: float = 0.0
+    train_size: LatentSize | None = None
 
     def __post_init__(self) -> None:
         if self.rope not in ROPES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from ..bundle import DESCRIPTION
-from ..checkpoint import LATENT_RGB, METADATA_KEY, RELEASED_NAMES, SETTINGS, load_video_model
+from ..checkpoint import RELEASED_NAMES, load_video_model, video_metadata
 from ..errors import LuminaError
-from ..shapes import VAE_FRAMES, VAE_SPACE
+from ..shapes import VAE_FRAMES, VAE_SPACE, VideoSize
 from ..train.network import start_weights
 from ..vae import WEIGHTS as VAE_WEIGHTS
 from ..vae import load_video_vae
@@ -28,6 +28,7 @@ SOUND = "sound"
 STORED = torch.bfloat16
 """Rounding to it costs nothing that can be seen, and halves the files."""
 _FITTED_CLIPS = 60
+_TRAINED = VideoSize(SIDE, SIDE, FRAMES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +64,9 @@ def write_bundle(recipe: BundleRecipe) -> Path:
             f"The network of {recipe.network} has {network.config.channels} latent channels and the VAE of "
             f"{recipe.vae} {vae.channels}; train the network on this VAE's latents."
         )
-    settings = {name: getattr(network.config, name) for name in SETTINGS}
-    settings[LATENT_RGB] = [[round(number, 4) for number in row] for row in fit_latent_rgb(vae).tolist()]
-    _write_weights(recipe.out / "video" / RELEASED_NAMES[0], network.state_dict(), {METADATA_KEY: json.dumps(settings)})
+    colours = tuple(tuple(round(number, 4) for number in row) for row in fit_latent_rgb(vae).tolist())
+    metadata = video_metadata(replace(network.config, latent_rgb=colours, train_size=_TRAINED.latent()))
+    _write_weights(recipe.out / "video" / RELEASED_NAMES[0], network.state_dict(), metadata)
     _write_weights(recipe.out / "vae" / VAE_WEIGHTS, vae.module.state_dict(), {})
     shutil.copyfile(recipe.vae / "config.json", recipe.out / "vae" / "config.json")
     _copy_text_encoder(recipe.text_encoder, recipe.out / "text_encoder")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .errors import LuminaError
 from .schedules import PatchSize
@@ -63,6 +64,9 @@ class VideoConfig:
         rope_limits: patch positions along frames, height and width; larger clips are refused.
         train_size: latent size of the clips that the weights were trained on; None where it is not known.
     """
+
+    vae_hint: ClassVar[str] = "that of CogVideoX-2b has 16"
+    text_hint: ClassVar[str] = "Gemma-2-2B is 2304 wide"
 
     patches: tuple[PatchSize, ...] = (PatchSize(1, 2), PatchSize(2, 2), PatchSize(2, 4))
     channels: int = LATENT_CHANNELS
@@ -129,7 +133,7 @@ class VideoConfig:
         if channels != self.channels:
             raise LuminaError(
                 f"The latents have {channels} channels, and this checkpoint's {self.channels}; use the VAE that "
-                "it was trained with (that of CogVideoX-2b has 16)."
+                f"it was trained with ({self.vae_hint})."
             )
 
     def check_text_width(self, width: int) -> None:
@@ -137,5 +141,5 @@ class VideoConfig:
         if width != self.text_dim:
             raise LuminaError(
                 f"The text features are {width} wide, and this checkpoint reads {self.text_dim}; use the text encoder "
-                "that it was trained with (Gemma-2-2B is 2304 wide)."
+                f"that it was trained with ({self.text_hint})."
             )

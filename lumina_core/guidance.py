@@ -8,7 +8,10 @@ import torch
 
 
 def guide(
-    positive: torch.Tensor, negatives: Sequence[tuple[float, torch.Tensor]], renorm: float = -1.0
+    positive: torch.Tensor,
+    negatives: Sequence[tuple[float, torch.Tensor]],
+    renorm: float = -1.0,
+    channels: int | None = None,
 ) -> torch.Tensor:
     """``positive + sum(g * (positive - negative))``, in float32, then bounded by ``renorm``.
 
@@ -17,6 +20,7 @@ def guide(
         negatives: pairs of scale g and velocity like ``positive``. g = 20 is a host cfg of 21.
         renorm: upper bound of the result's norm, per item, as a multiple of the positive velocity's norm;
             <= 0 is off. It holds without any negative too, so a bound below 1 shrinks the plain velocity.
+        channels: how many channels are guided, as ``first_channels``; None is all.
 
     Source: official ``forward_with_multi_cfg``.
     """
@@ -24,7 +28,12 @@ def guide(
     guided = positive
     for scale, negative in negatives:
         guided = guided + scale * (positive - negative.float())
-    return bound_norm(guided, positive, renorm)
+    return bound_norm(first_channels(guided, positive, channels), positive, renorm)
+
+
+def first_channels(guided: torch.Tensor, positive: torch.Tensor, channels: int | None) -> torch.Tensor:
+    """``guided`` in the first ``channels`` channels (None: all) and ``positive`` in the rest, as Lumina-Next does."""
+    return guided if channels is None else torch.cat([guided[:, :channels], positive[:, channels:]], dim=1)
 
 
 def bound_norm(guided: torch.Tensor, positive: torch.Tensor, renorm: float) -> torch.Tensor:

@@ -19,7 +19,7 @@ from .extrapolation import proportional_scale, video_scaling
 from .network_options import AS_TRAINED, NetworkOptions
 from .ops import TORCH_OPS, Ops
 from .patchify import patchify, unpatchify
-from .rope import rotation
+from .rope import Rotation, rotation
 from .run_context import RunContext
 from .schedules import PatchSize
 from .shapes import LatentSize
@@ -143,20 +143,32 @@ class MultiScaleNextDiT(nn.Module):
         grid = size.grid(patch)
         scalings = video_scaling(self.config, size, patch, options, t)
         where = (grid, self.config.rope_axes, self.config.rope_theta, x.device, scalings)
-        rope = text.rotation(where, lambda: rotation(*where))
+        rope = text.rotation(where, lambda: self.turns(rotation(*where)))
         key_scale = proportional_scale(self.config, size, patch, options)
         attend = partial(self.ops.attention, **attention_options) if attention_options else self.ops.attention
 
         def run(items: slice) -> torch.Tensor:
             turns = rope if rope.ndim == 2 else rope[items]
-            tokens = self.all_x_embedder[patch.key](patchify(x[items], patch))
+            tokens = self.read(x[items], patch)
             for index, layer in enumerate(self.layers):
                 context = text[items].layer(index, layer.context_keys_values)
                 tokens = layer(tokens, turns, context, text[items].mask, cond[items], attend, key_scale)
-            tokens = self.all_final_layer[patch.key](tokens, cond[items])
-            return unpatchify(tokens, patch, tuple(x.shape[2:]))
+            return self.write(tokens, cond[items], patch, size)
 
         if x.device.type == "cpu" and not torch.is_grad_enabled() and size.tokens(patch) >= APART_ON_CPU:
             return torch.cat([run(slice(i, i + 1)) for i in range(len(x))])
         return run(slice(0, len(x)))
+
+    def read(self, x: torch.Tensor, patch: PatchSize) -> torch.Tensor:
+        """Latents (B, C, F, H, W) -> tokens (B, L, dim)."""
+        return self.all_x_embedder[patch.key](patchify(x, patch))
+
+    def write(self, tokens: torch.Tensor, cond: torch.Tensor, patch: PatchSize, size: LatentSize) -> torch.Tensor:
+        """Tokens (B, L, dim) -> latents (B, C, F, H, W) of ``size``."""
+        tokens = self.all_final_layer[patch.key](tokens, cond)
+        return unpatchify(tokens, patch, (size.frames, size.height, size.width))
+
+    def turns(self, rope: Rotation) -> Rotation:
+        """The rotary table as the heads were trained to read it: one axis behind the other."""
+        return rope
 

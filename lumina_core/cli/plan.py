@@ -32,6 +32,8 @@ EXAMPLES = f"""examples:
 t is flow time: 0 noise, 1 video. Shares count floating-point operations of the network, text of 200 and 28 tokens.
 A guided step takes two network passes. The total is relative to patch size {REFERENCE} throughout, guided alike.
 Memory is of the device's tensors, computed; of --memory, 1 GiB is left to the driver. The text encoder is not in it."""
+_OPTIONS = ("cache", "times", "rope", "proportional", "context_drop")
+"""Fields of a plan that are told of only where they are used."""
 _HEADER = ("patch", "t", "steps", "tokens", "guided", "passes", "share")
 
 
@@ -151,7 +153,7 @@ def as_text(plan: SamplingPlan, size: VideoSize, cost: PlanCost) -> str:
     latent = size.latent()
     lines = [
         f"{size.width}x{size.height}, {size.frames} frames: latent {latent.frames}x{latent.height}x{latent.width}",
-        *(f"{name.replace('_', ' '):16} {text}" for name, text in plan.as_dict().items()),
+        *(f"{name.replace('_', ' '):16} {text}" for name, text in _chosen(plan).items()),
         "",
         *_table([_HEADER, *map(_row, cost.segments)]),
         "",
@@ -159,6 +161,12 @@ def as_text(plan: SamplingPlan, size: VideoSize, cost: PlanCost) -> str:
         f"NFE {cost.nfe} ({cost.passes} network passes)",
     ]
     return "\n".join(lines)
+
+
+def _chosen(plan: SamplingPlan) -> dict[str, object]:
+    """The fields that every plan is told by, and those options that it uses."""
+    defaults = SamplingPlan(REFERENCE).as_dict()
+    return {name: value for name, value in plan.as_dict().items() if name not in _OPTIONS or value != defaults[name]}
 
 
 def _row(segment: Segment) -> tuple[str, ...]:

@@ -180,6 +180,13 @@ def test_plan_prints_what_the_preset_costs(capsys):
     assert "total 0.282 of 1x2 throughout, 63.2 PFLOP, NFE 69 (129 network passes)" in out.splitlines()
 
 
+def test_plan_tells_options_only_where_they_are_used(capsys):
+    assert main(["plan"]) == 0
+    assert "cache" not in capsys.readouterr().out
+    assert main(["plan", "--cache", "0.2"]) == 0
+    assert "solver           euler\ncache            0.2\n" in capsys.readouterr().out
+
+
 def test_plan_as_json_says_the_same(capsys):
     assert main(["plan", "--preset", "f16F64R512-MultiScale", "--solver", "rk4", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .config import BlockConfig
+from .context_drop import KeyPool
 from .ops import Ops
 from .rope import Rotation, rotate
 from .run_context import KeysValues
@@ -71,13 +72,15 @@ class Attention(nn.Module):
         mask_BS: torch.Tensor | None,
         attend,
         key_scale: float = 1.0,
+        pool: KeyPool | None = None,
     ) -> torch.Tensor:
         q = rotate(self._split(self.q_norm(self.wq(x_BLD))), rope).transpose(1, 2)
-        k = rotate(self._split(self.k_norm(self.wk(x_BLD))), rope).transpose(1, 2)
+        key_rope = rope if pool is None else pool.rope
+        k = rotate(self._split(self.k_norm(self.wk(x_BLD)), pool), key_rope).transpose(1, 2)
         if key_scale != 1:
             # Not every attention takes a scale, and the context's scores, of the same queries, stay as they are.
             k = k * key_scale
-        v = self._split(self.wv(x_BLD)).transpose(1, 2)
+        v = self._split(self.wv(x_BLD), pool).transpose(1, 2)
         out = attend(q, k, v, None)
         del k, v  # before the cross-attention asks for memory
         cross = attend(q, *context, mask_BS)
@@ -89,9 +92,9 @@ class Attention(nn.Module):
         k = self._split(self.ky_norm(self.wk_y(context_BSD))).transpose(1, 2)
         return k, self._split(self.wv_y(context_BSD)).transpose(1, 2)
 
-    def _split(self, x_BLD: torch.Tensor) -> torch.Tensor:
+    def _split(self, x_BLD: torch.Tensor, pool: KeyPool | None = None) -> torch.Tensor:
         head_dim = self.wq.weight.shape[0] // self.heads
-        return x_BLD.unflatten(-1, (-1, head_dim))
+        return (x_BLD if pool is None else pool(x_BLD)).unflatten(-1, (-1, head_dim))
 
 
 class FeedForward(nn.Module):
@@ -154,6 +157,7 @@ class NextDiTBlock(nn.Module):
         cond_BRA: torch.Tensor,
         attend,
         key_scale: float = 1.0,
+        pool: KeyPool | None = None,
     ) -> torch.Tensor:
         """Tokens like ``x_BLD``, which is overwritten where no gradient is asked for.
 
@@ -161,12 +165,13 @@ class NextDiTBlock(nn.Module):
             context: features (B, S, context_dim), or what ``context_keys_values`` made of them.
             mask_BS: True where a context token counts, None when all do.
             key_scale: factor on the keys, and so on the scores, of self-attention.
+            pool: where keys and values of self-attention are pooled, None where each token has its own.
         """
         if isinstance(context, torch.Tensor):
             context = self.context_keys_values(context)
         scale_msa, gate_msa, scale_mlp, gate_mlp = self.adaLN_modulation(cond_BRA, x_BLD.dtype).chunk(4, dim=-1)
         out = self.attention(
-            scale_rows(self.attention_norm1(x_BLD), scale_msa), rope, context, mask_BS, attend, key_scale
+            scale_rows(self.attention_norm1(x_BLD), scale_msa), rope, context, mask_BS, attend, key_scale, pool
         )
         x_BLD = add_gated_rows(x_BLD, self.attention_norm2(out), gate_msa)
         del out

@@ -13,6 +13,7 @@ from torch import nn
 from .attention import Attention
 from .blocks import FinalLayer, NextDiTBlock
 from .config import VideoConfig
+from .context_drop import KeyPool, dropping, pooled_rotation
 from .embeddings import ScalarEmbedder, TextEmbedder, masked_mean
 from .errors import LuminaError
 from .extrapolation import proportional_scale, video_scaling
@@ -143,21 +144,29 @@ class MultiScaleNextDiT(nn.Module):
         grid = size.grid(patch)
         scalings = video_scaling(self.config, size, patch, options, t)
         where = (grid, self.config.rope_axes, self.config.rope_theta, x.device, scalings)
-        rope = text.rotation(where, lambda: self.turns(rotation(*where)))
+        drops = dropping(t, options.context_drop, len(self.layers))
+        rope, pool = text.rotation((where, any(drops)), lambda: self._positions(where, any(drops)))
         key_scale = proportional_scale(self.config, size, patch, options)
         attend = partial(self.ops.attention, **attention_options) if attention_options else self.ops.attention
 
         def run(items: slice) -> torch.Tensor:
             turns = rope if rope.ndim == 2 else rope[items]
+            pooled = pool and pool.of(items)
             tokens = self.read(x[items], patch)
             for index, layer in enumerate(self.layers):
                 context = text[items].layer(index, layer.context_keys_values)
-                tokens = layer(tokens, turns, context, text[items].mask, cond[items], attend, key_scale)
+                tokens = layer(tokens, turns, context, text[items].mask, cond[items], attend, key_scale,
+                               pooled if index < drops[items.start] else None)  # fmt: skip
             return self.write(tokens, cond[items], patch, size)
 
-        if x.device.type == "cpu" and not torch.is_grad_enabled() and size.tokens(patch) >= APART_ON_CPU:
+        apart = x.device.type == "cpu" and not torch.is_grad_enabled() and size.tokens(patch) >= APART_ON_CPU
+        if apart or len(set(drops)) > 1:
             return torch.cat([run(slice(i, i + 1)) for i in range(len(x))])
         return run(slice(0, len(x)))
+
+    def _positions(self, where: tuple, pools: bool) -> tuple[Rotation, KeyPool | None]:
+        """The rotary table of ``rotation``'s arguments, and what Context Drop needs of them."""
+        return self.turns(rotation(*where)), KeyPool(where[0], self.turns(pooled_rotation(*where))) if pools else None
 
     def read(self, x: torch.Tensor, patch: PatchSize) -> torch.Tensor:
         """Latents (B, C, F, H, W) -> tokens (B, L, dim)."""

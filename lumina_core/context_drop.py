@@ -1,0 +1,84 @@
+"""Context Drop: early in a run the first layers read pooled keys and values, a quarter as many.
+
+Lumina-Next's slides name it and show what it saves; no code of it is public, so the rules come second-hand and the
+details are ours. Queries stay as they are. Keys (behind their norm) and values are averaged over cells of 2 x 2
+patches of one frame; where a side is odd, the cells at its end average what there is. Keys are pooled before they are
+rotated and then stand at the mean position of their cell: averages of rotated keys would lose the high frequencies.
+Keys of the text stay as they are.
+
+It follows time and layers. Of N layers the first ``round(N * (1 - t / until))`` drop at flow time t: all of them at
+t = 0 (noise), none from ``until`` on. ``until`` 1 is the slides' rule, 0 turns it off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from .rope import Rotation, grid_angles, grid_rotation
+from .rope_scaling import RopeScaling
+
+SIDE = 2
+"""Patches along each side of a cell."""
+
+
+def dropping_layers(t: float, until: float, layers: int) -> int:
+    """How many of the first of ``layers`` read pooled keys at flow time ``t``."""
+    return round(layers * max(0.0, 1 - t / until)) if until else 0
+
+
+def dropping(t: torch.Tensor, until: float, layers: int) -> list[int]:
+    """``dropping_layers`` of every item, for flow times (B,); they are only read where something drops at all."""
+    return [dropping_layers(each, until, layers) for each in t.tolist()] if until else [0] * len(t)
+
+
+def pooled_grid(grid: Sequence[int]) -> tuple[int, int, int]:
+    """Cells along frames, height and width of a grid of patches."""
+    frames, height, width = grid
+    return frames, -(-height // SIDE), -(-width // SIDE)
+
+
+@dataclass(frozen=True)
+class KeyPool:
+    """Called with (B, L, D) of all patches it returns (B, L', D) of the cells.
+
+    Args:
+        grid: patches along frames, height and width; L is their product.
+        rope: the rotation of the cells' mean positions, (L', D / 2), or (B, L', D / 2) where items differ.
+    """
+
+    grid: tuple[int, int, int]
+    rope: Rotation
+
+    def __call__(self, x_BLD: torch.Tensor) -> torch.Tensor:
+        # Frames become items, and what torch calls channels comes last in memory: nothing is copied.
+        frames = x_BLD.unflatten(1, self.grid).flatten(0, 1).movedim(-1, 1)
+        cells = F.avg_pool2d(frames, SIDE, ceil_mode=True, count_include_pad=False)
+        return cells.movedim(1, -1).reshape(len(x_BLD), -1, x_BLD.shape[-1])
+
+    def of(self, items: slice) -> KeyPool:
+        """That of some items of the batch."""
+        return self if self.rope.ndim == 2 else KeyPool(self.grid, self.rope[items])
+
+
+def pooled_rotation(
+    grid: Sequence[int],
+    widths: Sequence[int],
+    theta: float,
+    device: torch.device | str = "cpu",
+    scalings: Sequence[RopeScaling | None] = (None,),
+) -> Rotation:
+    """The rotation of the cells of a grid, each at its mean position; for the arguments see ``rope.rotation``."""
+    tables = []
+    for scaling in scalings:
+        frames, height, width = grid_angles(grid, widths, theta, scaling)
+        tables.append(grid_rotation([frames, _means(height), _means(width)], device))
+    return tables[0] if len(tables) == 1 else torch.stack(tables)
+
+
+def _means(angles: torch.Tensor) -> torch.Tensor:
+    """Of mean positions, as angles grow in equal steps with the position, however they are scaled."""
+    return torch.stack([part.mean(0) for part in angles.split(SIDE)])

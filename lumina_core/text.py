@@ -1,6 +1,7 @@
-"""Prompts into the text features that the video network reads (Gemma-2-2B, second-last hidden state).
+"""Prompts into the text features that the networks read: the second-last hidden state of a Gemma.
 
-Source: `generate.py` of Lumina-Video (`SYSTEM_PROMPT`, `encode_prompt`).
+Lumina-Video reads Gemma-2-2B behind a system prompt, Lumina-Next's images the first Gemma-2B without one.
+Source: `generate.py` of Lumina-Video (`SYSTEM_PROMPT`, `encode_prompt`); `demo.py` of Lumina-Next (`encode_prompt`).
 """
 
 import json
@@ -16,7 +17,9 @@ SYSTEM_PROMPT = (
     "You are an assistant designed to generate high-quality videos with the highest degree of image-text alignment "
     "based on user prompts. <Prompt Start> "
 )
-GEMMA_WIDTH = 2304  # of Gemma-2-2B, whose config.json may leave it out
+VIDEO_KIND = "gemma2"
+WIDTHS = {VIDEO_KIND: 2304, "gemma": 3072}
+"""Kinds of text encoders by `model_type`, and what a config.json without hidden_size means to transformers."""
 MAX_TOKENS = 256  # BOS and system prompt included
 
 
@@ -40,7 +43,7 @@ def with_system_prompt(prompt: str) -> str:
 
 
 class TextEncoder:
-    """Gemma-2 up to its second-last layer, with its tokenizer. Made by `load_text_encoder`."""
+    """A Gemma up to its second-last layer, with its tokenizer. Made by `load_text_encoder`."""
 
     def __init__(self, model: torch.nn.Module, tokenizer) -> None:
         self.model = _up_to_second_last(model)
@@ -51,6 +54,16 @@ class TextEncoder:
         """D of the features; must equal the text width of the video network."""
         return self.model.config.hidden_size
 
+    @property
+    def kind(self) -> str:
+        """One of `WIDTHS`."""
+        return self.model.config.model_type
+
+    @property
+    def system_prompt(self) -> str:
+        """What `tokenize` puts before every prompt."""
+        return SYSTEM_PROMPT if self.kind == VIDEO_KIND else ""
+
     def token_ids(self, texts: list[str]) -> list[list[int]]:
         """Token ids of each text as it stands, BOS first; nothing is put in front and nothing is cut."""
         bos = self.tokenizer.bos_token_id
@@ -60,7 +73,7 @@ class TextEncoder:
 
     def tokenize(self, prompts: list[str]) -> list[list[int]]:
         """Token ids of each prompt behind the system prompt, BOS first, not yet cut to MAX_TOKENS."""
-        return self.token_ids([with_system_prompt(prompt) for prompt in prompts])
+        return self.token_ids([with_system_prompt(prompt) if self.system_prompt else prompt for prompt in prompts])
 
     def encode(self, prompts: list[str]) -> TextFeatures:
         """Features of `prompts` (the system prompt is put before each one, also before an empty one).
@@ -104,7 +117,7 @@ class TextEncoder:
 def load_text_encoder(
     path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> TextEncoder:
-    """Load Gemma-2 from a transformers folder (config.json, *.safetensors, tokenizer.json); nothing is downloaded.
+    """Load a Gemma from a transformers folder (config.json, *.safetensors, tokenizer.json); nothing is downloaded.
 
     Attention is the eager one: only that honours Gemma-2's logit soft cap on every transformers version.
     Raises LuminaError if the folder is missing, holds another kind of model, or lacks weights or tokenizer.
@@ -125,7 +138,8 @@ def load_text_encoder(
 
 def read_text_width(path: str | Path) -> int:
     """Width of the features that ``load_text_encoder(path)`` would give, from its config alone. Raises LuminaError."""
-    width = _check_folder(Path(path)).get("hidden_size", GEMMA_WIDTH)
+    config = _check_folder(Path(path))
+    width = config.get("hidden_size", WIDTHS[config["model_type"]])
     if not isinstance(width, int):
         raise LuminaError(f"{path} gives hidden_size {width!r} in config.json, expected a number; fetch it again.")
     return width
@@ -182,8 +196,11 @@ def _check_folder(folder: Path) -> dict:
         raise LuminaError(f"{folder} has no config.json, expected a text encoder folder (Gemma-2).") from None
     except (ValueError, AttributeError, OSError) as error:
         raise LuminaError(f"{folder / 'config.json'} is not readable JSON; fetch the file again.") from error
-    if kind != "gemma2":
-        raise LuminaError(f"{folder} holds a model of type {kind!r}, expected 'gemma2' (google/gemma-2-2b).")
+    if kind not in WIDTHS:
+        raise LuminaError(
+            f"{folder} holds a model of type {kind!r}, expected 'gemma2' (google/gemma-2-2b), or 'gemma' "
+            "(google/gemma-2b) for Lumina-Next's images."
+        )
     if not any(folder.glob("*.safetensors")):
         raise LuminaError(f"{folder} has no .safetensors file; fetch the weights of google/gemma-2-2b into it.")
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):

@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .compile import Compile
 from .conditioning import MotionScore, TextEncode
+from .image_loaders import ImageModelLoader
 from .latents import EmptyLatent, LatentPreview, Noise
 from .loaders import ModelLoader, TextEncoderLoader, VAELoader
 from .motion import MeasureMotion
@@ -22,6 +23,7 @@ NODE_CLASSES: list[type[io.ComfyNode]] = [
     ModelLoader,
     TextEncoderLoader,
     VAELoader,
+    ImageModelLoader,
     TextEncode,
     MotionScore,
     Preset,

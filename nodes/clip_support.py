@@ -1,4 +1,4 @@
-"""Gemma-2 from a transformers folder as a native CLIP, features exactly as the official run reads them."""
+"""A Gemma from a transformers folder as a native CLIP, features exactly as the official runs read them."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from ..lumina_core.text import TextEncoder, load_text_encoder
 from .bundles import bundle_of
 from .patcher import WholePatcher
 
-KEY = "gemma2"
-"""Name of the tokens of this encoder, where the host's own loader says gemma2_2b."""
 ROOM = 0.9
 """Share of a device's memory that the weights may take."""
 
 
 class GemmaTokenizer:
-    """The tokenizer as the host calls it. Text is taken as it stands: no weight syntax, no embeddings, no limit."""
+    """The tokenizer as the host calls it. Text is taken as it stands: no weight syntax, no embeddings, no limit.
+
+    Tokens are named by the encoder's kind, gemma2 or gemma, where the host's own loader says gemma2_2b.
+    """
 
     def __init__(self, encoder: TextEncoder) -> None:
-        self.encoder = encoder
+        self.encoder, self.system_prompt = encoder, encoder.system_prompt
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **_) -> dict[str, list[list[tuple]]]:
         rows = self.encoder.token_ids([text])
         extra = (0,) if return_word_ids else ()
-        return {KEY: [[(token, 1.0, *extra) for token in row] for row in rows]}
+        return {self.encoder.kind: [[(token, 1.0, *extra) for token in row] for row in rows]}
 
     def untokenize(self, token_weight_pair: list[tuple]) -> list[tuple]:
         return [(pair, self.encoder.tokenizer.convert_ids_to_tokens(pair[0])) for pair in token_weight_pair]
@@ -61,10 +62,10 @@ class GemmaModel(torch.nn.Module, ClipTokenWeightEncoder):
         """See `set_clip_options`."""
 
     def encode_token_weights(self, token_weight_pairs: dict[str, list]):
-        if KEY not in token_weight_pairs:
+        if self.encoder.kind not in token_weight_pairs:
             found = ", ".join(token_weight_pairs) or "none"
-            raise LuminaError(f"The tokens are of {found}, expected {KEY}; make them with this CLIP.")
-        return super().encode_token_weights(token_weight_pairs[KEY])
+            raise LuminaError(f"The tokens are of {found}, expected {self.encoder.kind}; make them with this CLIP.")
+        return super().encode_token_weights(token_weight_pairs[self.encoder.kind])
 
     def encode(self, rows: list[list[int]]):
         """Features, no pooled output, and the mask of the padding: what the host's mixin asks for."""
@@ -74,7 +75,7 @@ class GemmaModel(torch.nn.Module, ClipTokenWeightEncoder):
     def memory_estimation_function(self, tokens: dict[str, list], device=None) -> int:
         """Bytes beside the weights: the eager attention's scores and the widest activations, in float32."""
         config = self.transformer.config
-        rows = tokens.get(KEY, [])
+        rows = tokens.get(self.encoder.kind, [])
         length = max((len(row) for row in rows), default=1)
         widest = 3 * config.intermediate_size + 4 * config.hidden_size
         return 4 * len(rows) * length * (3 * config.num_attention_heads * length + widest)

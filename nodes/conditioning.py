@@ -17,8 +17,11 @@ from .told import with_schedules
 def encode_text(clip, text: str, system_prompt: str = SYSTEM_PROMPT) -> tuple[list, int]:
     """Conditioning of one prompt, and how many tokens were cut off at the limit.
 
-    The whole text counts, weight syntax is off: the model was trained on plain sentences.
+    The whole text counts, weight syntax is off: the models were trained on plain sentences. The released system prompt
+    gives way to that of the text encoder, where it says one: Lumina-Next's images have none.
     """
+    if system_prompt == SYSTEM_PROMPT:
+        system_prompt = getattr(clip.tokenizer, "system_prompt", SYSTEM_PROMPT)
     tokens = clip.tokenize(system_prompt + text, disable_weights=True)
     rows = [token for batches in tokens.values() for batch in batches for token in batch]
     tokens = {name: [_flatten(batches)[:MAX_TOKENS]] for name, batches in tokens.items()}

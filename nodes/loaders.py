@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import folder_paths
 import torch
 from comfy_api.latest import io
 
-from ..lumina_core.checkpoint import ARGS_NAME, find_weights
-from ..lumina_core.errors import LuminaError
+from ..lumina_core.checkpoint import find_weights
+from ..lumina_core.checkpoint_kind import VIDEO
 from ..lumina_core.vae import find_vae_weights
 from .bundles import bundle_of, bundled_entries
 from .clip_support import find_text_encoder, load_clip, text_encoder_folders
 from .fields import first_fault
+from .model_files import check_kind, model_files, own_file, stamp
 from .model_patches import guard_first_step
 from .model_support import load_model
 from .names import schema
@@ -29,44 +29,15 @@ WEIGHT_DTYPES = {
 }
 
 
-def _stamp(path: str | Path | None) -> str:
-    """Changes when the file does, so that the host loads it again.
-
-    Without the path: the host writes this into the metadata of everything that is saved.
-    """
-    if path is None or not Path(path).exists():
-        return ""
-    stat = Path(path).stat()
-    return f"{stat.st_mtime_ns}:{stat.st_size}"
-
-
-def _model_files() -> list[str]:
-    # The settings beside a released checkpoint end in .pth too.
-    return [name for name in folder_paths.get_filename_list("diffusion_models") if Path(name).name != ARGS_NAME]
-
-
-def _own_file(folder: str, name: str) -> Path:
-    """A user's file in one of the host's folders. Raises LuminaError."""
-    path = folder_paths.get_full_path(folder, name)
-    if path is None:
-        raise _missing(folder, name)
-    return Path(path)
-
-
-def _missing(folder: str, name: str) -> LuminaError:
-    looked = ", ".join(folder_paths.get_folder_paths(folder)) or f"models/{folder}"
-    return LuminaError(f"'{name}' is not in {looked}; put the file there and reload the page, or choose another.")
-
-
 def checkpoint_path(name: str) -> Path:
     """The weights file of an entry of the loader's list. Raises LuminaError."""
     bundle = bundle_of(name)
-    return find_weights(bundle.checkpoint) if bundle else _own_file("diffusion_models", name)
+    return find_weights(bundle.checkpoint) if bundle else own_file("diffusion_models", name)
 
 
 def _vae(name: str) -> Path:
     bundle = bundle_of(name)
-    return find_vae_weights(bundle.vae) if bundle else _own_file("vae", name)
+    return find_vae_weights(bundle.vae) if bundle else own_file("vae", name)
 
 
 class ModelLoader(io.ComfyNode):
@@ -81,7 +52,7 @@ class ModelLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model_name",
-                    options=[*bundled_entries(), *_model_files()],
+                    options=[*bundled_entries(), *model_files()],
                     tooltip="The bundled small model, or weights in models/diffusion_models: the released folder's "
                     "consolidated.00-of-01 file, or a single .safetensors.",
                 ),
@@ -98,11 +69,11 @@ class ModelLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model_name):
-        return first_fault(lambda: checkpoint_path(model_name))
+        return first_fault(lambda: check_kind(checkpoint_path(model_name), VIDEO))
 
     @classmethod
     def fingerprint_inputs(cls, model_name, weight_dtype):
-        return _stamp(checkpoint_path(model_name))
+        return stamp(checkpoint_path(model_name))
 
     @classmethod
     def execute(cls, model_name, weight_dtype) -> io.NodeOutput:
@@ -136,7 +107,7 @@ class VAELoader(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, vae_name):
-        return _stamp(_vae(vae_name))
+        return stamp(_vae(vae_name))
 
     @classmethod
     def execute(cls, vae_name) -> io.NodeOutput:

@@ -106,12 +106,16 @@ class MotionCond(comfy.conds.CONDConstant):
 class LuminaVideoModel(comfy.model_base.BaseModel):
     """Sampling conventions and conditioning of the network."""
 
+    network = HostMultiScaleNextDiT
+    reference = REFERENCE
+
     def __init__(self, model_config, device=None):
-        super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostMultiScaleNextDiT)
+        super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=self.network)
         self.round_to = run_dtype(self.get_dtype(), self.manual_cast_dtype)
         # Scheduled LoRA hooks patch the weights anew within a run.
         self.diffusion_model.contexts = RunContexts(changing=self._has_hooks)
-        self.memory_usage_factor = usage_factor(self.memory_required(REFERENCE), REFERENCE, run_dtype_size(self))
+        needed = self.memory_required(self.reference)
+        self.memory_usage_factor = usage_factor(needed, self.reference, run_dtype_size(self))
 
     def _has_hooks(self) -> bool:
         return bool(getattr(getattr(self, "current_patcher", None), "current_hooks", None))
@@ -163,7 +167,7 @@ def load_model(path: str | Path, dtype: torch.dtype | None = None, disable_dynam
     Raises LuminaError.
     """
     path = Path(path)
-    weights, metadata = _read(path)
+    weights, metadata = read_weights(path)
     checkpoint = Checkpoint(path, clean_keys(weights), read_settings(path, metadata))
     check_finite(path.name, checkpoint.weights)
     config = detect_config(checkpoint)
@@ -209,7 +213,8 @@ def make_patcher(
     return patcher
 
 
-def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors by name and the metadata, read as the host reads its own files. Raises LuminaError."""
     try:
         weights, metadata = comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)
     except Exception as error:  # the host and torch raise nearly anything on a damaged file

@@ -1,0 +1,68 @@
+"""Load Lumina-Next's images as a native MODEL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from comfy_api.latest import io
+
+from ..lumina_core.checkpoint_kind import IMAGE
+from .fields import first_fault
+from .image_model import load_image
+from .loaders import WEIGHT_DTYPES
+from .model_files import check_kind, model_files, own_file, stamp
+from .names import schema
+
+GUIDED = {"all": None, "first 3": 3}
+
+
+class ImageModelLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "ImageModelLoader",
+            title="Load Lumina-Next Model",
+            description="Loads Lumina-Next-T2I or Lumina-Next-SFT, which make images, as a MODEL for KSampler and the "
+            "other samplers of ComfyUI. The released file or diffusers' is told by its keys.",
+            aliases=("next", "image", "checkpoint", "diffusion model", "unet", "t2i", "sft"),
+            inputs=[
+                io.Combo.Input(
+                    "model_name",
+                    options=model_files(),
+                    tooltip="Weights in models/diffusion_models: the released consolidated.00-of-01 or diffusers' "
+                    "transformer/diffusion_pytorch_model, with the config beside them.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(WEIGHT_DTYPES),
+                    default="default",
+                    tooltip="Precision of the weights; default lets ComfyUI choose for this device, fp8 halves their "
+                    "memory at some cost in quality.",
+                ),
+                io.Combo.Input(
+                    "guided_channels",
+                    options=list(GUIDED),
+                    default="all",
+                    optional=True,
+                    tooltip="Latent channels that cfg moves. The released sampler moves the first 3 of 4 and lets the "
+                    "last follow the prompt alone: take that to repeat its pictures.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The model, with the released time shift of 4 for KSampler.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model_name):
+        return first_fault(lambda: check_kind(_weights(model_name), IMAGE))
+
+    @classmethod
+    def fingerprint_inputs(cls, model_name, weight_dtype, guided_channels="all"):
+        return stamp(_weights(model_name))
+
+    @classmethod
+    def execute(cls, model_name, weight_dtype, guided_channels="all") -> io.NodeOutput:
+        return io.NodeOutput(load_image(_weights(model_name), WEIGHT_DTYPES[weight_dtype], GUIDED[guided_channels]))
+
+
+def _weights(name: str) -> Path:
+    return own_file("diffusion_models", name)

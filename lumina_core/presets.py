@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from .plan import SamplingPlan
 from .shapes import VideoSize
+from .sizes import AREAS, Area, pick_size
 
 _R960 = SamplingPlan(
     patch="1x2",
@@ -41,16 +42,24 @@ DEFAULT_PRESET = "f24F96R960-MultiScale"
 
 @dataclass(frozen=True)
 class PresetClip:
-    """The clip a preset was made for: fps, and a size of its resolution class."""
+    """The clip a preset was made for: the area of its model, and a size of it."""
 
+    area: Area
     size: VideoSize
-    fps: int
+
+    @property
+    def fps(self) -> int:
+        return self.area.fps
+
+
+def _clip(area: Area, ratio: str) -> PresetClip:
+    return PresetClip(area, VideoSize(*pick_size(area.side, ratio), area.frames))
 
 
 _CLIPS = {
-    "f24F96R960": PresetClip(VideoSize(1248, 704, 96), 24),
-    "f16F64R512": PresetClip(VideoSize(672, 384, 64), 16),
-    "mini": PresetClip(VideoSize(64, 64, 32), 8),
+    "f24F96R960": _clip(AREAS["960-class"], "16:9"),
+    "f16F64R512": _clip(AREAS["512-class"], "16:9"),
+    "mini": _clip(AREAS["mini"], "1:1"),
 }
 
 

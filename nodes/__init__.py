@@ -12,6 +12,8 @@ from .multi_scale_sampler import MultiScaleSampler
 from .routes import add_routes
 from .sampling import Guider, Sigmas, SplitSigmas
 from .schedules import Guidance, PatchSchedule, Preset
+from .size import Size
+from .solver import Solver
 from .sound import VideoToAudio
 from .sound_conditioning import DecodeSound, EmptySoundLatent, SoundConditioning
 from .sound_loaders import LoadSoundCodec, LoadSoundFeatures, LoadSoundModel
@@ -34,6 +36,8 @@ NODE_CLASSES: list[type[io.ComfyNode]] = [
     Guider,
     Sigmas,
     SplitSigmas,
+    Solver,
+    Size,
     EmptyLatent,
     Noise,
     LatentPreview,

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from ..lumina_core.outline import SCHEDULES
+from .size import told_size
 
 _SIZE = ("width", "height", "frames")
 _TOLD_BY = {
-    "LuminaVideoMultiScaleSampler": (*SCHEDULES, "preset", *_SIZE, "seconds", "points", "solver"),
+    "LuminaVideoMultiScaleSampler": (*SCHEDULES, "preset", *_SIZE, "seconds", "points", "solver", "times"),
     "LuminaVideoPreset": ("preset",),
     "LuminaVideoPatchSchedule": ("patch",),
     "LuminaVideoGuidance": ("guidance", "renorm"),
     "LuminaVideoGuider": ("guidance", "renorm"),
     "LuminaVideoMotionScore": ("motion", "negative_motion"),
     "LuminaVideoSplitSigmas": ("patch",),
-    "LuminaVideoSigmas": ("points", "time_shift"),
+    "LuminaVideoSigmas": ("points", "time_shift", "times"),
+    "LuminaVideoSolver": ("solver",),
     "LuminaVideoEmptyLatent": (*_SIZE, "batch_size"),
     "LuminaVideoModelLoader": ("model_name", "weight_dtype"),
     "KSampler": ("steps",),
@@ -38,6 +40,8 @@ def plan_fields(nodes: list[dict[str, Any]], fields: dict[str, Any]) -> dict[str
                 told.setdefault("points", inputs[name] + 1)
             elif name in inputs:
                 told.setdefault(name, inputs[name])
+        if node.get("kind") == "LuminaVideoSize":
+            told = {**told_size(inputs), **told}
     return told
 
 

@@ -13,9 +13,10 @@ from lumina_core.mini.sound_world import MATERIALS
 from .timbre import MADE, ROUND_TRIP, TRUE
 from .timing import ALL
 
-SOUND, SIZE, ESTIMATE = "sound", "sound size", "estimate"
+SOUND, SIZE, ESTIMATE, LANGUAGES = "sound", "sound size", "estimate", "languages"
+EXTRAPOLATION = "extrapolation"
 """Parts of docs/results.md that other scripts than paper_tables.py write, each between marks of its own."""
-SECTIONS = (SOUND, SIZE, ESTIMATE)
+SECTIONS = (SOUND, SIZE, ESTIMATE, LANGUAGES, EXTRAPOLATION)
 NAMES = {"generated": "made", "codec": "true sound through the codec", "true": "true sound"}
 TARGETS = (
     Target("onset_f1", "onset F1 against the true event times, within 100 ms", 0.8),

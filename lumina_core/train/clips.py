@@ -13,8 +13,9 @@ import torch
 
 from ..errors import LuminaError
 from ..frames import frames_at, probe
+from ..sizes import area_sizes, nearest_size
 from ..vae_codec import FRAME_BATCH
-from .buckets import best_bucket, bucket_sizes, crop_to
+from .crop import crop_to
 
 FEWEST = FRAME_BATCH + 1
 """Frames of a clip at least: two latent frames besides the first, which is dropped."""
@@ -38,7 +39,7 @@ class EncodeSettings:
     seconds: float = 4.0
 
     def __post_init__(self) -> None:
-        bucket_sizes(self.size)
+        area_sizes(self.size)
         if not 0 < self.fps <= 1000:
             raise LuminaError(f"fps is {self.fps:g}, expected frames per second above 0 and up to 1000.")
         if not self.seconds * self.fps + _ROUNDING >= FEWEST - 1:
@@ -65,7 +66,7 @@ def read_clip(path: Path, settings: EncodeSettings) -> torch.Tensor:
             f"{settings.fps:g} fps; leave it out or encode at a lower fps."
         )
     check_area(path, file.width, file.height, settings.size)
-    size = best_bucket(file.width, file.height, bucket_sizes(settings.size))
+    size = nearest_size(file.width, file.height, area_sizes(settings.size))
     count = int(min(file.seconds * settings.fps + _ROUNDING, settings.most_frames))
     # One at a time: a minute of large frames would not fit in memory before they are made small.
     frames = [crop_to(frame[None], size) for frame in frames_at(path, [i / settings.fps for i in range(count)])]
@@ -97,7 +98,7 @@ def read_picture(path: Path, settings: EncodeSettings) -> torch.Tensor:
     pixels = _pixels(Image.alpha_composite(white, picture).convert("RGB"))
     height, width = pixels.shape[:2]
     check_area(path, width, height, settings.size)
-    return crop_to(pixels[None], best_bucket(width, height, bucket_sizes(settings.size))).float() / 255
+    return crop_to(pixels[None], nearest_size(width, height, area_sizes(settings.size))).float() / 255
 
 
 def check_area(path: Path, width: int, height: int, side: int) -> None:

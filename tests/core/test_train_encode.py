@@ -19,9 +19,10 @@ from lumina_core.errors import LuminaError
 from lumina_core.frames import read_frames
 from lumina_core.media import write_video
 from lumina_core.motion import file_motion_score
+from lumina_core.sizes import area_sizes, nearest_size
 from lumina_core.train import encode, encoding
-from lumina_core.train.buckets import best_bucket, bucket_sizes, crop_to
 from lumina_core.train.clips import EncodeSettings, read_clip, read_picture
+from lumina_core.train.crop import crop_to
 from lumina_core.train.encode import SKIPPED, EncodeWatcher, encode_source
 from lumina_core.train.shards import EncodedSet
 from lumina_core.train.sources import read_source
@@ -217,7 +218,7 @@ def test_latents_are_those_of_the_frames(mixed, vae, whole):
     found = EncodedSet(whole[0])
     for index, (name, count) in enumerate(zip(GOOD[:4], [9, 17, 9, 33], strict=True)):
         frames = read_frames(mixed / name, [i / 8 for i in range(count)])
-        size = best_bucket(frames.shape[2], frames.shape[1], bucket_sizes(64))
+        size = nearest_size(frames.shape[2], frames.shape[1], area_sizes(64))
         bytes_of = crop_to((frames * 255).round().byte(), size)
         expected = vae.encode(bytes_of.float() / 255)[0, :, 1:]
         torch.testing.assert_close(found.latents(index), expected.half().float(), rtol=0, atol=0)

@@ -1,0 +1,23 @@
+"""The cut of a picture to a size, as little of it as can be."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from ..sizes import Size
+
+
+def crop_to(frames: torch.Tensor, size: Size) -> torch.Tensor:
+    """Frames (f, H, W, 3), bytes or float in 0..1, made to cover a size (width, height), the rest cut off all round.
+
+    Returns (f, height, width, 3) of the same type; resized without aliasing.
+    """
+    width, height = size
+    scale = max(width / frames.shape[2], height / frames.shape[1])
+    covering = max(height, round(frames.shape[1] * scale)), max(width, round(frames.shape[2] * scale))
+    pixels = F.interpolate(frames.permute(0, 3, 1, 2), covering, mode="bicubic", antialias=True, align_corners=False)
+    if pixels.is_floating_point():
+        pixels = pixels.clamp(0, 1)
+    top, left = (covering[0] - height) // 2, (covering[1] - width) // 2
+    return pixels[..., top : top + height, left : left + width].permute(0, 2, 3, 1).contiguous()

@@ -1,0 +1,128 @@
+"""The picture size of an aspect ratio, out of the sizes that a model knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..lumina_core.presets import DEFAULT_PRESET, preset_clip
+from ..lumina_core.shapes import VideoSize, nearest_multiple
+from ..lumina_core.sizes import AREAS, RATIOS, area_sizes, pick_size
+from .fields import FRAME_STEP, first_fault
+from .names import schema
+from .told import show
+
+LANDSCAPE, PORTRAIT = "landscape", "portrait"
+DEFAULT_AREA = next(name for name, area in AREAS.items() if area == preset_clip(DEFAULT_PRESET).area)
+_WIDGETS = ("area", "ratio", "orientation", "seconds", "own_ratio", "own_side")
+
+
+def chosen_size(
+    area: str, ratio: str, orientation: str, seconds: float, own_ratio: str = "", own_side: int = 0
+) -> VideoSize:
+    """What the widgets of the node ask for: an own ratio as it is written, a listed one turned. Raises LuminaError."""
+    side = _side(area, own_side)
+    if own_ratio.strip():
+        width, height = pick_size(side, own_ratio, "own_ratio")
+    else:
+        width, height = pick_size(side, ratio)
+        width, height = (height, width) if orientation == PORTRAIT else (width, height)
+    frames = nearest_multiple(seconds * AREAS[area].fps, FRAME_STEP) if seconds > 0 else 1
+    return VideoSize(width, height, frames)
+
+
+def told_size(inputs: Mapping[str, Any]) -> dict[str, int]:
+    """Width, height and frames that the node gives, for the page; nothing where its widgets do not tell them."""
+    try:
+        size = chosen_size(**{name: inputs[name] for name in _WIDGETS if name in inputs})
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return {}
+    return {"width": size.width, "height": size.height, "frames": size.frames}
+
+
+def _side(area: str, own_side: int) -> int:
+    side = own_side or AREAS[area].side
+    area_sizes(side, "own_side")
+    return side
+
+
+class Size(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "Size",
+            title="Lumina-Video Size",
+            description="Width, height and frames for an aspect ratio at a model's area: only sizes that the models "
+            "were trained at and that every patch size divides. Link them to the sampler or the empty latent.",
+            aliases=("aspect ratio", "resolution", "width", "height", "16:9", "portrait", "landscape", "bucket"),
+            inputs=[
+                io.Combo.Input(
+                    "area",
+                    options=list(AREAS),
+                    default=DEFAULT_AREA,
+                    tooltip="Area in pixels, by model: 960-class for f24R960, 512-class for f16R512, 256-class for the "
+                    "first stage of training, mini for the bundled model.",
+                ),
+                io.Combo.Input(
+                    "ratio", options=list(RATIOS), default=RATIOS[0], tooltip="Width to height of a landscape picture."
+                ),
+                io.Combo.Input(
+                    "orientation",
+                    options=[LANDSCAPE, PORTRAIT],
+                    default=LANDSCAPE,
+                    tooltip="portrait turns the ratio: 16:9 becomes 9:16.",
+                ),
+                io.Float.Input(
+                    "seconds",
+                    default=4.0,
+                    min=0.0,
+                    max=60.0,
+                    step=0.5,
+                    tooltip="Length at the area's rate, to the nearest 8 frames; 0 is an image. The models were "
+                    "trained at up to 4 seconds.",
+                ),
+                io.String.Input(
+                    "own_ratio",
+                    default="",
+                    optional=True,
+                    placeholder="2.39:1 or 1248x704",
+                    tooltip="A ratio of your own up to 4:1, or one of the sizes themselves; taken as written, in place "
+                    "of ratio and orientation. Empty takes those.",
+                ),
+                io.Int.Input(
+                    "own_side",
+                    default=0,
+                    min=0,
+                    max=2048,
+                    step=32,
+                    optional=True,
+                    tooltip="An area of your own: the side in pixels of a square of it; 0 takes that of area. Larger "
+                    "than the model's area needs extrapolation.",
+                ),
+            ],
+            outputs=[
+                io.Int.Output("width", tooltip="Pixels."),
+                io.Int.Output("height", tooltip="Pixels."),
+                io.Int.Output("frames", tooltip="Frames of the clip; 1 is an image."),
+                io.Float.Output("fps", tooltip="Frames per second of the area's models, for Create Video."),
+                io.String.Output("sizes", tooltip="Every size of the area, one a line, widest first."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, area=None, ratio=None, orientation=None, seconds=None, own_ratio="", own_side=0):
+        if None in (area, ratio, orientation, seconds, own_ratio, own_side):
+            return True
+        return first_fault(lambda: chosen_size(area, ratio, orientation, seconds, own_ratio, own_side))
+
+    @classmethod
+    def execute(cls, area, ratio, orientation, seconds, own_ratio="", own_side=0) -> io.NodeOutput:
+        size = chosen_size(area, ratio, orientation, seconds, own_ratio, own_side)
+        sizes = [f"{width}x{height}" for width, height in area_sizes(_side(area, own_side))]
+        told = show(cls, f"{size.width}x{size.height}, {size.frames} frames, one of {len(sizes)} sizes of the area.")
+        return io.NodeOutput(
+            size.width, size.height, size.frames, float(AREAS[area].fps), "\n".join(sizes), ui=told.as_dict()
+        )

@@ -49,9 +49,7 @@ TABLE = re.compile(r"(?<=\nMOMENTS: dict\[int, tuple\[dict\[str, int\], \.\.\.\]
 VECTORS, REST = "vectors", "rest"
 """What belongs to no unit is small, and counted as vectors."""
 # Every width differs, so that a tensor's size names what it is; clips are cut into whole parts of equal size.
-PROBE = VideoConfig(
-    dim=288, layers=2, heads=6, kv_heads=2, ffn_hidden=704, text_dim=208, cond_dim=88, rope_limits=(160, 128, 128)
-)
+PROBE = VideoConfig(dim=288, layers=2, heads=6, kv_heads=2, ffn_hidden=704, text_dim=208, cond_dim=88)
 PROBE_SIZE, PROBE_TEXT = LatentSize(160, 128, 128), 17
 """Configurations among which a moment must be the peak of one to stay in the table."""
 SHAPES = tuple(

@@ -10,9 +10,6 @@ from .errors import LuminaError
 from .schedules import PatchSize
 from .shapes import LATENT_CHANNELS, LatentSize
 
-ROPE_LIMITS = (64, 128, 128)
-"""Patch positions along frames, height and width that the released models were built for."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class BlockConfig:
@@ -61,7 +58,6 @@ class VideoConfig:
         t_scale, motion_scale: factors on t and on the motion score before their embedding.
         latent_rgb: red, green and blue of each latent channel, for previews, and in one more row those of latents of
             zeros; None where they are not known.
-        rope_limits: patch positions along frames, height and width; larger clips are refused.
         train_size: latent size of the clips that the weights were trained on; None where it is not known.
     """
 
@@ -82,7 +78,6 @@ class VideoConfig:
     rope_theta: float = 256.0
     t_scale: float = 1000.0
     motion_scale: float = 20.0
-    rope_limits: tuple[int, int, int] = ROPE_LIMITS
     latent_rgb: tuple[tuple[float, float, float], ...] | None = None
     train_size: LatentSize | None = None
 
@@ -126,7 +121,7 @@ class VideoConfig:
         patches = tuple(patches)
         for patch in patches:
             self.check_patch(patch)
-        size.check_all(patches, self.rope_limits)
+        size.check_all(patches)
 
     def check_channels(self, channels: int) -> None:
         """Raise LuminaError unless latents of so many channels, as a VAE makes them, fit."""

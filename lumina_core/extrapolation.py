@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 
@@ -12,6 +13,9 @@ from .network_options import NetworkOptions
 from .rope_scaling import AUTO, OFF, RopeScaling, scaled
 from .schedules import PatchSize
 from .shapes import LatentSize
+
+RELEASED_POSITIONS = (64, 128, 128)
+"""Patch positions along frames, height and width in the official table."""
 
 
 def trained_size(config: VideoConfig, options: NetworkOptions) -> LatentSize | None:
@@ -65,3 +69,28 @@ def proportional_scale(config: VideoConfig, size: LatentSize, patch: PatchSize, 
         return 1.0
     base = max(2, trained_size(config, options).tokens(patch))
     return math.sqrt(math.log(size.tokens(patch), base))
+
+
+def size_warning(
+    config: VideoConfig, size: LatentSize, patches: Iterable[PatchSize], options: NetworkOptions
+) -> str | None:
+    """A sentence where a run goes on counting positions beyond what the network has seen; None where it does not.
+
+    Raises LuminaError as ``trained_size`` does.
+    """
+    trained = trained_size(config, options)
+    if trained is not None:
+        if options.rope != OFF or not exceeds(size, trained):
+            return None
+        return (
+            f"The clip is {size.in_pixels}, more than this checkpoint was trained on ({trained.in_pixels}), and rope "
+            f"is off, so the picture may repeat itself; rope {AUTO} scales the positions."
+        )
+    grids = [size.grid(patch) for patch in patches]
+    if not any(found > held for grid in grids for found, held in zip(grid, RELEASED_POSITIONS, strict=True)):
+        return None
+    return (
+        f"The clip is {size.in_pixels}, beyond the {' x '.join(map(str, RELEASED_POSITIONS))} positions of the "
+        "released models, and this checkpoint does not say what size it was trained on, so the picture may repeat "
+        "itself; give the size, if it is known, and choose how rope scales the positions."
+    )

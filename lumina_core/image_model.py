@@ -5,6 +5,7 @@ Source: Lumina-T2X, lumina_next_t2i/models/model.py; equal to diffusers' LuminaN
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -43,7 +44,6 @@ class ImageConfig(VideoConfig):
     text_dim: int = 2048
     rope_theta: float = 10000.0
     t_scale: float = 1.0
-    rope_limits: tuple[int, int, int] = (1, 384, 384)
     train_size: LatentSize | None = LatentSize(1, 128, 128)
     learn_sigma: bool = True
     guided_channels: int | None = None
@@ -53,6 +53,12 @@ class ImageConfig(VideoConfig):
             raise LuminaError(
                 f"Heads are {self.block.head_dim} wide; 2-axis rotary positions need a multiple of 4 (width / heads)."
             )
+
+    def check_size(self, size: LatentSize, patches: Iterable[PatchSize]) -> None:
+        """Raise LuminaError unless these are latents of one picture that the patch size divides."""
+        if size.frames != 1:
+            raise LuminaError(f"The latents have {size.frames} frames; this checkpoint makes pictures, so give it 1.")
+        super().check_size(size, patches)
 
     @property
     def rope_axes(self) -> tuple[int, int, int]:

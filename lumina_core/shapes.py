@@ -14,6 +14,8 @@ VAE_FRAMES = 4
 """Video frames per latent frame (CogVideoX VAE)."""
 VAE_SPACE = 8
 """Pixels per latent pixel, each side (CogVideoX VAE)."""
+MOST_TOKENS = 2**22
+"""Four times what the released models count positions for; a larger clip is a slip of the keyboard."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class LatentSize:
         """Frames that the VAE decodes: an even count gives 4 per latent frame, an odd one 3 fewer in all."""
         return self.frames * VAE_FRAMES - (VAE_FRAMES - 1) * (self.frames % 2)
 
+    @property
+    def in_pixels(self) -> str:
+        """As people say it, such as ``1248x704 with 96 frames``."""
+        return f"{self.width * VAE_SPACE}x{self.height * VAE_SPACE} with {self.pixel_frames} frames"
+
     def grid(self, patch: PatchSize) -> tuple[int, int, int]:
         """Patch positions along frames, height and width. An image (1 frame) fills one temporal patch."""
         frames = 1 if self.frames == 1 else self.frames // patch.frames
@@ -42,19 +49,19 @@ class LatentSize:
         frames, height, width = self.grid(patch)
         return frames * height * width
 
-    def check(self, patch: PatchSize, limits: tuple[int, int, int]) -> None:
-        """Raise LuminaError unless ``patch`` divides this size and its grid lies within the RoPE table ``limits``."""
+    def check(self, patch: PatchSize) -> None:
+        """Raise LuminaError unless ``patch`` divides this size, into no more than ``MOST_TOKENS``."""
         self._check_division(patch)
-        self._check_limits(patch, limits)
+        self._check_tokens(patch)
 
-    def check_all(self, patches: Iterable[PatchSize], limits: tuple[int, int, int]) -> None:
+    def check_all(self, patches: Iterable[PatchSize]) -> None:
         """``check`` for every patch size of a schedule, with messages whose cure satisfies all of them."""
         rising = sorted(patches, key=lambda p: (p.space, p.frames))
         # The coarsest asks for the largest multiple, the finest for the smallest clip.
         for patch in reversed(rising):
             self._check_division(patch)
         for patch in rising:
-            self._check_limits(patch, limits)
+            self._check_tokens(patch)
 
     def _check_division(self, patch: PatchSize) -> None:
         if self.frames > 1 and self.frames % patch.frames:
@@ -72,16 +79,12 @@ class LatentSize:
                     f"such as {nearest_multiple(pixels, step)}."
                 )
 
-    def _check_limits(self, patch: PatchSize, limits: tuple[int, int, int]) -> None:
-        units = (VAE_FRAMES * patch.frames, VAE_SPACE * patch.space, VAE_SPACE * patch.space)
-        for name, found, limit, unit in zip(
-            ("frames", "height", "width"), self.grid(patch), limits, units, strict=True
-        ):
-            if found > limit:
-                raise LuminaError(
-                    f"{name} is {found * unit}, which is {found} positions at patch size {patch}; the model's position "
-                    f"table holds {limit}, so use at most {limit * unit}."
-                )
+    def _check_tokens(self, patch: PatchSize) -> None:
+        if self.tokens(patch) > MOST_TOKENS:
+            raise LuminaError(
+                f"The clip is {self.in_pixels}, which is {self.tokens(patch)} tokens at patch size {patch}; use at "
+                f"most {MOST_TOKENS}, by fewer frames, a smaller picture or a coarser patch size."
+            )
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,8 @@ class MultiScaleNextDiT(nn.Module):
             Like x.
 
         Raises:
-            LuminaError: a patch size that the checkpoint lacks or that does not divide x, a size beyond the position
-                table, text of the wrong width.
+            LuminaError: a patch size that the checkpoint lacks or that does not divide x, too many tokens, text of the
+                wrong width, options that need a trained size that nobody said.
         """
         self.config.check_patch(patch)
         if not isinstance(text, RunContext):
@@ -140,7 +140,7 @@ class MultiScaleNextDiT(nn.Module):
         ``attention_options`` go to the attention callable of ``ops``.
         """
         size = LatentSize(*x.shape[2:])
-        size.check(patch, self.config.rope_limits)
+        size.check(patch)
         grid = size.grid(patch)
         scalings = video_scaling(self.config, size, patch, options, t)
         where = (grid, self.config.rope_axes, self.config.rope_theta, x.device, scalings)

@@ -6,7 +6,6 @@ import comfy.model_management
 import torch
 from comfy_api.latest import io
 
-from ..lumina_core.config import ROPE_LIMITS
 from ..lumina_core.errors import LuminaError
 from ..lumina_core.noise import seeded_noise
 from ..lumina_core.plan import patch_schedule
@@ -28,7 +27,7 @@ def empty_latent(width: int, height: int, frames: int, batch_size: int = 1, chan
 def check_size(width: int, height: int, frames: int, patch: str) -> LatentSize:
     """The latent size, checked against every patch size of the schedule; raises LuminaError."""
     size = latent_size(width, height, frames)
-    size.check_all(patch_schedule(patch).values, ROPE_LIMITS)
+    size.check_all(patch_schedule(patch).values)
     return size
 
 

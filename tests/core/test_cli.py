@@ -111,7 +111,7 @@ BAD_FLAGS = [
     (["--height", "48"], ["height is 48", "multiple of 32"]),
     (["--frames", "12"], ["frames is 12", "multiple of 8"]),
     (["--frames", "0"], ["frames is 0", "1 for an image"]),
-    (["--frames", "1024"], ["frames is 1024", "position table", "at most"]),
+    (["--frames", "9999992"], ["9999992 frames", "tokens at patch size", "use at most 4194304"]),
     (["--width", "many"], ["--width", "'many'", "whole number"]),
     (["--renorm", "x"], ["--renorm", "'x'", "number"]),
     (["--points", "1"], ["points is 1", "at least 2"]),

@@ -42,7 +42,7 @@ def test_the_scaled_network_keeps_the_share_of_self_attention(name):
     for patch in schedule.PATCHES:
         tokens = forward_cost(whole.config, whole.size, patch, 1).tokens
         assert forward_cost(small.config, small.size, patch, 1).tokens * schedule.SCALE == tokens
-        small.size.check(patch, small.config.rope_limits)
+        small.size.check(patch)
 
 
 def tiny() -> schedule.Case:

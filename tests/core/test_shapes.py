@@ -3,7 +3,6 @@
 import pytest
 
 from lumina_core import LatentSize, LuminaError, PatchSize, VideoSize
-from lumina_core.config import ROPE_LIMITS
 from lumina_core.shapes import nearest_multiple
 
 P12, P22, P24 = PatchSize(1, 2), PatchSize(2, 2), PatchSize(2, 4)
@@ -22,7 +21,7 @@ ALL = (P24, P22, P12)
 def test_latent_size_and_tokens(clip, latent, tokens):
     assert clip.latent() == latent
     assert tuple(latent.tokens(p) for p in (P12, P22, P24)) == tokens
-    latent.check_all(ALL, ROPE_LIMITS)
+    latent.check_all(ALL)
     assert latent.shape(16) == (16, latent.frames, latent.height, latent.width)
 
 
@@ -66,25 +65,33 @@ def test_frames_must_divide_by_the_vae(frames, nearest):
         ),
         (LatentSize(2, 8, 10), P24, "width is 80, which patch size 2x4 does not divide; use a multiple of 32, .* 64"),
         (LatentSize(2, 9, 8), P12, "height is 72, which patch size 1x2 does not divide; use a multiple of 16"),
-        (LatentSize(65, 8, 8), P12, "frames is 260.*holds 64, so use at most 256"),
-        (LatentSize(2, 258, 8), P22, "height is 2064, which is 129 positions at patch size 2x2.*at most 2048"),
-        (LatentSize(2, 8, 516), P24, "width is 4128, which is 129 positions at patch size 2x4.*at most 4096"),
+        (
+            LatentSize(2, 8192, 8192),
+            P22,
+            "65536x65536 with 8 frames, which is 16777216 tokens at patch size 2x2; use at most 4194304",
+        ),
     ],
 )
 def test_patch_that_does_not_fit(size, patch, said):
     with pytest.raises(LuminaError, match=said):
-        size.check(patch, ROPE_LIMITS)
+        size.check(patch)
 
 
 def test_the_cure_satisfies_the_whole_schedule():
-    """90 latent pixels fit neither space 4 nor, as 45 positions, anything: the advice is the coarsest patch's."""
+    """The advice on division is the coarsest patch's, that on tokens the finest's."""
     with pytest.raises(LuminaError, match="multiple of 32"):
-        LatentSize(2, 9, 8).check_all(ALL, ROPE_LIMITS)
+        LatentSize(2, 9, 8).check_all(ALL)
     with pytest.raises(LuminaError, match="use a multiple of 8, or 1"):
-        LatentSize(3, 8, 8).check_all((P12, P22), ROPE_LIMITS)
-    with pytest.raises(LuminaError, match="at most 2048"):
-        LatentSize(2, 520, 8).check_all(ALL, ROPE_LIMITS)
+        LatentSize(3, 8, 8).check_all((P12, P22))
+    with pytest.raises(LuminaError, match="8388608 tokens at patch size 1x2"):
+        LatentSize(2, 4096, 4096).check_all(ALL)
 
 
 def test_an_image_fits_every_patch():
-    LatentSize(1, 8, 8).check_all(ALL, ROPE_LIMITS)
+    LatentSize(1, 8, 8).check_all(ALL)
+
+
+@pytest.mark.parametrize("size", [LatentSize(80, 8, 8), LatentSize(2, 320, 8), LatentSize(2, 8, 1024)])
+def test_no_axis_has_an_end_of_its_own(size):
+    """The released table of 64 x 128 x 128 positions is no limit."""
+    size.check_all(ALL)

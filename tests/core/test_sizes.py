@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lumina_core.config import ROPE_LIMITS, VideoConfig
+from lumina_core.config import VideoConfig
 from lumina_core.cost import plan_cost
 from lumina_core.errors import LuminaError
 from lumina_core.memory import Run, memory_plan
@@ -61,7 +61,7 @@ def test_every_size_fits_every_patch_size_and_can_be_planned(name):
     for width, height in area_sizes(area.side):
         for frames in (area.frames, 8, 1):
             latent = VideoSize(width, height, frames).latent()
-            latent.check_all(config.patches, ROPE_LIMITS)
+            latent.check_all(config.patches)
         plan = presets[0]
         assert plan_cost(plan, latent, config).flops > 0
         run = Run(config, VideoSize(width, height, area.frames).latent(), plan, dtype_size=2, weight_size=2)

@@ -25,11 +25,6 @@ _DIFFUSERS = dict(
     patch_embedder.proj=x_embedder norm_out.linear_1=final_layer.adaLN_modulation.1 norm_out.linear_2=final_layer.linear
     time_caption_embed.timestep_embedder.linear_1=t_embedder.mlp.0 time_caption_embed.caption_embedder.0=cap_embedder.0
     time_caption_embed.timestep_embedder.linear_2=t_embedder.mlp.2 time_caption_embed.caption_embedder.1=cap_embedder.1
-    """.split()
-)
-_DIFFUSERS_LAYER = dict(
-    pair.split("=")
-    for pair in """
     gate=attention.gate attn2.to_out.0=attention.wo norm1.linear=adaLN_modulation.1 norm1.norm=attention_norm1
     attn1.to_q=attention.wq attn1.to_k=attention.wk attn1.to_v=attention.wv norm2=attention_norm2
     attn2.to_q=attention.wq attn2.to_k=attention.wk_y attn2.to_v=attention.wv_y norm1_context=attention_y_norm
@@ -38,7 +33,7 @@ _DIFFUSERS_LAYER = dict(
     feed_forward.linear_3=feed_forward.w3
     """.split()
 )
-"""The queries of both attentions are one layer's, which diffusers writes twice."""
+"""Names in diffusers' file, those of layers without their number; the queries of both attentions are one's."""
 
 
 def load_image_model(
@@ -73,9 +68,9 @@ def image_parts(file: Path, weights: Mapping[str, torch.Tensor]) -> tuple[ImageC
     weights = clean_keys(weights)
     refuse_other_kinds(file.name, weights, IMAGE)
     check_finite(file.name, weights)
-    weights = _released(file.name, weights)
+    weights, side = _released(file.name, weights), _train_side(file)
     try:
-        config = _config(weights, _train_side(file))
+        config = _config(weights, side)
     except (KeyError, ValueError, IndexError, ZeroDivisionError):
         raise LuminaError(
             f"{file.name} is not a Lumina-Next checkpoint; expected keys such as x_embedder.weight and "
@@ -92,8 +87,7 @@ def _released(name: str, weights: Weights) -> Weights:
     for key, value in weights.items():
         # Behind the layer's number, if any, and without what a layer's parameter is called.
         layer, middle, end = re.fullmatch(r"(layers\.\d+\.|)(.+?)(\.weight|\.bias|)", key).groups()
-        names = _DIFFUSERS_LAYER if layer else _DIFFUSERS
-        new = layer + names.get(middle, middle) + end
+        new = layer + _DIFFUSERS.get(middle, middle) + end
         if new in found and not torch.equal(found[new], value):
             raise LuminaError(f"{name} has two different values of {new}, but Lumina-Next has one; fetch it again.")
         found[new] = value

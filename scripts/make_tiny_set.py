@@ -1,5 +1,5 @@
 """Write a complete, tiny, random set of Lumina-Video models in their released layouts: network, text encoder and VAE,
-and the parts of sound.
+the parts of sound, and those of Lumina-Next's images.
 
 For tests and for trying things out without a download: pictures are noise, everything else is as with real weights.
     python scripts/make_tiny_set.py FOLDER
@@ -22,6 +22,7 @@ from lumina_core.bundle import DESCRIPTION  # noqa: E402
 from lumina_core.checkpoint import LATENT_RGB, METADATA_KEY  # noqa: E402
 from lumina_core.compact_vae import CompactVAE, CompactVAEConfig  # noqa: E402
 from lumina_core.config import VideoConfig  # noqa: E402
+from lumina_core.image_model import ImageConfig, ImageNextDiT  # noqa: E402
 from lumina_core.mini.autoencoder import write_autoencoder  # noqa: E402
 from lumina_core.text import SYSTEM_PROMPT  # noqa: E402
 from lumina_core.video_model import MultiScaleNextDiT  # noqa: E402
@@ -33,6 +34,12 @@ VAE_FOLDER = "vae/cogvideox-tiny"
 SOUND_MODEL = "diffusion_models/lumina-sound-tiny.safetensors"
 CODEC_FOLDER = "vae/audioldm-tiny"
 FEATURES_FOLDER = "clip_vision/v2a-tiny"
+IMAGE_MODEL_FOLDER = "diffusion_models/lumina-next-tiny"
+IMAGE_TEXT_FOLDER = "text_encoders/gemma-tiny"
+IMAGE_TEXT_WIDTH = 40
+IMAGE_VAE = "vae/sdxl-tiny.safetensors"
+IMAGE_SIDE = 128
+"""Pixels of the pictures that the image network says it learnt."""
 BUNDLE_CHANNELS = 6
 BUNDLE = {
     "name": "mini",
@@ -85,6 +92,9 @@ def write_tiny_set(folder: str | Path, seed: int = 0) -> Path:
     write_sound_model(folder / SOUND_MODEL, seed + 3)
     write_codec(folder / CODEC_FOLDER, seed + 4)
     write_features(folder / FEATURES_FOLDER, seed + 5)
+    write_image_network(folder / IMAGE_MODEL_FOLDER, seed + 6)
+    write_text_encoder(folder / IMAGE_TEXT_FOLDER, seed + 7, first=True)
+    write_image_vae(folder / IMAGE_VAE, seed + 8)
     return folder
 
 
@@ -124,24 +134,52 @@ def _write_weights(folder: Path, seed: int, metadata: dict[str, str] | None = No
     save_file(random_weights(shapes, seed), folder / "consolidated.00-of-01.safetensors", metadata)
 
 
-def write_text_encoder(folder: Path, seed: int) -> None:
-    """A Gemma-2 of width 48 and 4 layers, with a tokenizer that can spell any text."""
-    from transformers import Gemma2Config, Gemma2Model
+def write_image_network(folder: Path, seed: int) -> None:
+    """A Lumina-Next of width 64 in the released layout: consolidated.00-of-01.safetensors and model_args.pth."""
+    from safetensors.torch import save_file
+
+    config = ImageConfig(dim=64, layers=2, heads=4, kv_heads=2, ffn_hidden=128, text_dim=IMAGE_TEXT_WIDTH, cond_dim=64)
+    with torch.device("meta"):
+        shapes = ImageNextDiT(config).state_dict()
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(random_weights(shapes, seed), folder / "consolidated.00-of-01.safetensors")
+    settings = {"model": "NextDiT_2B_GQA_patch2", "qk_norm": True, "image_size": IMAGE_SIDE, "vae": "sdxl"}
+    torch.save(argparse.Namespace(**settings), folder / "model_args.pth")
+
+
+def write_image_vae(file: Path, seed: int) -> None:
+    """The decoder of a VAE with SDXL's 4 channels and compression, so small as the hosts know one: TAESD's layout."""
+    from safetensors.torch import save_file
+
+    blocks, plain, wide = (3, 4, 5, 8, 9, 10, 13, 14, 15, 18), (7, 12, 17), 64
+    shapes = {"1.weight": (wide, 4, 3, 3), "1.bias": (wide,), "19.weight": (3, wide, 3, 3), "19.bias": (3,)}
+    shapes |= {f"{index}.weight": (wide, wide, 3, 3) for index in plain}
+    for name in (f"{index}.conv.{layer}" for index in blocks for layer in (0, 2, 4)):
+        shapes |= {f"{name}.weight": (wide, wide, 3, 3), f"{name}.bias": (wide,)}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    likes = {f"taesd_decoder.{name}": torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    save_file(random_weights(likes, seed), file)
+
+
+def write_text_encoder(folder: Path, seed: int, first: bool = False) -> None:
+    """A Gemma-2, or a Gemma of the first generation, of 4 layers, with a tokenizer that can spell any text."""
+    from transformers import Gemma2Config, Gemma2Model, GemmaConfig, GemmaModel
 
     folder.mkdir(parents=True, exist_ok=True)
-    config = Gemma2Config(
-        vocab_size=_write_tokenizer(folder),
-        hidden_size=TEXT_WIDTH,
-        intermediate_size=96,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        query_pre_attn_scalar=16,
-        sliding_window=4096,
-        max_position_embeddings=512,
-    )
-    model = Gemma2Model(config)
+    sizes = {
+        "vocab_size": _write_tokenizer(folder),
+        "hidden_size": IMAGE_TEXT_WIDTH if first else TEXT_WIDTH,
+        "intermediate_size": 96,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "max_position_embeddings": 512,
+    }
+    if first:
+        model = GemmaModel(GemmaConfig(hidden_act="gelu_pytorch_tanh", **sizes))
+    else:
+        model = Gemma2Model(Gemma2Config(query_pre_attn_scalar=16, sliding_window=4096, **sizes))
     weights = random_weights(model.state_dict(), seed)
     # Gemma's RMSNorm adds 1 to its weight.
     weights = {key: value - 1 if "norm" in key else value for key, value in weights.items()}

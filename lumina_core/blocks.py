@@ -79,7 +79,7 @@ class Attention(nn.Module):
         k = rotate(self._split(self.k_norm(self.wk(x_BLD)), pool), key_rope).transpose(1, 2)
         if key_scale != 1:
             # Not every attention takes a scale, and the context's scores, of the same queries, stay as they are.
-            k = k * key_scale
+            k = k * key_scale if torch.is_grad_enabled() else k.mul_(key_scale)
         v = self._split(self.wv(x_BLD), pool).transpose(1, 2)
         out = attend(q, k, v, None)
         del k, v  # before the cross-attention asks for memory

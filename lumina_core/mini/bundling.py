@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from ..bundle import DESCRIPTION
 from ..checkpoint import RELEASED_NAMES, load_video_model, video_metadata
 from ..errors import LuminaError
-from ..shapes import VAE_FRAMES, VAE_SPACE, VideoSize
+from ..shapes import VAE_FRAMES, VAE_SPACE
 from ..train.network import start_weights
 from ..vae import WEIGHTS as VAE_WEIGHTS
 from ..vae import load_video_vae
@@ -28,7 +28,6 @@ SOUND = "sound"
 STORED = torch.bfloat16
 """Rounding to it costs nothing that can be seen, and halves the files."""
 _FITTED_CLIPS = 60
-_TRAINED = VideoSize(SIDE, SIDE, FRAMES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +64,7 @@ def write_bundle(recipe: BundleRecipe) -> Path:
             f"{recipe.vae} {vae.channels}; train the network on this VAE's latents."
         )
     colours = tuple(tuple(round(number, 4) for number in row) for row in fit_latent_rgb(vae).tolist())
-    metadata = video_metadata(replace(network.config, latent_rgb=colours, train_size=_TRAINED.latent()))
+    metadata = video_metadata(replace(network.config, latent_rgb=colours))
     _write_weights(recipe.out / "video" / RELEASED_NAMES[0], network.state_dict(), metadata)
     _write_weights(recipe.out / "vae" / VAE_WEIGHTS, vae.module.state_dict(), {})
     shutil.copyfile(recipe.vae / "config.json", recipe.out / "vae" / "config.json")

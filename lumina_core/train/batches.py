@@ -49,6 +49,11 @@ class Batches:
         self._groups = groups
         self._epoch, self._start, self._batches = -1, 0, []
 
+    @property
+    def shapes(self) -> list[Shape]:
+        """The shapes that are trained on."""
+        return sorted(self._groups)
+
     def active(self, step: int) -> bool:
         """Whether the task runs in a step: in the first ``ratio`` of every ``period`` steps (official train.py)."""
         return step % self.period < self.task.ratio

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 
-from ..checkpoint import LATENT_RGB, METADATA_KEY, SETTINGS
+from ..checkpoint import video_metadata
 from ..config import VideoConfig
 from ..devices import pick_device
 from ..errors import LuminaError
+from ..shapes import LatentSize
 from ..text import MAX_TOKENS, TextEncoder, load_text_encoder
 from ..vae import load_video_vae
 from .average import averaged
-from .batches import Pick, TaskBatches
+from .batches import Batches, Pick, TaskBatches
 from .chance import generator
 from .distributed import ALONE, Processes
 from .items import TrainItem, make_item
@@ -40,8 +42,18 @@ class VideoTrainer(Trainer):
         held_out = HeldOut(recipe) if recipe.validation else None
         self.vae = load_video_vae(recipe.vae) if recipe.samples else None
         self._check_data(recipe, network.config, held_out.sets if held_out else {})
+        if recipe.lora is None:
+            # A LoRA goes with its checkpoint, whose positions stay scaled as they are without it.
+            network.module.config = replace(network.config, train_size=largest(batches))
         super().__init__(
-            recipe, processes, device, network, batches, held_out, _metadata(network.config), recipe.direction_weight
+            recipe,
+            processes,
+            device,
+            network,
+            batches,
+            held_out,
+            video_metadata(network.config),
+            recipe.direction_weight,
         )
 
     def _look(self) -> None:
@@ -97,8 +109,8 @@ class VideoTrainer(Trainer):
             config.check_size(recipe.samples.size.latent(), recipe.samples.sampling_plan().patches)
 
 
-def _metadata(config: VideoConfig) -> dict[str, str]:
-    settings = {name: getattr(config, name) for name in SETTINGS}
-    if config.latent_rgb is not None:
-        settings[LATENT_RGB] = config.latent_rgb
-    return {METADATA_KEY: json.dumps(settings)}
+def largest(batches: Iterable[Batches]) -> LatentSize:
+    """What a run trains on: its longest clips and its largest pictures, which need not be the same."""
+    shapes = [shape for of_task in batches for shape in of_task.shapes]
+    _, height, width = max(shapes, key=lambda shape: shape[1] * shape[2])
+    return LatentSize(max(frames for frames, _, _ in shapes), height, width)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lumina_core import LuminaError, PatchSize, load_video_model
+from lumina_core import LatentSize, LuminaError, PatchSize, load_video_model
 from lumina_core.checkpoint import (
     ARGS_NAME,
     METADATA_KEY,
@@ -18,6 +18,7 @@ from lumina_core.checkpoint import (
     detect_config,
     read_checkpoint,
     read_video_config,
+    video_metadata,
 )
 from lumina_core.config import VideoConfig
 
@@ -141,6 +142,19 @@ def test_settings_change_the_result(tmp_path, save, random):
 def test_bad_setting(save, value):
     message = refusal(save({METADATA_KEY: f'{{"rope_theta": {value}}}'}))
     assert "rope_theta = " in message and "expected a number above 0" in message
+
+
+def test_the_trained_size_comes_back(save):
+    config = VideoConfig(train_size=LatentSize(24, 120, 120), latent_rgb=((0.5, 0.0, -1.0),) * 16, rope_theta=300.0)
+    found = read_video_config(save(metadata=video_metadata(config)))
+    assert (found.train_size, found.latent_rgb, found.rope_theta) == (config.train_size, config.latent_rgb, 300.0)
+    assert read_video_config(save(metadata=video_metadata(VideoConfig()))).train_size is None
+
+
+@pytest.mark.parametrize("value", ["8", "[8, 8]", "[8, 8, 0]", "[8, 8, 8.5]", "[8, 8, true]", '"8x8x8"', "{}"])
+def test_a_trained_size_that_is_none(save, value):
+    message = refusal(save({METADATA_KEY: f'{{"train_size": {value}}}'}))
+    assert "train_size = " in message and "expected three whole numbers above 0" in message
 
 
 @pytest.mark.parametrize("text", ["", "{", "3", "[1]", "null"])

@@ -102,7 +102,8 @@ def test_the_network_is_the_average_of_the_last_state_in_bf16(made, bundle):
     assert all(tensor.dtype == torch.bfloat16 for tensor in weights.values())
     assert all(torch.equal(weights[name], average[name].bfloat16()) for name in weights)
     assert len(json.loads(metadata[METADATA_KEY])[LATENT_RGB]) == 6 + 1
-    assert load_video_model(bundle.checkpoint).config.channels == 6
+    config = load_video_model(bundle.checkpoint).config
+    assert config.channels == 6 and config.train_size == bundle.size.latent()
 
 
 def test_text_encoder_and_vae_are_those_of_their_stages(made, bundle):

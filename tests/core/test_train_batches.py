@@ -6,9 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from lumina_core import LuminaError
+from lumina_core import LatentSize, LuminaError
 from lumina_core.train.batches import TaskBatches, used_shape
 from lumina_core.train.recipe import Source, Task
+from lumina_core.train.video import largest
 
 SMALL, WIDE, LONG = (16, 2, 4, 4), (16, 2, 4, 8), (16, 6, 4, 4)
 
@@ -79,6 +80,12 @@ def test_all_items_of_a_batch_have_one_shape():
 )
 def test_used_shape(shape, changes, used):
     assert used_shape(shape, task(**changes)) == used
+
+
+def test_the_largest_is_the_longest_clip_and_the_largest_picture():
+    made = [batches({"a": encoded((16, 8, 4, 4), (16, 2, 12, 8))}), batches({"a": encoded((16, 1, 8, 16))})]
+    assert made[0].shapes == [(2, 12, 8), (8, 4, 4)]
+    assert largest(made) == LatentSize(8, 8, 16)
 
 
 def test_too_few_items_fill_a_batch_up():

@@ -10,6 +10,7 @@ from train_case import CHANNELS, TASKS, case, recipe, state, train
 
 from lumina_core import LuminaError
 from lumina_core.checkpoint import load_video_model
+from lumina_core.shapes import LatentSize
 from lumina_core.text import MAX_TOKENS
 from lumina_core.train.chance import generator
 from lumina_core.train.items import make_item
@@ -338,4 +339,5 @@ def test_saved_weights_are_checkpoints_of_the_recipe_s_settings(tiny_set, tmp_pa
     for name, tensors in (("weights", dict(trainer.network.saved())), ("ema", trainer.ema)):
         loaded = load_video_model(Path(fields["out"]) / "step-0000001" / f"{name}.safetensors")
         assert {field: getattr(loaded.config, field) for field in network} == network
+        assert loaded.config.train_size == LatentSize(2, 4, 8)
         assert all(torch.equal(dict(loaded.named_parameters())[key], tensor) for key, tensor in tensors.items())

@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from .compile import Compile
 from .conditioning import MotionScore, TextEncode
 from .image_loaders import ImageModelLoader
+from .image_to_video import ImageToVideo
 from .latents import EmptyLatent, LatentPreview, Noise
 from .loaders import ModelLoader, TextEncoderLoader, VAELoader
 from .motion import MeasureMotion
@@ -41,6 +42,7 @@ NODE_CLASSES: list[type[io.ComfyNode]] = [
     EmptyLatent,
     Noise,
     LatentPreview,
+    ImageToVideo,
     MeasureMotion,
     VideoToAudio,
     LoadSoundModel,

@@ -1,0 +1,107 @@
+"""A clip that begins with a given picture, or goes on from given frames, by the host's own noise mask."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..lumina_core.errors import LuminaError
+from ..lumina_core.held import given_latents, release_times
+from ..lumina_core.shapes import VAE_FRAMES
+from ..lumina_core.vae_codec import FRAME_BATCH
+from .fields import DEFAULT_SIZE, first_fault
+from .model_support import LuminaVideoModel
+from .names import schema
+
+HOLD = 0.5
+
+
+def set_release(model):
+    """A clone that reads a noise mask as the sigma from which each place is free, in place of as a share to blend."""
+    model = model.clone()
+    model.set_model_denoise_mask_function(_free)
+    return model
+
+
+def _free(sigma: torch.Tensor, denoise_mask: torch.Tensor, extra_options: dict) -> torch.Tensor:
+    """The host's hook: 1 where the network decides at ``sigma`` (B,), 0 where the mask holds."""
+    return (denoise_mask >= sigma.view(-1, *[1] * (denoise_mask.ndim - 1))).to(denoise_mask.dtype)
+
+
+def begun_latent(vae, images: torch.Tensor, frames: int, hold: float) -> dict:
+    """A native LATENT of one clip: what the images give, then a still of the last, with the mask of `set_release`.
+
+    images: (F, H, W, 3) in 0..1. Raises LuminaError; the VAE crops the sides to multiples of 8.
+    """
+    given = given_latents(len(images), frames)
+    still = images[-1:].expand(FRAME_BATCH, -1, -1, -1)
+    # A still's latents are all alike, so one stands for as many as are wanted.
+    known = vae.encode((still if len(images) == 1 else torch.cat([images, still]))[..., :3])
+    if known.ndim != 5:
+        raise LuminaError(
+            f"The VAE made latents of shape {tuple(known.shape)}, not of a clip; link the one of Load Lumina-Video VAE."
+        )
+    total = frames // VAE_FRAMES
+    samples = torch.cat([known[:, :, :given], known[:, :, -1:].expand(-1, -1, total - given, -1, -1)], dim=2)
+    free_from = 1.0 - torch.tensor(release_times(given, total, hold))
+    mask = free_from.view(1, 1, -1, 1, 1).expand(1, 1, *samples.shape[2:]).clone()
+    return {"samples": samples, "noise_mask": mask}
+
+
+class ImageToVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "ImageToVideo",
+            title="Lumina-Video Image to Video",
+            description="A clip that begins with a picture, or goes on from the last frames of another one, for any "
+            "sampler. Give both outputs to it. The prompt says what the picture shows and how it moves.",
+            aliases=("i2v", "first frame", "continue", "extend video", "inpaint"),
+            inputs=[
+                io.Model.Input("model", tooltip="A Lumina-Video MODEL."),
+                io.Vae.Input("vae", tooltip="From Load Lumina-Video VAE."),
+                io.Image.Input(
+                    "images",
+                    tooltip="One picture, or the last 8, 16, ... frames of a clip to go on from, in the size of the "
+                    "clip to make.",
+                ),
+                io.Int.Input(
+                    "frames",
+                    default=DEFAULT_SIZE.frames,
+                    min=FRAME_BATCH,
+                    max=512,
+                    step=FRAME_BATCH,
+                    tooltip="Frames of the clip, the given ones included: a multiple of 8.",
+                ),
+                io.Float.Input(
+                    "hold",
+                    default=HOLD,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Flow time t up to which frames next to the given ones keep still; those farther off are "
+                    "free earlier. Higher lets the clip jump less where they end, lower lets it move more; 0 holds "
+                    "the given frames alone.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="For the sampler of this latent."),
+                io.Latent.Output(tooltip="The latent with its noise mask; sample it from the start (denoise 1)."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, frames=None):
+        return True if frames is None else first_fault(lambda: given_latents(1, frames))
+
+    @classmethod
+    def execute(cls, model, vae, images, frames, hold) -> io.NodeOutput:
+        if not isinstance(model.model, LuminaVideoModel):
+            raise LuminaError(
+                f"The model is of the kind {type(model.model).__name__}; Lumina-Video Image to Video takes the MODEL "
+                "of Load Lumina-Video Model."
+            )
+        given_latents(len(images), frames)
+        latent = begun_latent(vae, images, frames, hold)
+        model.model.diffusion_model.config.check_channels(latent["samples"].shape[1])
+        return io.NodeOutput(set_release(model), latent)

@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from .contact_sheet import enlarge
 from .cost import step_costs
 from .devices import AUTO, pick_device, pick_dtype, release_memory, wide_dtype
 from .errors import LuminaError
+from .extrapolation import size_warning, trained_size
 from .lora import LoraChoice, apply_lora, check_lora
 from .media import check_target, write_image, write_video
 from .memory import Run
@@ -31,7 +32,7 @@ from .plan import Evaluation, SamplingPlan
 from .sampler import StepInfo, Text, sample
 from .shapes import LatentSize, VideoSize
 from .step_cache import summary
-from .text import MAX_TOKENS, load_text_encoder, read_text_width
+from .text import MAX_TOKENS, beginning, load_text_encoder, read_text_width
 from .vae import VideoVAE, load_video_vae, read_vae_channels
 from .vae_fallback import decode_stream
 from .vae_tiles import plan_tiles
@@ -62,6 +63,7 @@ class GenerateRequest:
         scale: 1 to 32, pixels of the file per pixel of the clip, each side.
         loras: LoRA files that are added to the checkpoint, one after another.
         compiled: run the network's blocks through torch.compile where this machine can.
+        train_size: clip that the checkpoint was trained on, in place of what it says itself.
     """
 
     checkpoint: Path
@@ -80,6 +82,7 @@ class GenerateRequest:
     scale: int = 1
     loras: tuple[LoraChoice, ...] = ()
     compiled: bool = False
+    train_size: VideoSize | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,9 @@ def prepare(request: GenerateRequest) -> Prepared:
     config.check_text_width(read_text_width(request.text_encoder))
     config.check_channels(read_vae_channels(request.vae))
     config.check_size(latent, request.plan.patches)
+    if request.train_size is not None:
+        config = replace(config, train_size=request.train_size.latent())
+    trained_size(config, request.plan.network)
     for lora in request.loras:
         check_lora(config, lora)
     return Prepared(latent, config, device, dtype)
@@ -170,6 +176,8 @@ def generate(request: GenerateRequest, watcher: Watcher | None = None) -> Genera
             f"{request.size.frames} frames are {job.latent.frames} latent frames, which the VAE decodes to "
             f"{job.latent.pixel_frames}; multiples of 8 keep their count."
         )
+    if warning := size_warning(job.config, job.latent, request.plan.patches, request.plan.network):
+        watcher.note(warning)
     if warning := check_room(memory_run(request, job), job.device, room_on(job.device)):
         watcher.note(warning)
     watcher.stage("reading the VAE")
@@ -203,10 +211,12 @@ def _encode_prompts(request: GenerateRequest, job: Prepared, watcher: Watcher) -
     watcher.stage("encoding the prompts")
     encoder = load_text_encoder(request.text_encoder, job.device, wide_dtype(job.dtype))
     encoded = encoder.encode([request.prompt, request.negative_prompt])
-    for name, cut in zip(("prompt", "negative prompt"), encoded.truncated, strict=True):
+    names = ("prompt", "negative prompt")
+    for name, cut, text in zip(names, encoded.truncated, encoded.left_out, strict=True):
         if cut:
             watcher.note(
-                f"The {name} is too long: its last {cut} tokens were cut; {MAX_TOKENS} fit, system prompt included."
+                f"The {name} is too long: its last {cut} tokens were cut; {MAX_TOKENS} fit, system prompt included, so "
+                f"this is left out: '{beginning(text)}'."
             )
     texts = [(encoded.features[i : i + 1].clone(), encoded.mask[i : i + 1]) for i in range(2)]
     del encoder, encoded
@@ -220,6 +230,7 @@ def _sample(
     """Latents, and the evaluations that the step cache reused."""
     watcher.stage("reading the network")
     model = load_video_model(request.checkpoint, job.device, job.dtype)
+    model.config = job.config
     for lora in request.loras:
         apply_lora(model, lora.path, lora.strength)
     if request.compiled:
@@ -270,7 +281,8 @@ def _enlarged(chunks: Iterator[torch.Tensor], scale: int, watcher: Watcher) -> I
 def describe(request: GenerateRequest) -> dict[str, object]:
     """What made a file, for its metadata; ``SamplingPlan(**plan)`` gives the plan back."""
     loras = [{"file": lora.path.name, "strength": lora.strength} for lora in request.loras]
-    return ({"loras": loras} if loras else {}) | {
+    trained = {} if request.train_size is None else {"train_size": list(astuple(request.train_size))}
+    return ({"loras": loras} if loras else {}) | trained | {
         "version": VERSION,
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,

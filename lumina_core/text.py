@@ -21,6 +21,8 @@ VIDEO_KIND = "gemma2"
 WIDTHS = {VIDEO_KIND: 2304, "gemma": 3072}
 """Kinds of text encoders by `model_type`, and what a config.json without hidden_size means to transformers."""
 MAX_TOKENS = 256  # BOS and system prompt included
+_SHOWN = 60
+"""Characters shown of a text that was cut off."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +32,40 @@ class TextFeatures:
     features: (B, L, D), the encoder's dtype and device. Rows are padded on the right.
     mask: (B, L) bool, True on real tokens.
     truncated: tokens cut off the end of each prompt, 0 where it fitted.
+    left_out: the text that they are, empty where it fitted.
     """
 
     features: torch.Tensor
     mask: torch.Tensor
     truncated: list[int]
+    left_out: list[str]
 
 
 def with_system_prompt(prompt: str) -> str:
     """The text that is really encoded. An empty negative prompt becomes the system prompt alone."""
     return SYSTEM_PROMPT + prompt
+
+
+def check_text(text: str, name: str = "prompt") -> None:
+    """Raise LuminaError unless ``text`` can be written as UTF-8, which no tokenizer does without.
+
+    What cannot is half a character: a lone surrogate, as a broken escape or bytes of another encoding leave it.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        before = " ".join(text[: error.start].split())[-12:]
+        raise LuminaError(
+            f"The {name} holds half a character (U+{ord(text[error.start]):04X}) behind '{before}', expected text that "
+            "can be written as UTF-8; delete it and type it again."
+        ) from None
+
+
+def beginning(text: str) -> str:
+    """The first words of a text that was cut off, on one line; the rest of a character that was cut apart is left out.
+    """
+    words = " ".join(text.lstrip("\ufffd").split())
+    return words if len(words) <= _SHOWN else words[:_SHOWN].rstrip() + "..."
 
 
 class TextEncoder:
@@ -65,7 +91,12 @@ class TextEncoder:
         return SYSTEM_PROMPT if self.kind == VIDEO_KIND else ""
 
     def token_ids(self, texts: list[str]) -> list[list[int]]:
-        """Token ids of each text as it stands, BOS first; nothing is put in front and nothing is cut."""
+        """Token ids of each text as it stands, BOS first; nothing is put in front and nothing is cut.
+
+        Raises LuminaError for a text with half a character, see `check_text`.
+        """
+        for text in texts:
+            check_text(text)
         bos = self.tokenizer.bos_token_id
         rows = self.tokenizer(texts)["input_ids"]
         # Some tokenizer files leave BOS to the caller.
@@ -78,14 +109,20 @@ class TextEncoder:
     def encode(self, prompts: list[str]) -> TextFeatures:
         """Features of `prompts` (the system prompt is put before each one, also before an empty one).
 
-        Raises LuminaError if there is no prompt, one is not a string, or the features are not finite.
+        Raises LuminaError if there is no prompt, one is not a string or holds half a character, or the features are
+        not finite.
         """
         if isinstance(prompts, str) or not prompts or not all(isinstance(prompt, str) for prompt in prompts):
             raise LuminaError(f"prompts is {prompts!r}, expected a list of strings; wrap a single one in [].")
         rows = self.tokenize(prompts)
         kept = [row[:MAX_TOKENS] for row in rows]
         features, mask = self.encode_ids(kept)
-        return TextFeatures(features, mask, [len(row) - len(cut) for row, cut in zip(rows, kept, strict=True)])
+        over = [row[MAX_TOKENS:] for row in rows]
+        return TextFeatures(features, mask, [len(row) for row in over], [self.decode(row) for row in over])
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of token ids, special ones left out."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True)
 
     @torch.no_grad()
     def encode_ids(self, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 import node_helpers
 from comfy_api.latest import io, ui
 
 from ..lumina_core.plan import number_schedule
-from ..lumina_core.text import MAX_TOKENS, SYSTEM_PROMPT
-from .fields import DEFAULT_PLAN, motion_input, plan_fault
+from ..lumina_core.text import MAX_TOKENS, SYSTEM_PROMPT, beginning
+from .fields import DEFAULT_PLAN, first_fault, motion_input, plan_fault
 from .names import MOTION_KEY, schema
+from .plain_text import check_texts, plain_text, plain_tokens
 from .told import with_schedules
 
 
-def encode_text(clip, text: str, system_prompt: str = SYSTEM_PROMPT) -> tuple[list, int]:
-    """Conditioning of one prompt, and how many tokens were cut off at the limit.
+@dataclass(frozen=True)
+class Cut:
+    """What did not fit: how many tokens, and the text that they are."""
 
-    The whole text counts, weight syntax is off: the models were trained on plain sentences. The released system prompt
-    gives way to that of the text encoder, where it says one: Lumina-Next's images have none.
+    tokens: int
+    text: str
+
+
+def encode_text(clip, text: str, system_prompt: str = SYSTEM_PROMPT) -> tuple[list, Cut | None]:
+    """Conditioning of one prompt, and what was cut off at the limit, if anything.
+
+    The whole text counts and nothing in it is syntax: the models were trained on plain sentences. The released system
+    prompt gives way to that of the text encoder, where it says one: Lumina-Next's images have none.
     """
     if system_prompt == SYSTEM_PROMPT:
         system_prompt = getattr(clip.tokenizer, "system_prompt", SYSTEM_PROMPT)
-    tokens = clip.tokenize(system_prompt + text, disable_weights=True)
-    rows = [token for batches in tokens.values() for batch in batches for token in batch]
-    tokens = {name: [_flatten(batches)[:MAX_TOKENS]] for name, batches in tokens.items()}
-    return clip.encode_from_tokens_scheduled(tokens), max(0, len(rows) - MAX_TOKENS)
-
-
-def _flatten(batches: list[list]) -> list:
-    return [token for batch in batches for token in batch]
+    rows = {
+        name: [token for batch in batches for token in batch]
+        for name, batches in plain_tokens(clip, system_prompt + text).items()
+    }
+    over = [token for token, *_ in max(rows.values(), key=len)[MAX_TOKENS:]]
+    tokens = {name: [row[:MAX_TOKENS]] for name, row in rows.items()}
+    return clip.encode_from_tokens_scheduled(tokens), Cut(len(over), plain_text(clip, over)) if over else None
 
 
 def set_motion(conditioning: list, schedule: str, field: str = "motion") -> list:
@@ -37,9 +46,12 @@ def set_motion(conditioning: list, schedule: str, field: str = "motion") -> list
     return node_helpers.conditioning_set_values(conditioning, {MOTION_KEY: number_schedule(field, schedule)})
 
 
-def cut_message(cut: int) -> str:
-    """What the user is told of ``cut`` tokens beyond the limit."""
-    return f"The prompt is {cut} tokens too long: the first {MAX_TOKENS} (system prompt included) are used."
+def cut_message(cut: Cut, name: str = "prompt") -> str:
+    """What the user is told of a prompt beyond the limit."""
+    return (
+        f"The {name} is {cut.tokens} tokens too long: the first {MAX_TOKENS} (system prompt included) are used, this "
+        f"is left out: '{beginning(cut.text)}'."
+    )
 
 
 class TextEncode(io.ComfyNode):
@@ -69,6 +81,10 @@ class TextEncode(io.ComfyNode):
             ],
             outputs=[io.Conditioning.Output(tooltip="Positive or negative conditioning.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, text=None, system_prompt=None):
+        return first_fault(lambda: check_texts(text=text, system_prompt=system_prompt))
 
     @classmethod
     def execute(cls, clip, text, system_prompt=SYSTEM_PROMPT) -> io.NodeOutput:

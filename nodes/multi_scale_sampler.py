@@ -12,7 +12,6 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..lumina_core.clock import to_sigmas
-from ..lumina_core.config import ROPE_LIMITS
 from ..lumina_core.network_options import AS_TRAINED, ROPES
 from ..lumina_core.outline import SCHEDULES
 from ..lumina_core.plan import SamplingPlan
@@ -28,42 +27,19 @@ from .fields import (
     patch_input,
     seed_input,
     size_inputs,
+    times_input,
 )
 from .latents import OfficialNoise, empty_latent
-from .model_patches import at_exact_time, set_network, set_patch_schedule
+from .model_patches import set_network, set_patch_schedule
 from .names import schema
+from .plain_text import check_texts
 from .run_log import show_own_progress
 from .run_preview import play
 from .sampling import make_guider
+from .solver import SOLVER_TOOLTIP, solver_sampler
 from .told import with_schedules
 
 OWN = "Empty takes the preset's. "
-LAST_SIGMA = 0.01
-"""At smaller sigmas too little of the velocity is left in the host's denoised output."""
-
-
-def solver_sampler(name: str) -> comfy.samplers.KSAMPLER:
-    """A core solver as a native SAMPLER."""
-    step = SOLVERS[name].step
-
-    def sample(model, x, sigmas, extra_args, callback=None, disable=None):
-        ones = x.new_ones([x.shape[0]])
-
-        def velocity(t, state):
-            sigma, options = 1.0 - t, extra_args["model_options"]
-            if sigma < LAST_SIGMA:
-                sigma, options = torch.full_like(sigma, LAST_SIGMA), at_exact_time(options, float(t))
-            return (model(state, sigma * ones, **{**extra_args, "model_options": options}) - state) / sigma
-
-        for index in range(len(sigmas) - 1):
-            t0, t1 = 1.0 - sigmas[index], 1.0 - sigmas[index + 1]
-            following, v = step(velocity, x, t0, t1)
-            if callback is not None:
-                callback({"x": x, "i": index, "sigma": sigmas[index], "denoised": x + sigmas[index] * v})
-            x = following
-        return x
-
-    return comfy.samplers.KSAMPLER(sample)
 
 
 def make_plan(preset: str, points: int, solver: str, context_drop: float = 0.0, **texts: str | None) -> SamplingPlan:
@@ -110,7 +86,7 @@ class MultiScaleSampler(io.ComfyNode):
                     options=list(SOLVERS),
                     default="euler",
                     optional=True,
-                    tooltip="euler evaluates once per step, midpoint and heun2 twice, rk4 four times.",
+                    tooltip=SOLVER_TOOLTIP,
                 ),
                 io.Float.Input(
                     "seconds",
@@ -121,13 +97,7 @@ class MultiScaleSampler(io.ComfyNode):
                     optional=True,
                     tooltip="Length of the clip at the preset's rate, to the nearest 8 frames; 0 takes frames.",
                 ),
-                io.String.Input(
-                    "times",
-                    default="",
-                    optional=True,
-                    placeholder="preset",
-                    tooltip="Time schedule; empty takes the preset's time shift.",
-                ),
+                times_input("", OWN, placeholder="preset"),
                 io.Combo.Input(
                     "rope",
                     options=list(ROPES),
@@ -155,6 +125,8 @@ class MultiScaleSampler(io.ComfyNode):
     @classmethod
     def validate_inputs(
         cls,
+        prompt=None,
+        negative_prompt=None,
         preset=None,
         width=None,
         height=None,
@@ -187,9 +159,9 @@ class MultiScaleSampler(io.ComfyNode):
                 rope=rope,
             )
             if None not in (preset, width, height, frames, seconds):
-                latent_size(width, height, clip_frames(preset, frames, seconds)).check_all(plan.patches, ROPE_LIMITS)
+                latent_size(width, height, clip_frames(preset, frames, seconds)).check_all(plan.patches)
 
-        return first_fault(check)
+        return first_fault(lambda: check_texts(prompt=prompt, negative_prompt=negative_prompt), check)
 
     @classmethod
     def execute(
@@ -235,16 +207,18 @@ class MultiScaleSampler(io.ComfyNode):
         chosen = {name: getattr(plan.network, name) for name in ("rope", "context_drop")}
         model = set_network(model, **{k: v for k, v in chosen.items() if v != getattr(AS_TRAINED, k)})
         positive, cut = encode_text(clip, prompt)
-        negative, _ = encode_text(clip, negative_prompt)
+        negative, negative_cut = encode_text(clip, negative_prompt)
         positive, negative = set_motion(positive, str(plan.motion)), set_motion(negative, str(plan.negative_motion))
         guider = make_guider(model, positive, negative, str(plan.guidance), plan.renorm)
         latent["samples"] = run(guider, plan, latent, seed)
         outputs = (latent, float(preset_clip(preset).fps))
         schedules = {name: str(getattr(plan, name)) for name in SCHEDULES}
-        if not cut:
+        cuts = ((cut, "prompt"), (negative_cut, "negative prompt"))
+        told = " ".join(cut_message(*each) for each in cuts if each[0])
+        if not told:
             return io.NodeOutput(*outputs, ui=with_schedules(**schedules))
-        logging.warning("Lumina Multi-Scale Sampler: %s", cut_message(cut))
-        return io.NodeOutput(*outputs, ui=with_schedules(ui.PreviewText(cut_message(cut)), **schedules))
+        logging.warning("Lumina Multi-Scale Sampler: %s", told)
+        return io.NodeOutput(*outputs, ui=with_schedules(ui.PreviewText(told), **schedules))
 
 
 def run(guider, plan: SamplingPlan, latent: dict, seed: int) -> torch.Tensor:

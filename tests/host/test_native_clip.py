@@ -10,7 +10,7 @@ import torch
 from run_inside import run_inside
 from safetensors.torch import load_file
 
-from lumina_core.text import MAX_TOKENS, SYSTEM_PROMPT, TextEncoder, load_text_encoder
+from lumina_core.text import MAX_TOKENS, SYSTEM_PROMPT, TextEncoder, beginning, load_text_encoder
 
 PROMPTS = {
     "short": "a cat (on a boat:1.3), embedding:sea \\(still\\)",
@@ -49,7 +49,7 @@ def test_features_equal_the_core(run, encoder, name):
     assert got.dtype == torch.float32
     assert close(got, wanted.features)
     assert torch.equal(run.got[f"mask_{name}"].bool(), wanted.mask)
-    assert run.report["cut"][name] == wanted.truncated[0]
+    assert run.report["cut"][name] == [wanted.truncated[0], wanted.left_out[0]]
 
 
 @pytest.mark.parametrize("name", PROMPTS)
@@ -61,7 +61,9 @@ def test_tokenize_takes_the_text_as_it_stands(run, encoder, name):
 def test_only_a_cut_prompt_gives_a_notice(run):
     assert run.got["features_long"].shape[1] == MAX_TOKENS
     assert run.report["notice"]["short"] == ""
-    assert f"{run.report['cut']['long']} tokens too long" in run.report["notice"]["long"]
+    count, text = run.report["cut"]["long"]
+    notice = run.report["notice"]["long"]
+    assert f"{count} tokens too long" in notice and notice.endswith(f"left out: '{beginning(text)}'.")
 
 
 def test_a_clone_works_after_the_host_took_the_weights_away(run):

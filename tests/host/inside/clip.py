@@ -40,7 +40,8 @@ def ours(clip, prompts: dict[str, str]) -> tuple[dict, dict]:
         [[features, extra]] = output.args[0]
         results[f"features_{name}"], results[f"mask_{name}"] = features, extra["attention_mask"]
         report["ids"][name] = [token for token, weight in clip.tokenize(prompt, disable_weights=True)["gemma2"][0]]
-        report["cut"][name] = encode_text(clip, prompt)[1]
+        cut = encode_text(clip, prompt)[1]
+        report["cut"][name] = [cut.tokens, cut.text] if cut else [0, ""]
         report["notice"][name] = output.ui.as_dict()["text"][0] if output.ui else ""
     comfy.model_management.unload_all_models()
     [[features, extra]] = TextEncode.execute(clip.clone(), prompts["short"]).args[0]
@@ -78,8 +79,9 @@ def missing_folder() -> str:
     return "no error"
 
 
-def native_clip(folder: str):
-    """The host's own Gemma-2 with the weights of our tiny one and a tiny sentencepiece model."""
+def native_clip(folder: str, spiece: torch.Tensor | None = None):
+    """The host's own Gemma-2 with the weights of our tiny one and a tiny sentencepiece model, or the one given."""
+    spiece = spiece_model() if spiece is None else spiece
     config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
     fields = (
         "vocab_size",
@@ -92,7 +94,7 @@ def native_clip(folder: str):
     llama.Gemma2_2B_Config.head_dim = config["head_dim"]  # the one field that cannot be chosen from outside
     model_options = {"dtype": torch.float32, "gemma2_2b_model_config": {name: config[name] for name in fields}}
     target = SimpleNamespace(params={}, clip=lumina2.te(), tokenizer=lumina2.LuminaTokenizer)
-    clip = comfy.sd.CLIP(target, tokenizer_data={"spiece_model": spiece_model()}, model_options=model_options)
+    clip = comfy.sd.CLIP(target, tokenizer_data={"spiece_model": spiece}, model_options=model_options)
     weights = load_file(next(Path(folder).glob("*.safetensors")))
     missing, _ = clip.load_sd({f"model.{name}": value for name, value in weights.items()})
     assert missing == [] or set(missing) <= {"logit_scale"}, missing
@@ -125,5 +127,5 @@ def native_results(native, clip, long: str) -> dict:
         "native_mask": extra["attention_mask"],
         "same_ids": same,
         "native_ids": ids[:256],
-        "native_cut": [cut, len(ids)],
+        "native_cut": [cut.tokens, len(ids)],
     }

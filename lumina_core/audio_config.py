@@ -37,6 +37,8 @@ class AudioConfig:
         visual_times: the visual tokens also carry when they were seen, times a scalar that starts at 0; without it the
             order of the frames reaches the network through Synchformer alone, as the figure is drawn.
         clip_fps, sync_fps: frames a second that the features are made of, as in MMAudio and Synchformer.
+        train_rows: latent rows of the longest sounds that the weights were trained on; None where it is not known. The
+            positions of longer ones are scaled.
     """
 
     channels: int = 8
@@ -58,6 +60,7 @@ class AudioConfig:
     visual_times: bool = True
     clip_fps: float = 8.0
     sync_fps: float = 25.0
+    train_rows: int | None = None
 
     def __post_init__(self) -> None:
         if self.block.head_dim % 4:
@@ -68,6 +71,9 @@ class AudioConfig:
             raise LuminaError(f"Tokens of {self.patch[1]} bins do not divide {self.bins}; change patch or bins.")
         if self.sync_align not in (SLOTS, MMAUDIO):
             raise LuminaError(f"sync_align is '{self.sync_align}'; write {SLOTS} or {MMAUDIO}.")
+
+        if self.train_rows is not None and self.train_rows < 1:
+            raise LuminaError(f"train_rows is {self.train_rows}; write the rows of the sounds that it was trained on.")
 
     @property
     def block(self) -> BlockConfig:

@@ -17,6 +17,7 @@ from .audio_config import MMAUDIO, ROWS_PER_SECOND, AudioConfig
 from .blocks import FinalLayer, NextDiTBlock
 from .embeddings import ScalarEmbedder, masked_mean, sinusoid
 from .errors import LuminaError
+from .extrapolation import sound_scaling
 from .ops import TORCH_OPS, Ops
 from .rope import rotation
 
@@ -91,7 +92,7 @@ class SoundNextDiT(nn.Module):
         tokens = self.x_embedder(patchify_sound(x, config.patch))
         grid = (x.shape[2] // config.patch[0], config.bins // config.patch[1])
         half = config.block.head_dim // 2
-        rope = rotation(grid, (half, half), config.rope_theta, x.device)
+        rope = rotation(grid, (half, half), config.rope_theta, x.device, sound_scaling(config, x.shape[2], t))
         attend = partial(self.ops.attention, **attention_options) if attention_options else self.ops.attention
         for layer in self.layers:
             tokens = layer(tokens, rope, context, mask, cond, attend)

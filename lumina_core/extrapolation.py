@@ -1,4 +1,4 @@
-"""What a size beyond the trained one changes in the network: its rotary frequencies, and the scores of attention."""
+"""What a size beyond the trained one changes in a network: its rotary frequencies, and the scores of attention."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import torch
 
+from .audio_config import AudioConfig
 from .config import VideoConfig
 from .errors import LuminaError
 from .network_options import NetworkOptions
@@ -53,6 +54,14 @@ def video_scaling(
     side = math.sqrt(trained.height * trained.width) / patch.space
     lengths = (trained.grid(patch)[0], side, side)
     return scaled(options.rope, video_factors(size, trained), lengths, t.tolist())
+
+
+def sound_scaling(config: AudioConfig, rows: int, t: torch.Tensor) -> tuple[RopeScaling | None, ...]:
+    """``scaled`` for sound latents of so many rows at flow times t (B,): along time; the bins are always the same."""
+    if config.train_rows is None or rows <= config.train_rows:
+        return (None,)
+    lengths = (config.train_rows // config.patch[0], config.bins // config.patch[1])
+    return scaled(AUTO, (rows / config.train_rows, 1.0), lengths, t.tolist())
 
 
 def exceeds(size: LatentSize, trained: LatentSize) -> bool:

@@ -15,6 +15,7 @@ from ..errors import LuminaError
 from ..lora import LoraChoice
 from ..pipeline import GenerateRequest, GenerateResult, generate
 from ..presets import preset_clip
+from ..shapes import VideoSize
 from .models import Models, add_model_options, bundled_voice, models_from
 from .options import add_plan_options, add_size_options, number, plan_from, preset_name, size_from, whole
 from .progress import Progress, SoundProgress
@@ -56,6 +57,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_size_options(parser)
     add_plan_options(parser)
     run = parser.add_argument_group("run")
+    run.add_argument(
+        "--train-size",
+        type=clip_size,
+        metavar="WxHxN",
+        help="clip that the checkpoint was trained on, such as 1248x704x96, where it does not say; see --rope",
+    )
     run.add_argument("--fps", type=number, metavar="RATE", help="frames per second of the file (default: the preset's)")
     run.add_argument(
         "--seed", type=whole, default=0, metavar="N", help="another seed, another clip; from 0 (default 0)"
@@ -159,7 +166,19 @@ def request_from(arguments: argparse.Namespace, models: Models) -> GenerateReque
         vae_tile=arguments.vae_tile,
         loras=tuple(arguments.lora),
         compiled=arguments.compile,
+        train_size=arguments.train_size,
     )
+
+
+def clip_size(text: str) -> VideoSize:
+    """Type of a flag."""
+    try:
+        width, height, frames = map(int, text.split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no size; write width, height and frames, such as 1248x704x96"
+        ) from None
+    return VideoSize(width, height, frames)
 
 
 def lora_choice(text: str) -> LoraChoice:

@@ -10,6 +10,7 @@ from lumina_core.audio_condition import SoundCondition
 from lumina_core.audio_config import SOUND_PRESETS, AudioConfig
 from lumina_core.audio_model import SoundNextDiT, patchify_sound, unpatchify_sound
 from lumina_core.errors import LuminaError
+from lumina_core.extrapolation import sound_scaling
 
 SMALL = AudioConfig(
     channels=3, bins=8, patch=(2, 4), dim=32, layers=2, heads=4, kv_heads=2, visual_dim=10, text_dim=12, sync_dim=6,
@@ -236,6 +237,22 @@ def test_rows_cover_the_duration(seconds, rows):
     assert AudioConfig().rows(seconds) == rows
 
 
+@pytest.mark.parametrize("trained, scaled", [(None, False), (ROWS, False), (2 * ROWS, False), (ROWS // 2, True)])
+def test_rows_beyond_those_trained_on_are_scaled(network, random, trained, scaled):
+    longer = SoundNextDiT(replace(SMALL, train_rows=trained))
+    longer.load_state_dict(network.state_dict())
+    inputs = random(2, 3, ROWS, 8), torch.tensor([0.2, 0.7]), condition(random)
+    assert torch.equal(longer.eval()(*inputs), network(*inputs)) != scaled
+
+
+def test_sound_is_scaled_along_time_alone():
+    config = replace(SMALL, train_rows=8)
+    (found,) = sound_scaling(config, 20, torch.tensor([0.4, 0.4]))
+    assert found.factors == (2.5, 1) and found.trained == (4, 2)
+    assert found.divisors(1, 4, 100.0).tolist() == [1, 1]
+    assert sound_scaling(config, 8, torch.tensor([0.4])) == (None,)
+
+
 def test_longer_sounds_run(network, random):
     asked = condition(random)
     long = replace(asked, sync=random(2, 9, 8, 6), visual=random(2, 13, 10))
@@ -268,6 +285,7 @@ def test_what_does_not_fit_is_told(network, random, change, words):
         ({"patch": (2, 3)}, "do not divide 16"),
         ({"dim": 72, "heads": 12, "kv_heads": 12}, "multiple of 4"),
         ({"heads": 7}, "multiple of the next"),
+        ({"train_rows": 0}, "train_rows is 0"),
     ],
 )
 def test_configurations_that_make_no_network(values, words):

@@ -207,6 +207,18 @@ def test_a_frame_count_that_the_vae_cannot_keep_is_told(request_with):
     assert seen.notes == ["12 frames are 3 latent frames, which the VAE decodes to 9; multiples of 8 keep their count."]
 
 
+def test_a_clip_beyond_the_trained_size_is_scaled_or_warned_of(request_with):
+    trained, frames = VideoSize(32, 32, 8), {}
+    for rope in ("off", "ntk"):
+        seen = Recorder()
+        seen.frames = lambda part, rope=rope: frames.setdefault(rope, part)
+        result = generate(request_with(train_size=trained, plan=PLAN.replace(rope=rope)), seen)
+        assert len(seen.notes) == (rope == "off")
+        assert all("64x32 with 16 frames, more than" in note and "(32x32 with 8 frames)" in note for note in seen.notes)
+        assert json.loads(read_metadata(result.file)[METADATA_KEY])["train_size"] == [32, 32, 8]
+    assert not torch.equal(frames["off"], frames["ntk"])
+
+
 def test_prompts_of_any_length(request_with):
     seen = Recorder()
     generate(request_with(prompt=""), seen)
@@ -248,6 +260,8 @@ BAD = [
     ({"size": VideoSize(64, 32, 12)}, ["frames is 12", "multiple of 8"]),
     ({"size": VideoSize(64, 32, 15)}, ["frames is 15", "multiple of 4"]),
     ({"size": VideoSize(65536, 65536, 16)}, ["65536x65536", "67108864 tokens at patch size", "use at most 4194304"]),
+    ({"plan": PLAN.replace(rope="time")}, ["does not say what size it was trained on", "rope time"]),
+    ({"plan": PLAN.replace(proportional=True)}, ["does not say what size", "proportional attention"]),
     ({"plan": PLAN.replace(patch="4x4 | 0.5: 1x2")}, ["4x4", "checkpoint", "1x2, 2x2, 2x4"]),
     ({"fps": 0}, ["fps is 0", "above 0"]),
     ({"fps": float("nan")}, ["fps is nan", "above 0"]),

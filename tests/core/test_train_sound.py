@@ -164,7 +164,9 @@ def test_saved_states_are_sound_models_and_a_stage_starts_from_their_average(tmp
     folder = Path(straight["out"]) / f"step-{STEPS:07d}"
     saved = state(straight, STEPS)
     for name in ("weights", "ema"):
-        loaded = dict(load_sound_model(folder / f"{name}.safetensors").named_parameters())
+        model = load_sound_model(folder / f"{name}.safetensors")
+        loaded = dict(model.named_parameters())
+        assert model.config.train_rows == 24
         assert all(torch.equal(loaded[key], tensor) for key, tensor in saved[f"{name}.safetensors"].items())
     start = load_sound_model(straight["start_from"])
     for name in FROZEN:

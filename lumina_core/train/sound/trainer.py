@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
@@ -37,6 +38,8 @@ class SoundTrainer(Trainer):
         _check_data(config, self.sets)
         if held_out:
             _check_data(config, {f"{name}, held_out,": chosen for name, chosen in held_out.sets.items()})
+        config = replace(config, train_rows=max(rows for rows, *_ in batches.shapes))
+        network.module.config = config
         super().__init__(recipe, processes, device, network, [batches], held_out, sound_metadata(config))
 
     def _item(self, task: SoundTask, pick: Pick, place: int) -> SoundTrainItem:

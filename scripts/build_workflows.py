@@ -29,7 +29,7 @@ API = WORKFLOWS / "api"
 BUNDLED = "(bundled)"
 """End of the name of what comes along."""
 # Where the loaders look for what their inputs name.
-FOLDERS = {"model_name": "diffusion_models", "clip_name": "text_encoders", "vae_name": "vae"}
+FOLDERS = {"model_name": "diffusion_models", "clip_name": "text_encoders", "vae_name": "vae", "folder": "text_encoders"}
 TIMELINES = {
     f"LuminaVideo{name}"
     for name in ("PatchSchedule", "Guidance", "Guider", "MotionScore", "Preset", "SplitSigmas", "MultiScaleSampler")
@@ -99,7 +99,8 @@ def _write_named_files(models: Path, prompts: dict[str, dict]) -> None:
             for name, folder in FOLDERS.items():
                 value = node["inputs"].get(name)
                 if isinstance(value, str) and not value.endswith(BUNDLED):
-                    file = models / folder / value
+                    # A folder is listed for the settings in it.
+                    file = models / folder / value / ("config.json" if name == "folder" else "")
                     file.parent.mkdir(parents=True, exist_ok=True)
                     file.touch()
 

@@ -23,8 +23,14 @@ LINKS = {
         "vae",
         f"{_HUB}/THUDM/CogVideoX-2b/resolve/main/vae/diffusion_pytorch_model.safetensors",
     ),
+    # The averaged weights: the others have the name of Lumina-Video's.
+    "consolidated_ema.00-of-01.safetensors": (
+        "diffusion_models",
+        f"{_HUB}/Alpha-VLLM/Lumina-Next-SFT/resolve/main/consolidated_ema.00-of-01.safetensors",
+    ),
+    "sdxl_vae.safetensors": ("vae", f"{_HUB}/stabilityai/sdxl-vae/resolve/main/sdxl_vae.safetensors"),
 }
-"""Files that a workflow needs: their folder under models, and where to download them."""
+"""Files that the workflows need: their folder under models, and where to download them."""
 
 SAMPLER = "LuminaVideoMultiScaleSampler"
 _MOVING = (SAMPLER, "motion", ""), (SAMPLER, "seconds", "")

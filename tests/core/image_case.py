@@ -8,13 +8,14 @@ import torch
 from diffusers import LuminaNextDiT2DModel
 from diffusers.models.embeddings import get_2d_rotary_pos_embed_lumina
 
-from lumina_core.rope_scaling import WATERSHED
 from scripts.make_tiny_set import random_weights
 
 LAYERS, HEADS, CHANNELS, TEXT = 2, 4, 4, 24
 DIM = 48
 SIDE = 8
 """Latent side of the pictures that the tiny model learnt."""
+WATERSHED = 0.3
+"""Of the released settings: positions are interpolated before this time, and NTK-scaled behind it."""
 
 
 def reference(kv_heads: int, learn_sigma: bool = True, seed: int = 0) -> LuminaNextDiT2DModel:

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import pytest
 from frontend import FrontendMissing, run_frontend, same_prompt
-from graphs import CODEC, ENCODER, FEATURES, MODEL, SIZE, SOUND_MODEL, VAE
+from graphs import CODEC, ENCODER, FEATURES, MODEL, NEXT, NEXT_ENCODER, NEXT_VAE, SIZE, SOUND_MODEL, VAE
 from hosts import REPOSITORY
 from server import HostServer
 
@@ -27,6 +27,9 @@ def twin(name: str) -> dict[str, dict]:
 def shrunk(prompt: dict[str, dict]) -> dict[str, dict]:
     """The same graph on the tiny models, a small clip and few steps; an image stays one."""
     small = copy.deepcopy(prompt)
+    # Pictures of Lumina-Next have files of their own.
+    next_files = {"model_name": NEXT, "folder": NEXT_ENCODER, "vae_name": NEXT_VAE}
+    is_next = any(node["class_type"] == "LuminaVideoImageModelLoader" for node in small.values())
     for node in small.values():
         inputs = node["inputs"]
         if node["class_type"] == "CLIPLoader":
@@ -38,6 +41,8 @@ def shrunk(prompt: dict[str, dict]) -> dict[str, dict]:
             replaced = {"model_name": SOUND_MODEL, "folder": FEATURES, "codec_name": CODEC}
         if inputs.get("frames") in (0, 1):
             del replaced["frames"]
+        if is_next:
+            replaced |= next_files
         inputs.update({name: value for name, value in replaced.items() if name in inputs})
     return small
 

@@ -55,6 +55,9 @@ _TYPES = {"text": "STRING", "prompt": "STRING", "seed": "INT", "noise_seed": "IN
 OUTPUTS = ("PreviewImage", "SaveImage", "SaveVideo")
 NEGATIVE = "Negative prompt"
 """Title of the node whose text is not asked for."""
+SOURCE = "Source"
+"""Title of a sampler that makes what another one starts from: its prompt and its seed alone are asked for."""
+_OF_SOURCE = {"prompt": "source prompt", "seed": "source seed"}
 
 
 def add_extras(workflow: dict[str, Any]) -> None:
@@ -83,10 +86,11 @@ def form_of(nodes: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str, str]
     # A picture neither moves nor lasts.
     still = any(node["type"] == "SaveImage" for node in nodes)
     return [
-        (node, field, label)
+        (node, field, _OF_SOURCE[field] if node.get("title") == SOURCE else label)
         for kind, field, label in FORM
         for node in nodes
         if node["type"] == kind and node.get("title") != NEGATIVE and not (still and (kind, field, label) in _MOVING)
+        if node.get("title") != SOURCE or field in _OF_SOURCE
         if (_slot(node, field) or {}).get("link") is None
     ]
 

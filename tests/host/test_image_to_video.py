@@ -108,15 +108,15 @@ def _context_drop(graph: Graph, parts) -> tuple[list, Node | None]:
     return graph.ours("ContextDrop", model=parts.model[0], until=0.5)[0], None
 
 
-def _heun(graph: Graph, parts) -> tuple[list, Node | None]:
-    return parts.model[0], graph.ours("Solver", solver="heun2")
+def _midpoint(graph: Graph, parts) -> tuple[list, Node | None]:
+    return parts.model[0], graph.ours("Solver", solver="midpoint")
 
 
-def _several_steps(graph: Graph, parts) -> tuple[list, Node | None]:
+def _dpmpp(graph: Graph, parts) -> tuple[list, Node | None]:
     return parts.model[0], graph.add("KSamplerSelect", sampler_name="dpmpp_2m")
 
 
-@pytest.mark.parametrize("option", [_step_cache, _context_drop, _heun, _several_steps])
+@pytest.mark.parametrize("option", [_step_cache, _context_drop, _midpoint, _dpmpp])
 def test_given_frames_stay_with_other_ways_to_run(server, option):
     graph = Graph()
     parts = preset_parts(graph, PRESET)

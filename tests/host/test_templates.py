@@ -24,10 +24,14 @@ from workflow_extras import LINKS, add_extras  # noqa: E402
 SCRIPT = Path(__file__).with_name("templates.mjs")
 SAMPLER_FORM = ["prompt", "preset", "motion", "seconds", "seed"]
 PARTS_FORM = ["prompt", "preset", "seed"]
+SOURCE_FORM = ["source prompt", "prompt", "preset", "source seed", "seed"]
 SOUND_FORM = ["file", "sound prompt", "sound seed"]
 FORMS = {
     "1_mini_text_to_video": SAMPLER_FORM,
     "2_mini_video_with_sound": ["prompt", "sound prompt", "preset", "motion", "seconds", "seed", "sound seed"],
+    "3_mini_image_to_video": SOURCE_FORM,
+    "4_mini_video_to_video": SOURCE_FORM,
+    "5_mini_continue_video": SOURCE_FORM,
     "draft_then_refine": [*PARTS_FORM, "draft"],
     "frames_to_sound": SOUND_FORM,
     "image": PARTS_FORM,

@@ -6,7 +6,7 @@ import av
 import pytest
 from graphs import CLIP_FPS, SIZE
 from PIL import Image
-from test_workflows import NAMES, shrunk, twin
+from test_workflows import LONGER, NAMES, shrunk, twin
 
 from lumina_core.presets import preset_clip
 
@@ -76,7 +76,7 @@ def test_file_carries_the_prompt(server, name):
             carried = dict(container.metadata)
             stream = container.streams.video[0]
             assert stream.codec_context.name == "h264"
-            assert (stream.average_rate, stream.frames) == (fps_of(prompt), SIZE["frames"])
+            assert (stream.average_rate, stream.frames) == (fps_of(prompt), LONGER.get(name, SIZE["frames"]))
     found = json.loads(carried["prompt"])
     for node in found.values():
         # What fingerprint_inputs said; the host writes it into the prompt.

@@ -15,6 +15,7 @@ from ..lumina_core.image_model import ImageNextDiT
 from ..lumina_core.sampler import check_velocity
 from .model_patches import guard_first_step
 from .model_support import HostMultiScaleNextDiT, LuminaVideoConfig, LuminaVideoModel, make_patcher, read_weights
+from .size_warning import warn_of_size
 
 
 class HostImageNextDiT(HostMultiScaleNextDiT, ImageNextDiT):
@@ -38,7 +39,8 @@ class LuminaImageModel(LuminaVideoModel):
 
     def memory_required(self, input_shape, cond_shapes=None):
         """Bytes that one call holds beyond the weights; ``input_shape`` is (items, C, H, W)."""
-        items, channels, height, width = input_shape
+        # A video's latents are refused by the network, in words.
+        items, channels, *_, height, width = input_shape
         return super().memory_required([items, channels, 1, height, width])
 
     def process_timestep(self, timestep, **kwargs):
@@ -76,7 +78,8 @@ def load_image(
     patcher.cached_patcher_init = (load_image, (path, dtype, channels))
     if channels is not None:
         patcher.set_model_sampler_post_cfg_function(_FirstChannels(channels))
-    return guard_first_step(patcher, lambda velocity: check_velocity(velocity[:, :, None]))
+    patcher = guard_first_step(patcher, lambda velocity: check_velocity(velocity[:, :, None]))
+    return warn_of_size(patcher)
 
 
 class _FirstChannels:

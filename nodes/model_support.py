@@ -31,6 +31,7 @@ from .model_patches import flow_time
 from .names import MOTION_KEY, OPTIONS_KEY
 from .out_of_memory import CURES, RunFallback, options_of
 from .run_contexts import RunContexts
+from .size_warning import warn_of_size
 
 
 class HostMultiScaleNextDiT(MultiScaleNextDiT):
@@ -176,7 +177,7 @@ def load_model(path: str | Path, dtype: torch.dtype | None = None, disable_dynam
     patcher = make_patcher(model_config, checkpoint.weights, dtype, disable_dynamic)
     # Lets the host rebuild a plain patcher, which torch.compile and hooks need under dynamic offload.
     patcher.cached_patcher_init = (load_model, (path, dtype))
-    return tell_run_early(patcher)
+    return warn_of_size(tell_run_early(patcher))
 
 
 def make_patcher(

@@ -109,7 +109,9 @@ def test_defaults_are_the_schemas(ours, language: str):
         for name, _, default, *_ in Page(node_id, language).inputs:
             expected = inputs[value(name)][1].get("default")
             written = value(default)
-            if isinstance(expected, (int, float)):
+            if isinstance(expected, bool):
+                written = {"true": True, "false": False}[written]
+            elif isinstance(expected, (int, float)):
                 written = type(expected)(written)
             assert written == expected, f"{node_id}.{name}"
 

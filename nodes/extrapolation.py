@@ -1,0 +1,88 @@
+"""MODEL to MODEL: how clips larger or longer than those trained on are met."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..lumina_core.config import VideoConfig
+from ..lumina_core.errors import LuminaError
+from ..lumina_core.network_options import AS_TRAINED, ROPES
+from ..lumina_core.rope_scaling import AUTO
+from ..lumina_core.shapes import VAE_FRAMES, VAE_SPACE, LatentSize, VideoSize
+from .model_patches import set_network
+from .model_support import LuminaVideoModel
+from .names import schema
+from .told import warn
+
+TITLE = "Lumina-Video Extrapolation"
+UNKNOWN = (
+    "This checkpoint does not say what size it was trained on, so nothing is scaled; write train_width, train_height "
+    "and train_frames."
+)
+
+
+def chosen_size(config: VideoConfig, width: int, height: int, frames: int) -> LatentSize | None:
+    """The trained size with zeros as the checkpoint says; None where all are. Raises LuminaError."""
+    if not (width or height or frames):
+        return None
+    if config.train_size is None and not (width and height and frames):
+        raise LuminaError(
+            f"The trained size is {width}x{height} with {frames} frames, and this checkpoint does not say what stands "
+            "for a 0; write all three."
+        )
+    latent = config.train_size or LatentSize(1, 1, 1)
+    stored = (latent.width * VAE_SPACE, latent.height * VAE_SPACE, latent.frames * VAE_FRAMES)
+    return VideoSize(width or stored[0], height or stored[1], frames or stored[2]).latent()
+
+
+class Extrapolation(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        side = {"min": 0, "max": 4096, "step": 16, "optional": True}
+        return schema(
+            "Extrapolation",
+            title=TITLE,
+            description="Scales the positions of clips larger or longer than those that the checkpoint was trained on, "
+            "so that the picture does not repeat itself. Changes nothing up to that size.",
+            aliases=("rope scaling", "ntk", "resolution extrapolation", "longer video", "proportional attention"),
+            inputs=[
+                io.Model.Input("model", tooltip="From Load Lumina-Video Model or Load Lumina-Next Model."),
+                io.Combo.Input(
+                    "method",
+                    options=list(ROPES),
+                    default=AS_TRAINED.rope,
+                    tooltip="auto is the one measured best; off goes on counting. time and time-step follow the flow "
+                    "time, from interpolate to ntk; frequency stands between them.",
+                ),
+                io.Boolean.Input(
+                    "proportional",
+                    default=AS_TRAINED.proportional,
+                    tooltip="Sharpen self-attention as the tokens become more than at the trained size.",
+                ),
+                io.Int.Input(
+                    "train_width",
+                    default=0,
+                    tooltip="Pixels that the checkpoint was trained on; 0 is as it says.",
+                    **side,
+                ),
+                io.Int.Input("train_height", default=0, tooltip="The same for the height.", **side),
+                io.Int.Input(
+                    "train_frames", default=0, min=0, max=512, step=4, optional=True, tooltip="The same for the frames."
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The model with the chosen scaling.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model, method, proportional, train_width=0, train_height=0, train_frames=0) -> io.NodeOutput:
+        if not isinstance(model.model, LuminaVideoModel):
+            raise LuminaError(
+                f"The model is of the kind {type(model.model).__name__}; {TITLE} takes the MODEL of Load Lumina-Video "
+                "Model or Load Lumina-Next Model."
+            )
+        config = model.model.diffusion_model.config
+        size = chosen_size(config, train_width, train_height, train_frames)
+        changed = set_network(model, rope=method, proportional=proportional, train_size=size)
+        silent = method == AUTO and not proportional and (size or config.train_size) is None
+        return io.NodeOutput(changed, ui=warn(cls, TITLE, [UNKNOWN] if silent else []))

@@ -52,8 +52,8 @@ def core(tiny_models) -> Core:
     return Core(tiny_models)
 
 
-def image_model(graph: Graph, name: str = NEXT, **inputs) -> Node:
-    return graph.ours("ImageModelLoader", model_name=name, weight_dtype="fp32", **inputs)
+def image_model(graph: Graph, name: str = NEXT, dtype: str = "fp32", **inputs) -> Node:
+    return graph.ours("ImageModelLoader", model_name=name, weight_dtype=dtype, **inputs)
 
 
 def conditionings(graph: Graph, folder: str = NEXT_ENCODER) -> dict[str, list]:
@@ -110,6 +110,13 @@ def test_a_batch_and_three_guided_channels(server, core):
     assert distance(found, core.sample(batch=2)) > 100 * TOLERANCE, "the fourth channel is not guided"
 
 
+@pytest.mark.parametrize(("dtype", "limit"), [("bf16", 0.1), ("fp8_e4m3fn", 1.0)])
+def test_other_precisions_stay_near(server, core, dtype, limit):
+    graph = Graph()
+    found = saved(server, graph, ksampler(graph, image_model(graph, dtype=dtype)[0], empty(graph))[0])
+    assert 0 < distance(found, core.sample()) <= limit
+
+
 def test_twice_the_trained_size_by_time_aware_positions(server, core):
     graph = Graph()
     found = saved(server, graph, advanced(graph, image_model(graph)[0], empty(graph, 256, 256))[0])
@@ -119,7 +126,7 @@ def test_twice_the_trained_size_by_time_aware_positions(server, core):
 
 def test_options_of_the_network_reach_it(server, core):
     graph = Graph()
-    model = graph.ours("Extrapolation", model=image_model(graph)[0], rope="interpolate", proportional_attention=True)
+    model = graph.ours("Extrapolation", model=image_model(graph)[0], method="interpolate", proportional=True)
     found = saved(server, graph, advanced(graph, model[0], empty(graph, 256, 128))[0])
     plan = PLAN.replace(rope="interpolate", proportional=True)
     assert distance(found, core.sample(plan, 256, 128)) <= TOLERANCE

@@ -32,7 +32,7 @@ from .plan import Evaluation, SamplingPlan
 from .sampler import StepInfo, Text, sample
 from .shapes import LatentSize, VideoSize
 from .step_cache import summary
-from .text import MAX_TOKENS, beginning, load_text_encoder, read_text_width
+from .text import MAX_TOKENS, beginning, check_text, load_text_encoder, read_text_width
 from .vae import VideoVAE, load_video_vae, read_vae_channels
 from .vae_fallback import decode_stream
 from .vae_tiles import plan_tiles
@@ -137,6 +137,8 @@ class Prepared:
 
 def prepare(request: GenerateRequest) -> Prepared:
     """Check all that can be known without loading weights. Raises LuminaError."""
+    check_text(request.prompt)
+    check_text(request.negative_prompt, "negative prompt")
     latent = request.size.latent()
     check_target(request.out, ".png" if _is_image(request) else ".mp4")
     if not (math.isfinite(request.fps) and 0 < request.fps <= MAX_FPS):

@@ -114,6 +114,8 @@ class TextEncoder:
         """
         if isinstance(prompts, str) or not prompts or not all(isinstance(prompt, str) for prompt in prompts):
             raise LuminaError(f"prompts is {prompts!r}, expected a list of strings; wrap a single one in [].")
+        for prompt in prompts:
+            check_text(prompt)  # before the system prompt is, so that the fault's place is told
         rows = self.tokenize(prompts)
         kept = [row[:MAX_TOKENS] for row in rows]
         features, mask = self.encode_ids(kept)

@@ -23,6 +23,7 @@ from ..pipeline import GenerateRequest, GenerateResult, generate
 from ..plan import SamplingPlan
 from ..presets import preset_clip
 from ..shapes import VideoSize
+from ..text import check_text
 from .models import Models, add_bundle_option, bundle_models
 from .options import add_plan_options, add_size_options, plan_from, preset_name, size_from, whole
 from .plan import as_text
@@ -80,6 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
     config = read_video_config(models.checkpoint)
     plan = plan_from(arguments, size, config)
     prompt = models.bundle.prompt if arguments.prompt is None else arguments.prompt
+    check_text(prompt)
     voice = None if arguments.no_sound else _voice(models.bundle, prompt, arguments.seed)
     print(_before(models.bundle, prompt, plan, size, config), flush=True)
     with Shown() as shown:

@@ -9,12 +9,17 @@ from typing import NoReturn
 from ..budget import propose
 from ..config import VideoConfig
 from ..errors import LuminaError
+from ..network_options import ROPES
 from ..plan import SamplingPlan
 from ..presets import DEFAULT_PRESET, PRESETS, preset_clip
 from ..shapes import VideoSize
+from ..sizes import pick_size
 from ..solvers import SOLVERS
 
-_OVERRIDES = ("patch", "guidance", "motion", "negative_motion", "renorm", "time_shift", "points", "solver", "cache")
+_OVERRIDES = (
+    *("patch", "guidance", "motion", "negative_motion", "renorm", "time_shift", "points", "solver", "cache"),
+    *("times", "rope", "proportional", "context_drop"),
+)
 _CLIPS = "\n".join(
     f"  {name:22} {clip.size.width}x{clip.size.height}, {clip.size.frames} frames, {clip.fps} fps"
     for name, clip in ((name, preset_clip(name)) for name in PRESETS)
@@ -55,6 +60,11 @@ def add_size_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("clip (defaults: those of the preset)")
     group.add_argument("--width", type=whole, metavar="PIXELS", help="multiple of 16, of 32 when the schedule uses 2x4")
     group.add_argument("--height", type=whole, metavar="PIXELS", help="the same")
+    group.add_argument(
+        "--ratio",
+        metavar="W:H",
+        help="in place of width and height: the size of the preset's area that is nearest to it, such as 9:16",
+    )
     group.add_argument("--frames", type=whole, metavar="N", help="1 for an image, else a multiple of 8")
 
 
@@ -88,7 +98,7 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
         "--time-shift", type=number, metavar="S", help="above 0; larger spends more steps near the noise, 1 is none"
     )
     group.add_argument("--points", type=whole, metavar="N", help="points in time, from 2; one more than steps")
-    group.add_argument("--solver", metavar="NAME", help=f"{', '.join(SOLVERS)}; all but euler run more passes per step")
+    group.add_argument("--solver", metavar="NAME", help=_per_step())
     group.add_argument(
         "--cache",
         type=number,
@@ -96,6 +106,38 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
         help="step cache: skip the network while the velocity changes by less, such as 0.2; 0 is off; not exact, see "
         "docs/performance.md",
     )
+    group.add_argument(
+        "--times",
+        metavar="T",
+        help="points in time: rational (by the time shift), linear, sigmoid (experimental), or a list such as "
+        "'0, 0.1, 0.4, 1', which replaces --points",
+    )
+    group.add_argument(
+        "--rope",
+        metavar="NAME",
+        help=f"positions beyond the size that the checkpoint was trained on: {', '.join(ROPES)}; off counts on, auto "
+        "scales them where the checkpoint says that size",
+    )
+    group.add_argument(
+        "--proportional",
+        action="store_const",
+        const=True,
+        help="beyond that size, scale attention by the number of tokens, too",
+    )
+    group.add_argument(
+        "--context-drop",
+        type=number,
+        metavar="T",
+        help="early layers read pooled keys up to this time t, such as 0.3; 0 is off, 1 the most; not exact, see "
+        "docs/performance.md",
+    )
+
+
+def _per_step() -> str:
+    """Solvers by their evaluations per step."""
+    counts = sorted({solver.evaluations for solver in SOLVERS.values()})
+    named = {n: ", ".join(name for name, solver in SOLVERS.items() if solver.evaluations == n) for n in counts}
+    return "network evaluations per step: " + "; ".join(f"{n} {names}" for n, names in named.items())
 
 
 def plan_from(arguments: argparse.Namespace, size: VideoSize, config: VideoConfig) -> SamplingPlan:
@@ -114,9 +156,13 @@ def plan_from(arguments: argparse.Namespace, size: VideoSize, config: VideoConfi
 
 
 def size_from(arguments: argparse.Namespace) -> VideoSize:
-    """The preset's clip with the given changes."""
-    size = preset_clip(preset_name(arguments)).size
-    given = {name: getattr(arguments, name) for name in ("width", "height", "frames")}
+    """The preset's clip with the given changes. Raises LuminaError."""
+    clip = preset_clip(preset_name(arguments))
+    size, given = clip.size, {name: getattr(arguments, name) for name in ("width", "height", "frames")}
+    if arguments.ratio is not None:
+        if given["width"] is not None or given["height"] is not None:
+            raise LuminaError("--ratio gives width and height, and so do --width and --height; use only one of them.")
+        given["width"], given["height"] = pick_size(clip.area.side, arguments.ratio, "--ratio")
     return VideoSize(**{name: getattr(size, name) if value is None else value for name, value in given.items()})
 
 

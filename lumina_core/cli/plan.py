@@ -15,9 +15,20 @@ from ..errors import LuminaError
 from ..memory import GIB, MemoryPlan, Run, memory_plan
 from ..memory_advice import CARD_RESERVE, advice, in_gib
 from ..plan import SamplingPlan
+from ..presets import preset_clip
 from ..shapes import VideoSize
+from ..sizes import area_sizes
 from .models import add_bundle_option
-from .options import add_plan_options, add_size_options, existing, number, plan_from, size_from, use_preset
+from .options import (
+    add_plan_options,
+    add_size_options,
+    existing,
+    number,
+    plan_from,
+    preset_name,
+    size_from,
+    use_preset,
+)
 
 NAME = "plan"
 USAGE = "[flags]"
@@ -26,6 +37,8 @@ EXAMPLES = f"""examples:
   python -m lumina_core plan
   python -m lumina_core plan --bundle mini
   python -m lumina_core plan --memory 12
+  python -m lumina_core plan --ratio 9:16
+  python -m lumina_core plan --sizes
   python -m lumina_core plan --preset f16F64R512-MultiScale --budget 0.3
   python -m lumina_core plan --width 640 --height 384 --frames 48 --patch '2x4 | 0.1: 1x2' --json
 
@@ -41,6 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="PATH", help="count for this network (default: the released one)")
     add_bundle_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--sizes", action="store_true", help="list every size of the preset's area instead")
     parser.add_argument("--memory", type=number, metavar="GIB", help="say whether a card of so much memory is enough")
     parser.add_argument(
         "--dtype", choices=tuple(DTYPES), default="bf16", help="format of the run that memory is counted for"
@@ -51,6 +65,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     config = _config(arguments)
+    if arguments.sizes:
+        side = preset_clip(preset_name(arguments)).area.side
+        print("\n".join(f"{width}x{height}" for width, height in area_sizes(side)))
+        return
     size = size_from(arguments)
     plan = plan_from(arguments, size, config)
     cost = plan_cost(plan, size.latent(), config)

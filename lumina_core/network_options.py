@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from .errors import LuminaError
+from .rope_scaling import WATERSHED
 from .shapes import LatentSize
 
 ROPES = ("auto", "off", "interpolate", "ntk", "frequency", "time", "time-step")
@@ -35,6 +37,10 @@ class NetworkOptions:
             raise LuminaError(f"rope is '{self.rope}'; choose one of {', '.join(ROPES)}.")
         if not 0 <= self.context_drop <= 1:
             raise LuminaError(f"context_drop is {self.context_drop}; write a number from 0 (off) to 1.")
+
+    def stretch(self, t: float) -> Hashable:
+        """Equal for flow times between which the positions do not jump, at whatever size."""
+        return t >= WATERSHED if self.rope == "time-step" else None
 
 
 AS_TRAINED = NetworkOptions()

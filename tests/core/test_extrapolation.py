@@ -147,3 +147,12 @@ def test_positions_that_are_counted_on_are_warned_of(config, size, options, said
     found = size_warning(config, size, (P12, P22), NetworkOptions(**options))
     assert (found is None) == (said is None)
     assert all(part in found for part in said or [])
+
+
+def test_what_is_foretold_from_earlier_steps_begins_anew_where_positions_jump():
+    """Step cache and multi-step solvers go by the segment."""
+    plan = SamplingPlan(patch="1x2", rope="time-step")
+    assert plan.at(0.29).segment != plan.at(0.3).segment == plan.at(0.9).segment
+    for rope in ("auto", "off", "ntk", "time"):
+        smooth = plan.replace(rope=rope)
+        assert smooth.at(0.29).segment == smooth.at(0.3).segment

@@ -66,10 +66,10 @@ def test_at_the_trained_size_the_node_changes_nothing(server, core):
 def test_off_beyond_the_trained_size_runs_with_one_warning(server):
     graph = Graph()
     model = extrapolation(graph, "off", **TRAINED)
-    before = len(server.log())
+    before = len(server.log)
     server.prompt(sampler_of(graph, model).api)
     said = "The clip is 64x64 with 16 frames, more than this checkpoint was trained on (32x32 with 8 frames)"
-    assert server.log()[before:].count(said) == 1
+    assert server.log[before:].count(said) == 1
 
 
 def sampler_of(graph: Graph, model) -> Graph:

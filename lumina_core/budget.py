@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import accumulate, pairwise
 
 from .config import VideoConfig
-from .cost import REFERENCE, TYPICAL_TEXT, Price, TextTokens, price_list
+from .cost import REFERENCE, TYPICAL_TEXT, Price, TextTokens, price_list, reference_cost
 from .errors import LuminaError
 from .plan import SamplingPlan
 from .schedules import PatchSize, Piecewise
@@ -101,7 +101,7 @@ class _Run:
         # Stages at the end of a step share their time with the next step's start, and so its patch size.
         self.starts = [bisect_left(self.times, t) for t in plan.grid()[:-1].tolist()] + [len(evaluations)]
         self.sums = [list(accumulate((price(e, p) for e in evaluations), initial=0)) for p in ladder]
-        self.reference = sum(price(e, REFERENCE) for e in evaluations)
+        self.reference = reference_cost(price, evaluations)
 
     def flops(self, switches: list[int]) -> int:
         """FLOPs when patch size i + 1 of the ladder starts at step ``switches[i]``."""

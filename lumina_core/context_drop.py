@@ -23,6 +23,8 @@ from .rope_scaling import RopeScaling
 
 SIDE = 2
 """Patches along each side of a cell."""
+RECOMMENDED = 0.3
+"""What `benchmarks/context_drop.py` finds to lose at most 1 point of accuracy and 5 % of motion."""
 
 
 def dropping_layers(t: float, until: float, layers: int) -> int:

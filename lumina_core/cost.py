@@ -5,13 +5,15 @@ Counted: matrix products. Norms, activations and the sampler's own arithmetic ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from itertools import groupby
+from math import prod
 
 import torch
 
 from .config import VideoConfig
+from .context_drop import dropping_layers, pooled_grid
 from .embeddings import FREQUENCIES
 from .plan import Evaluation, SamplingPlan
 from .schedules import PatchSize
@@ -66,9 +68,15 @@ class ForwardCost:
         )
 
 
-def forward_cost(config: VideoConfig, size: LatentSize, patch: PatchSize, text_tokens: int) -> ForwardCost:
-    """FLOPs of one pass over a clip of ``size`` at ``patch`` with ``text_tokens`` tokens that count."""
+def forward_cost(
+    config: VideoConfig, size: LatentSize, patch: PatchSize, text_tokens: int, dropping: int = 0
+) -> ForwardCost:
+    """FLOPs of one pass over a clip of ``size`` at ``patch`` with ``text_tokens`` tokens that count.
+
+    ``dropping`` layers read pooled keys (see ``context_drop``).
+    """
     tokens = size.tokens(patch)
+    keys = (config.layers - dropping) * tokens + dropping * prod(pooled_grid(size.grid(patch)))
     dim, layers, cond = config.dim, config.layers, config.cond_dim
     kv_dim = config.kv_heads * config.block.head_dim
     numbers = patch.frames * patch.space**2 * config.channels
@@ -76,7 +84,7 @@ def forward_cost(config: VideoConfig, size: LatentSize, patch: PatchSize, text_t
     embedders = 2 * (2 * FREQUENCIES + cond) + config.text_dim
     return ForwardCost(
         tokens=tokens,
-        self_attention=4 * tokens * tokens * dim * layers,
+        self_attention=4 * tokens * keys * dim,
         projections=4 * tokens * dim * (dim + kv_dim) * layers,
         feed_forward=6 * tokens * dim * config.ffn_hidden * layers,
         text_attention=4 * tokens * text_tokens * dim * layers,
@@ -144,10 +152,16 @@ def price_list(config: VideoConfig, size: LatentSize, text: TextTokens = TYPICAL
     """A function from an evaluation and a patch size to FLOPs, negative pass included when guided."""
 
     def price(evaluation: Evaluation, patch: PatchSize) -> int:
-        flops = forward_cost(config, size, patch, text.positive).total
-        return flops + forward_cost(config, size, patch, text.negative).total * evaluation.guided
+        dropping = dropping_layers(evaluation.t, evaluation.context_drop, config.layers)
+        flops = forward_cost(config, size, patch, text.positive, dropping).total
+        return flops + forward_cost(config, size, patch, text.negative, dropping).total * evaluation.guided
 
     return price
+
+
+def reference_cost(price: Price, evaluations: Iterable[Evaluation]) -> int:
+    """FLOPs of the same evaluations at ``REFERENCE``, each token with its own keys."""
+    return sum(price(replace(e, context_drop=0.0), REFERENCE) for e in evaluations)
 
 
 def plan_cost(
@@ -164,7 +178,7 @@ def plan_cost(
     price = price_list(config, size, text)
     evaluations = list(plan.evaluations(dtype))
     total = sum(price(e, e.patch) for e in evaluations)
-    reference = sum(price(e, REFERENCE) for e in evaluations)
+    reference = reference_cost(price, evaluations)
     return PlanCost(tuple(_segments(plan, size, evaluations, price, total)), total, total / reference)
 
 

@@ -29,6 +29,7 @@ class Evaluation:
     guidance: float
     motion: float | None
     negative_motion: float | None
+    context_drop: float = 0.0
 
     @property
     def guided(self) -> bool:
@@ -131,8 +132,9 @@ class SamplingPlan:
     def at(self, t: float, step: int = 0) -> Evaluation:
         """What the network is asked at flow time t."""
         return Evaluation(
-            step, t, self.patch.at(t), self.guidance.at(t) or 0.0, self.motion.at(t), self.negative_motion.at(t)
-        )
+            step, t, self.patch.at(t), self.guidance.at(t) or 0.0, self.motion.at(t), self.negative_motion.at(t),
+            self.context_drop,
+        )  # fmt: skip
 
     def evaluations(self, dtype: torch.dtype = torch.float32) -> Iterator[Evaluation]:
         """Every evaluation of the run in order, with t rounded to the run's ``dtype`` as the sampler does."""

@@ -1,7 +1,8 @@
 """How long a run will take, from how long others took. Seconds are measured, never made up.
 
-A shape that ran before takes what it took: the median over its runs. Any other is read off a line through the shapes
-that did run: a pass costs a fixed overhead and so much per FLOP.
+A shape that ran before takes what it took: the median over its runs, or its part where fewer FLOPs are asked of it
+(Context Drop). Any other is read off a line through the shapes that did run: a pass costs a fixed overhead and so much
+per FLOP.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import isclose
 from statistics import median
 
 
@@ -74,7 +76,7 @@ def estimate(history: Sequence[Run], parts: Sequence[tuple[Shape, int]]) -> Esti
     if not known or not parts:
         return None
     wanted = {shape.same for shape, _ in parts}
-    exact = all(same in known for same in wanted)
+    exact = all(shape.same in known and isclose(shape.flops, known[shape.same][0].flops) for shape, _ in parts)
     used = [run for run in history if run and (not exact or any(m.shape.same in wanted for m in run))]
     line = (0.0, 0.0) if exact else _line(list(known.values()))
     return Estimate(tuple(count * _seconds(shape, known, line) for shape, count in parts), len(used), exact)
@@ -92,7 +94,8 @@ def _known(history: Sequence[Run]) -> dict[tuple, tuple[Shape, float]]:
 
 def _seconds(shape: Shape, known: dict, line: tuple[float, float]) -> float:
     if shape.same in known:
-        return known[shape.same][1]
+        found, seconds = known[shape.same]
+        return seconds * shape.flops / found.flops
     overhead, per_flop = line
     return overhead * shape.passes + per_flop * shape.flops
 

@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .compile import Compile
 from .conditioning import MotionScore, TextEncode
+from .context_drop import ContextDrop
 from .image_loaders import ImageModelLoader
 from .image_to_video import ImageToVideo
 from .latents import EmptyLatent, LatentPreview, Noise
@@ -33,6 +34,7 @@ NODE_CLASSES: list[type[io.ComfyNode]] = [
     PatchSchedule,
     Guidance,
     StepCache,
+    ContextDrop,
     Compile,
     Guider,
     Sigmas,

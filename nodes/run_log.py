@@ -8,7 +8,9 @@ import comfy.model_management
 import comfy.patcher_extension
 import torch
 
+from ..lumina_core.context_drop import dropping_layers
 from ..lumina_core.cost import TYPICAL_TEXT, forward_cost
+from ..lumina_core.network_options import AS_TRAINED
 from ..lumina_core.shapes import LatentSize
 from ..lumina_core.timings import Shape, estimate
 from .model_patches import flow_time
@@ -115,8 +117,10 @@ def _evaluate(executor, x, timestep, model_options, seed):
     if not run.conditions and run.evaluated:
         # A step cache answered for the network, which it does only where guidance stays as it was.
         run.reused, guided = True, run.evaluated[-1].shape.guided
-    shape = make_shape(model.diffusion_model.config, x.shape, schedule.at(t), guided)
-    run.evaluate(float(sigma[0]), t, shape)
+    config, network = model.diffusion_model.config, options.get(OPTIONS_KEY, {}).get("network", AS_TRAINED)
+    dropping = dropping_layers(t, network.context_drop, config.layers)
+    shape = make_shape(config, x.shape, schedule.at(t), guided, dropping)
+    run.evaluate(float(sigma[0]), t, shape, teaches=not dropping)
     return denoised
 
 
@@ -128,12 +132,12 @@ def _count(executor, x, t, c_concat=None, c_crossattn=None, control=None, transf
     return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
 
-def make_shape(config, shape, patch, guided: bool) -> Shape:
-    """The shape of an evaluation over latents of ``shape`` (B, C, F, H, W)."""
+def make_shape(config, shape, patch, guided: bool, dropping: int = 0) -> Shape:
+    """The shape of an evaluation over latents of ``shape`` (B, C, F, H, W), ``dropping`` layers with pooled keys."""
     size, batch = LatentSize(*shape[2:]), int(shape[0])
-    flops = forward_cost(config, size, patch, TYPICAL_TEXT.positive).total
+    flops = forward_cost(config, size, patch, TYPICAL_TEXT.positive, dropping).total
     if guided:
-        flops += forward_cost(config, size, patch, TYPICAL_TEXT.negative).total
+        flops += forward_cost(config, size, patch, TYPICAL_TEXT.negative, dropping).total
     return Shape(str(patch), size.tokens(patch), batch, guided, flops * batch)
 
 

@@ -15,12 +15,13 @@ from .run_memory import stored
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One evaluation: its noise level, flow time, shape, and the seconds since the one before."""
+    """One evaluation: its noise level, flow time, shape, the seconds since the one before, and whether they teach."""
 
     sigma: float
     t: float
     shape: Shape
     seconds: float
+    teaches: bool
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,10 @@ class Steps:
         self.evaluated: list[Evaluated] = []
         self.steps: list[Step] = []
 
-    def evaluate(self, sigma: float, t: float, shape: Shape) -> None:
-        """An evaluation has just ended."""
+    def evaluate(self, sigma: float, t: float, shape: Shape, teaches: bool = True) -> None:
+        """An evaluation has just ended; one that did not do all that its shape says does not teach."""
         mark = self.now()
-        self.evaluated.append(Evaluated(sigma, t, shape, mark - self.mark))
+        self.evaluated.append(Evaluated(sigma, t, shape, mark - self.mark, teaches))
         self.mark = mark
 
     def end_step(self, number: int, sigma: float) -> Step | None:
@@ -65,7 +66,7 @@ class Steps:
     def shapes(self) -> list[dict[str, Any]]:
         """Every shape with its median seconds. The run's first evaluation warms up and counts only where alone."""
         kinds: dict[tuple, list[Evaluated]] = {}
-        for evaluated in self.evaluated:
+        for evaluated in filter(lambda each: each.teaches, self.evaluated):
             kinds.setdefault(evaluated.shape.same, []).append(evaluated)
         kept = []
         for es in kinds.values():

@@ -1,0 +1,47 @@
+"""MODEL to MODEL: early layers read pooled keys, up to a flow time."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..lumina_core.context_drop import RECOMMENDED
+from ..lumina_core.errors import LuminaError
+from .model_patches import set_network
+from .model_support import LuminaVideoModel
+from .names import schema
+
+TITLE = "Lumina-Video Context Drop"
+
+
+class ContextDrop(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "ContextDrop",
+            title=TITLE,
+            description="Early in a run the first layers read keys and values that are averages over 2 x 2 patches: "
+            "faster, and the more so the larger the clip, but not exact. The help page has the price.",
+            aliases=("token merging", "tome", "pooled attention", "speed up", "faster"),
+            inputs=[
+                io.Model.Input("model", tooltip="From Load Lumina-Video Model or Load Lumina-Next Model."),
+                io.Float.Input(
+                    "until",
+                    default=RECOMMENDED,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Flow time t up to which layers drop: all at t = 0, ever fewer until this time. Larger is "
+                    "faster and further from the exact result; 0 is off.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The model with Context Drop.")],
+        )
+
+    @classmethod
+    def execute(cls, model, until) -> io.NodeOutput:
+        if not isinstance(model.model, LuminaVideoModel):
+            raise LuminaError(
+                f"The model is of the kind {type(model.model).__name__}; {TITLE} takes the MODEL of Load Lumina-Video "
+                "Model or Load Lumina-Next Model."
+            )
+        return io.NodeOutput(set_network(model, context_drop=until))

@@ -122,7 +122,8 @@ class Size(io.ComfyNode):
     def execute(cls, area, ratio, orientation, seconds, own_ratio="", own_side=0) -> io.NodeOutput:
         size = chosen_size(area, ratio, orientation, seconds, own_ratio, own_side)
         sizes = [f"{width}x{height}" for width, height in area_sizes(_side(area, own_side))]
-        told = show(cls, f"{size.width}x{size.height}, {size.frames} frames, one of {len(sizes)} sizes of the area.")
+        clip = "an image" if size.frames == 1 else f"{size.frames} frames"
+        told = show(cls, f"{size.width}x{size.height}, {clip}, one of {len(sizes)} sizes of the area.")
         return io.NodeOutput(
             size.width, size.height, size.frames, float(AREAS[area].fps), "\n".join(sizes), ui=told.as_dict()
         )

@@ -1,13 +1,15 @@
 """Context Drop: early in a run the first layers read pooled keys and values, a quarter as many.
 
-Lumina-Next's slides name it and show what it saves; no code of it is public, so the rules come second-hand and the
-details are ours. Queries stay as they are. Keys (behind their norm) and values are averaged over cells of 2 x 2
-patches of one frame; where a side is odd, the cells at its end average what there is. Keys are pooled before they are
-rotated and then stand at the mean position of their cell: averages of rotated keys would lose the high frequencies.
-Keys of the text stay as they are.
+From the Lumina-Next paper (arXiv 2406.18583), second-hand: no code of it is public, and of the paper we had summaries
+only, which tell what is pooled and that the share of layers falls from all at t = 0 to none at t = 1. The rest is ours.
 
-It follows time and layers. Of N layers the first ``round(N * (1 - t / until))`` drop at flow time t: all of them at
-t = 0 (noise), none from ``until`` on. ``until`` 1 is the slides' rule, 0 turns it off.
+Queries stay as they are. Keys (behind their norm) and values are averaged over cells of 2 x 2 patches of one frame;
+where a side is odd, the cells at its end average what there is. Keys are pooled before they are rotated and then stand
+at the mean position of their cell: averages of rotated keys would lose the high frequencies. Keys of the text stay as
+they are.
+
+Of N layers the first ``round(N * (1 - t / until))`` drop at flow time t: all of them at t = 0 (noise), none from
+``until`` on. ``until`` 1 is the paper's rule, 0 turns it off.
 """
 
 from __future__ import annotations

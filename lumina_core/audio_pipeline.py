@@ -39,6 +39,7 @@ from .frames import probe
 from .media import check_target
 from .noise import MAX_SEED, seeded_noise
 from .pipeline import Watcher
+from .text import check_text
 from .version import VERSION
 
 METADATA_KEY = "lumina_sound"
@@ -152,6 +153,8 @@ def prepare_sound(settings: SoundSettings) -> Prepared:
     if not 0 <= settings.seed <= MAX_SEED:
         raise LuminaError(f"seed is {settings.seed}; write a whole number from 0 to {MAX_SEED}.")
     check_loudness(settings.loudness)
+    check_text(settings.prompt)
+    check_text(settings.negative_prompt, "negative prompt")
     device = pick_device(settings.device)
     dtype = pick_dtype(settings.dtype, device)
     for package in _PACKAGES:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import LuminaError
+from ..text import check_text
 
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _SPREAD = (0.26862954, 0.26130258, 0.27577711)
@@ -63,10 +64,12 @@ class ClipFeatures(torch.nn.Module):
     def text(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Unit vectors of all tokens (B, 77, text_width) in float32, and which of them are no padding, (B, 77) bool.
 
-        Longer texts are cut. Raises LuminaError for anything but a list of strings.
+        Longer texts are cut. Raises LuminaError for anything but a list of strings, and for half a character.
         """
         if isinstance(texts, str) or not texts or not all(isinstance(text, str) for text in texts):
             raise LuminaError(f"texts is {texts!r}, expected a list of strings; wrap a single one in [].")
+        for text in texts:
+            check_text(text)
         states, mask = self.run_text(texts)
         return _unit(states), mask
 

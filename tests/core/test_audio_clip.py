@@ -134,6 +134,11 @@ def test_texts_that_are_none_are_told(clip, texts):
         clip.text(texts)
 
 
+def test_half_a_character_is_told(clip):
+    with pytest.raises(LuminaError, match="holds half a character"):
+        clip.text(["a bell", "a drum \ud83d"])
+
+
 def test_features_that_are_not_finite_are_told(folder):
     broken = load_clip(folder)
     broken.model.visual_projection.weight.data[0, 0] = math.inf

@@ -56,7 +56,7 @@ KINDS = (
     Kind(
         "a Flag-DiT of Lumina-T2X for pictures (Lumina-T2I)",
         _UNSUPPORTED,
-        _either(_has("eol_token"), _has("layers.0.attention_norm.")),
+        _has("layers.0.attention_norm."),
     ),
     Kind("a Flag-DiT of Lumina-T2X for audio or music", _UNSUPPORTED, _has("proj_in.", "blocks.0.attention_norm.")),
     IMAGE,

@@ -44,7 +44,7 @@ def load_image_model(
     Returns the network in eval mode on ``device`` in ``dtype``. Raises LuminaError.
     """
     file = find_image_weights(path)
-    config, weights = image_parts(file, *read_file(file)[:1])
+    config, weights = image_parts(file, read_file(file)[0])
     with torch.device("meta"):
         model = ImageNextDiT(config)
     model.load_state_dict({key: value.to(device, dtype) for key, value in weights.items()}, strict=True, assign=True)
@@ -104,13 +104,13 @@ def _config(weights: Weights, side: int) -> ImageConfig:
 def _train_side(file: Path) -> int:
     """Latent side of the training pictures, from the settings beside the weights, else the released one."""
     config, args, side = file.parent / "config.json", file.parent / ARGS_NAME, 128
-    if config.is_file():
-        try:
+    try:
+        if config.is_file():
             side = json.loads(config.read_text(encoding="utf-8")).get("sample_size", side)
-        except (ValueError, AttributeError, OSError):
-            side = None
-    elif args.is_file():
-        side = read_model_args(args).get("image_size", side * VAE_SPACE) // VAE_SPACE
+        elif args.is_file():
+            side = read_model_args(args).get("image_size", side * VAE_SPACE) // VAE_SPACE
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, TypeError, OSError):
+        side = None
     if not isinstance(side, int) or side < 2:
         raise LuminaError(f"The settings beside {file.name} give no size of the training pictures; fetch them again.")
     return side

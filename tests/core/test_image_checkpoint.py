@@ -103,6 +103,12 @@ def test_broken_settings_are_told(save, tmp_path, text):
     assert "give no size of the training pictures; fetch them again" in refusal(file)
 
 
+def test_settings_of_another_kind_are_told(save, tmp_path):
+    file = save()
+    torch.save(argparse.Namespace(image_size="large"), tmp_path / ARGS_NAME)
+    assert "give no size of the training pictures; fetch them again" in refusal(file)
+
+
 def test_missing_unexpected_and_misshapen_keys_are_named(save):
     told = refusal(save(**{"layers.1.ffn_norm2.weight": None, "extra": torch.zeros(2), "pad_token": torch.zeros(3)}))
     assert f"{RELEASED} does not fit a Lumina-Next of width {DIM} and 2 layers" in told

@@ -8,6 +8,9 @@ import torch
 import lumina_core.video_model
 from lumina_core import LatentSize, LuminaError, MultiScaleNextDiT, PatchSize, SamplingPlan, sample
 from lumina_core.attention import plain_attention
+from lumina_core.audio_checkpoint import read_sound_config
+from lumina_core.bundle import find_bundle
+from lumina_core.checkpoint import read_video_config
 from lumina_core.config import VideoConfig
 from lumina_core.extrapolation import proportional_scale, size_warning, video_factors, video_scaling
 from lumina_core.network_options import ROPES, NetworkOptions
@@ -156,3 +159,9 @@ def test_what_is_foretold_from_earlier_steps_begins_anew_where_positions_jump():
     for rope in ("auto", "off", "ntk", "time"):
         smooth = plan.replace(rope=rope)
         assert smooth.at(0.29).segment == smooth.at(0.3).segment
+
+
+def test_the_mini_bundle_says_what_it_was_trained_on():
+    bundle = find_bundle("mini")
+    assert read_video_config(bundle.checkpoint).train_size == bundle.size.latent()
+    assert read_sound_config(bundle.sound).train_rows == 100, "4 s"

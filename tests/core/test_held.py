@@ -40,6 +40,7 @@ def test_pictures_in_latent_frames(pictures, frames, latents):
         (0, 32, "There are 0 images; link one, or a multiple of 8 to go on from"),
         (3, 32, "There are 3 images; link one, or a multiple of 8 to go on from"),
         (9, 32, "There are 9 images; link one, or a multiple of 8 to go on from"),
+        (12, 32, "There are 12 images; link one, or a multiple of 8 to go on from"),
         (32, 32, "There are 32 images for a clip of 32 frames, so nothing is left to make"),
     ],
 )

@@ -167,17 +167,17 @@ def test_made_over_clips_begin_at_the_noise_of_their_first_sigma(server, core):
 
 
 @pytest.mark.parametrize(
-    ("count", "clip", "said"),
+    ("count", "length", "said"),
     [
         (3, 16, "There are 3 images; link one, or a multiple of 8 to go on from"),
         (16, 16, "There are 16 images for a clip of 16 frames, so nothing is left to make"),
     ],
 )
-def test_wrong_numbers_of_images_end_in_a_sentence(server, count, clip, said):
+def test_wrong_numbers_of_images_end_in_a_sentence(server, count, length, said):
     graph = Graph()
     parts = preset_parts(graph, PRESET)
     node = begun(graph, parts, frames(graph, count))
-    graph.api[node.id]["inputs"]["frames"] = clip
+    graph.api[node.id]["inputs"]["frames"] = length
     graph.save_latent(node[1])
     assert said in failure(server, graph)
 

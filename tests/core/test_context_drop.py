@@ -12,6 +12,7 @@ from lumina_core.blocks import Attention
 from lumina_core.compiling import compile_blocks
 from lumina_core.config import BlockConfig, VideoConfig
 from lumina_core.context_drop import KeyPool, dropping_layers, pooled_grid, pooled_rotation
+from lumina_core.image_model import ImageConfig, ImageNextDiT
 from lumina_core.network_options import AS_TRAINED, NetworkOptions
 from lumina_core.ops import TORCH_OPS
 from lumina_core.rope import rotate, rotation
@@ -251,3 +252,23 @@ def test_compiled_blocks_have_few_graphs(network):
 def test_patch_sizes_of_an_image(network):
     own, _ = keys_of_layers(network, size=(1, 8, 8), patch=PatchSize(2, 4))
     assert own == [(4, 1)] * 4
+
+
+def test_images_drop_too_with_their_own_order_of_axes():
+    config = ImageConfig(dim=48, layers=2, heads=4, kv_heads=2, ffn_hidden=64, text_dim=24, cond_dim=32)
+    network = ImageNextDiT(config).eval().requires_grad_(False)
+    seen = []
+
+    def record(q, k, v, mask):
+        seen.append((q.shape[2], k.shape[2]))
+        return torch_attention(q, k, v, mask)
+
+    x, text = torch.randn(1, 4, 1, 6, 10), torch.randn(1, 7, 24)
+    network.on_attention(record)(x, torch.zeros(1), text, None, None, config.patches[0], DROP)
+    assert seen[::2] == [(15, 6)] * 2
+
+    _, pool = network._positions(((1, 3, 5), config.rope_axes, config.rope_theta), True)
+    middles = [(h, w) for h in (0.5, 2) for w in (0.5, 2.5, 4)]
+    powers = [config.rope_theta ** (-4 * i / 12) for i in range(3)]
+    expected = [[cmath.exp(1j * place * power) for power in powers for place in middle] for middle in middles]
+    assert torch.allclose(pool.rope, torch.tensor(expected), atol=1e-6)

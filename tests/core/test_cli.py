@@ -68,6 +68,13 @@ def test_single_flags_change_the_preset(flags, capsys):
     assert "8 frames at 12.5 fps" in line and "NFE 8" in line
 
 
+def test_a_trained_size_makes_positions_scale(flags, capsys):
+    given = ["--rope", "time", "--proportional", "--train-size", "32x32x8", "--points", "3"]
+    assert main([*flags, *given]) == 0
+    told = json.loads(read_metadata(last_line(capsys.readouterr().out).split("  ")[0])["lumina_video"])
+    assert (told["plan"]["rope"], told["plan"]["proportional"], told["train_size"]) == ("time", True, [32, 32, 8])
+
+
 def test_a_budget_chooses_the_schedule(flags, capsys):
     assert main([*flags, "--budget", "0.7", "--points", "9"]) == 0
     told = json.loads(read_metadata(last_line(capsys.readouterr().out).split("  ")[0])["lumina_video"])
@@ -113,6 +120,9 @@ BAD_FLAGS = [
     (["--frames", "0"], ["frames is 0", "1 for an image"]),
     (["--frames", "9999992"], ["9999992 frames", "tokens at patch size", "use at most 4194304"]),
     (["--width", "many"], ["--width", "'many'", "whole number"]),
+    (["--rope", "yarn"], ["rope is 'yarn'", "interpolate, ntk, frequency, time, time-step"]),
+    (["--rope", "time"], ["does not say what size it was trained on"]),
+    (["--train-size", "64x32"], ["--train-size", "'64x32' is no size", "1248x704x96"]),
     (["--renorm", "x"], ["--renorm", "'x'", "number"]),
     (["--points", "1"], ["points is 1", "at least 2"]),
     (["--time-shift", "-3"], ["time_shift is -3", "above 0"]),

@@ -148,7 +148,8 @@ class _Velocity:
             lambda: self._does_not_fit(x, asked.patch),
         ).split(batch)
         negatives = [(asked.guidance, part) for part in parts[1:]]
-        return guide(parts[0], negatives, self.plan.renorm).to(self.dtype).float()
+        channels = getattr(getattr(self.model, "config", None), "guided_channels", None)
+        return guide(parts[0], negatives, self.plan.renorm, channels).to(self.dtype).float()
 
     def _does_not_fit(self, x: torch.Tensor, patch: PatchSize) -> str:
         patches = self.model.config.patches if hasattr(self.model, "config") else self.plan.patches

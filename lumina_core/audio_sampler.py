@@ -17,7 +17,7 @@ from .clock import time_grid
 from .errors import LuminaError
 from .guidance import guide
 from .sampler import SamplingCancelled
-from .solvers import SOLVERS
+from .solvers import SOLVERS, SolverRun
 
 Text = tuple[torch.Tensor, torch.Tensor]
 """Features (1 or B, L, D) and bool mask (1 or B, L)."""
@@ -113,7 +113,7 @@ def sample_sound(
     """
     condition = _fitting(noise, condition, negative)
     velocity = _Velocity(model, plan, noise, condition, negative)
-    solver, grid = SOLVERS[plan.solver], plan.grid().to(noise.device)
+    solver, grid = SolverRun(SOLVERS[plan.solver]), plan.grid().to(noise.device)
     x = noise.float()
     for step in range(plan.steps):
         t0, t1 = grid[step], grid[step + 1]

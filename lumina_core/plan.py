@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, fields, replace
 
 import torch
 
-from .clock import time_grid
+from .clock import listed_times, schedule_times
 from .errors import LuminaError
 from .network_options import NetworkOptions
 from .schedules import PatchSize, Piecewise, ScheduleError, parse_number, parse_patch
 from .solvers import SOLVERS
 
 NumberSchedule = Piecewise[float | None]
-CACHED_SOLVER = "euler"
-"""The solver that a step cache goes with: one evaluation per step."""
+CACHED_SOLVERS = tuple(name for name, solver in SOLVERS.items() if solver.evaluations == 1)
+"""The solvers that a step cache goes with: one evaluation per step."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Evaluation:
     motion: float | None
     negative_motion: float | None
     context_drop: float = 0.0
+    positions: Hashable = None
+    """Differs where the scaling of positions jumps."""
 
     @property
     def guided(self) -> bool:
@@ -44,7 +46,8 @@ class Evaluation:
     @property
     def segment(self) -> tuple[object, ...]:
         """Equal for evaluations that the network answers alike; where it changes, the velocity may jump."""
-        return str(self.patch), self.guidance, self.motion, self.negative_motion if self.guided else None
+        negative = self.negative_motion if self.guided else None
+        return str(self.patch), self.guidance, self.motion, negative, self.positions
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,10 @@ class SamplingPlan:
         time_shift: the grid's shift, above 0; 1 or None is none.
         points: points of the time grid; ``points - 1`` steps.
         solver: a name in ``lumina_core.solvers.SOLVERS``.
-        cache: tolerance of the step cache (see ``step_cache``), 0 to 1; 0 is off, and needed by every solver but euler.
-        times: time schedule; empty is the rational one by ``time_shift``.
+        cache: tolerance of the step cache (see ``step_cache``), 0 to 1; 0 is off, and needed by every solver that
+            evaluates more than once a step.
+        times: time schedule (see ``clock``); empty is the rational one by ``time_shift``, the only one that this
+            matters to. A list of times says the ``points``, too, whatever was given.
         rope, proportional, context_drop: see ``network_options.NetworkOptions``.
 
     Raises:
@@ -91,22 +96,35 @@ class SamplingPlan:
             self._set(name, number_schedule(name, getattr(self, name)))
         self._set("time_shift", _number("time_shift", self.time_shift or 1.0))
         self._set("renorm", _number("renorm", self.renorm))
+        self._check_clock()
+        self._set("cache", _number("cache", self.cache))
+        if not 0 <= self.cache <= 1:
+            raise LuminaError(f"cache is {self.cache}; write a number from 0 (off) to 1.")
+        if self.cache and self.solver not in CACHED_SOLVERS:
+            raise LuminaError(
+                f"cache is {self.cache} and solver is '{self.solver}', which evaluates several times per step; "
+                f"choose one of {', '.join(CACHED_SOLVERS)}, or cache 0."
+            )
+        self._set("context_drop", _number("context_drop", self.context_drop))
+        self.network  # noqa: B018 - checks its fields
+
+    def _check_clock(self) -> None:
         if not self.time_shift > 0:
             raise LuminaError(f"time_shift is {self.time_shift}; write a number above 0 (1 = no shift).")
+        if not isinstance(self.times, str):
+            raise LuminaError(f"times is {self.times!r}; write a text, such as 0, 0.1, 0.4, 1.")
+        if (listed := listed_times(self.times)) is not None:
+            self._set("points", len(listed))
         if isinstance(self.points, bool) or not isinstance(self.points, int) or self.points < 2:
             raise LuminaError(f"points is {self.points!r}; write a whole number of at least 2 (1 step).")
         if self.solver not in SOLVERS:
             raise LuminaError(f"solver is '{self.solver}'; choose one of {', '.join(SOLVERS)}.")
-        self._set("cache", _number("cache", self.cache))
-        if not 0 <= self.cache <= 1:
-            raise LuminaError(f"cache is {self.cache}; write a number from 0 (off) to 1.")
-        if self.cache and self.solver != CACHED_SOLVER:
+        if self.points < SOLVERS[self.solver].points:
             raise LuminaError(
-                f"cache is {self.cache} and solver is '{self.solver}', which evaluates several times per step; "
-                f"a cache needs {CACHED_SOLVER}, so choose that or cache 0."
+                f"solver is '{self.solver}' and points is {self.points}, too few for its order; write at least "
+                f"{SOLVERS[self.solver].points} points, or choose euler."
             )
-        self._set("context_drop", _number("context_drop", self.context_drop))
-        self.network  # noqa: B018 - checks its fields
+        self.grid()
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -127,13 +145,19 @@ class SamplingPlan:
 
     def grid(self) -> torch.Tensor:
         """The ``points`` times of the run, float32."""
-        return time_grid(self.points, self.time_shift)
+        return schedule_times(self.times, self.points, self.time_shift, self.switch_times())
+
+    def switch_times(self) -> tuple[float, ...]:
+        """Every t at which the network is asked otherwise than just before, in rising order."""
+        schedules = (self.patch, self.guidance, self.motion, self.negative_motion)
+        thresholds = {t for schedule in schedules for t in schedule.thresholds}
+        return tuple(t for t in sorted(thresholds) if self.at(t).segment != self.at(math.nextafter(t, 0)).segment)
 
     def at(self, t: float, step: int = 0) -> Evaluation:
         """What the network is asked at flow time t."""
         return Evaluation(
             step, t, self.patch.at(t), self.guidance.at(t) or 0.0, self.motion.at(t), self.negative_motion.at(t),
-            self.context_drop,
+            self.context_drop, self.network.stretch(t),
         )  # fmt: skip
 
     def evaluations(self, dtype: torch.dtype = torch.float32) -> Iterator[Evaluation]:

@@ -23,7 +23,7 @@ from .out_of_memory import OneByOne, does_not_fit
 from .plan import Evaluation, SamplingPlan
 from .schedules import PatchSize
 from .shapes import LatentSize
-from .solvers import SOLVERS
+from .solvers import SOLVERS, SolverRun
 from .step_cache import CachedVelocity
 
 NO_MOTION = -1.0
@@ -79,13 +79,14 @@ def sample(
     grid = plan.grid().to(noise.device)
     last = plan.steps if stop is None else stop
     velocity = _velocity(model, plan, noise, positive, negative, grid[last - 1])
-    solver = SOLVERS[plan.solver]
+    solver = _solver(plan, noise.dtype)
     x = noise.float()
     for step in range(start, last):
         t0, t1 = grid[step], grid[step + 1]
         following, v = solver.step(velocity, x, t0, t1)
         if step == start and not bool(torch.isfinite(v).all()) and (plain := _on_plain_attention(model, noise)):
             velocity = _velocity(plain, plan, noise, positive, negative, grid[last - 1])
+            solver = _solver(plan, noise.dtype)
             following, v = solver.step(velocity, x, t0, t1)
         if step == start:
             check_velocity(v)
@@ -100,6 +101,10 @@ def sample(
 
 def _velocity(model, plan: SamplingPlan, noise: torch.Tensor, positive: Text, negative: Text, last: torch.Tensor):
     return CachedVelocity(_Velocity(model, plan, noise, positive, negative), plan, noise.dtype, last)
+
+
+def _solver(plan: SamplingPlan, dtype: torch.dtype) -> SolverRun:
+    return SolverRun(SOLVERS[plan.solver], lambda t: plan.at(float(t.to(dtype))).segment)
 
 
 def _on_plain_attention(model, noise: torch.Tensor):

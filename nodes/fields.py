@@ -52,6 +52,18 @@ def motion_input(name: str, default: str, what: str, note: str = "", **more) -> 
     )
 
 
+def times_input(default: str, note: str, **more) -> io.Input:
+    """A time schedule; ``note`` goes before the shared tooltip."""
+    return io.String.Input(
+        "times",
+        default=default,
+        optional=True,
+        tooltip=f"{note}Where between t = 0 (noise) and 1 (data) the network is asked: rational (by the time shift), "
+        "linear, sigmoid (experimental), or a list such as 0, 0.1, 0.4, 1, which says the points, too.",
+        **more,
+    )
+
+
 def renorm_input(default: float = DEFAULT_PLAN.renorm, minimum: float = -1.0) -> io.Input:
     """The bound on the guided velocity."""
     return io.Float.Input(

@@ -27,9 +27,9 @@ from .page_memory import device_facts
 from .run_log import device_name
 from .run_memory import model_key, past_runs
 
-_TEXTS = (*SCHEDULES, "preset", "solver", "model_name", "weight_dtype")
+_TEXTS = (*SCHEDULES, "preset", "solver", "times", "model_name", "weight_dtype")
 _WHOLE = ("width", "height", "frames", "points", "batch_size")
-_NUMBERS = ("seconds", "time_shift", "renorm")
+_NUMBERS = ("seconds", "time_shift", "renorm", "context_drop")
 _MOST_POINTS = 1000
 """As many as the nodes take; a longer grid would only hold up the server."""
 
@@ -42,10 +42,10 @@ def describe(request: dict[str, Any]) -> dict[str, Any]:
     """Answer of the page's plan route.
 
     ``request``: ``fields`` maps names of the nodes' inputs to what stands there (schedules as text, ``points``,
-    ``time_shift``, ``renorm``, ``solver``, ``width``, ``height``, ``frames``, ``seconds``, ``preset``,
-    ``model_name``, ``weight_dtype``, ``batch_size``); what is missing, null (a linked input) or blank is the
-    preset's. ``nodes``, when given, holds further fields (see ``page_graph``). ``budget``, when given, asks for the
-    finest schedule of that share instead.
+    ``time_shift``, ``renorm``, ``solver``, ``times``, ``width``, ``height``, ``frames``, ``seconds``, ``preset``,
+    ``context_drop``, ``model_name``, ``weight_dtype``, ``batch_size``); what is missing, null (a linked input) or blank
+    is the preset's. ``nodes``, when given, holds further fields (see ``page_graph``). ``budget``, when given, asks for
+    the finest schedule of that share instead.
 
     Returns ``schedules`` (name to ``schedule_outline`` or ``fault_outline``, with ``own`` telling a given text from
     the preset's), ``preset``, ``patches`` that the model has, ``error`` (the sentence with which the queue refuses, or
@@ -134,12 +134,15 @@ def _parse(name: str, text: str):
 
 def _plan(given: dict, preset: str) -> SamplingPlan:
     changes = {name: given[name] for name in SCHEDULES if isinstance(given.get(name), str) and given[name].strip()}
-    changes |= {name: given[name] for name in ("renorm", "time_shift") if name in given}
+    changes |= {name: given[name] for name in ("renorm", "time_shift", "times", "context_drop") if name in given}
     if given.get("points"):
         changes["points"] = given["points"]
     # Samplers of the host evaluate once a step, or do not say how often.
     solver = given.get("solver")
-    return PRESETS[preset].replace(solver=solver if solver in SOLVERS else "euler", **changes)
+    plan = PRESETS[preset].replace(solver=solver if solver in SOLVERS else "euler", **changes)
+    if plan.points > _MOST_POINTS:
+        raise LuminaError(f"times lists {plan.points} points; write at most {_MOST_POINTS}.")
+    return plan
 
 
 def _estimate(segments: list[dict], given: dict, config: VideoConfig) -> dict[str, Any] | None:

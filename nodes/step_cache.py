@@ -12,10 +12,10 @@ from comfy_api.latest import io
 
 from ..lumina_core import step_cache
 from ..lumina_core.errors import LuminaError
-from .model_patches import flow_time
 from .model_support import LuminaVideoModel
-from .names import MOTION_KEY, OPTIONS_KEY, schema
+from .names import OPTIONS_KEY, schema
 from .run_messages import executing_node, send_text
+from .segments import segment
 
 KEY = OPTIONS_KEY + "_cache"
 _Wrappers = comfy.patcher_extension.WrappersMP
@@ -78,9 +78,9 @@ class _CachedRun:
             computed.append(executor(x, timestep, model_options, seed))
             return (computed[0] - x) / sigma
 
-        segment = self._segment(timestep, model_options)
+        stretch = segment(self.guider, timestep, model_options)
         last = self.step == len(self.sigmas) - 1
-        velocity = self.cache.velocity(segment, 1.0 - sigma, x, compute, last)
+        velocity = self.cache.velocity(stretch, 1.0 - sigma, x, compute, last)
         # What was computed goes on as it came, to the last digit.
         return computed[0] if computed else x + sigma * velocity
 
@@ -97,17 +97,6 @@ class _CachedRun:
             and sigma > 0
             and math.isclose(sigma, self.sigmas[self.step], rel_tol=1e-5)
         )
-
-    def _segment(self, timestep: torch.Tensor, model_options: dict) -> tuple:
-        """Patch size, cfg and motion scores; where one changes, the velocity jumps."""
-        options = model_options.get("transformer_options", {})
-        model, cfg = self.guider.inner_model, getattr(self.guider, "cfg", None)
-        t = float(flow_time(model.process_timestep(timestep.flatten()[:1].float()), options)[0])
-        schedule = options.get(OPTIONS_KEY, {}).get("patch") or model.diffusion_model.default_patch()
-        # At cfg 1 the host leaves the negative pass out, and its motion score says nothing.
-        names = [name for name in self.guider.conds if cfg != 1.0 or name != "negative"]
-        scores = [cond[MOTION_KEY].at(t) for name in names for cond in self.guider.conds[name] if MOTION_KEY in cond]
-        return str(schedule.at(t)), cfg, tuple(scores)
 
 
 class StepCache(io.ComfyNode):

@@ -1,10 +1,13 @@
 """The time grid."""
 
+import math
+import re
+
 import pytest
 import torch
 
 from lumina_core import LuminaError
-from lumina_core.clock import shift_time, time_grid, to_sigmas
+from lumina_core.clock import listed_times, schedule_times, shift_time, sigmoid_times, time_grid, to_sigmas
 
 
 @pytest.mark.parametrize("points", [2, 3, 12, 70])
@@ -58,3 +61,109 @@ def test_bad_shift(shift):
 def test_bad_stride_cap(stride, limit):
     with pytest.raises(LuminaError, match="a capped grid needs both, above 0"):
         time_grid(10, 1.0, stride, limit)
+
+
+@pytest.mark.parametrize("times", ["", "rational", " Rational "])
+@pytest.mark.parametrize("shift", [1.0, 24.0])
+def test_the_rational_schedule_is_the_time_shift(times, shift):
+    assert torch.equal(schedule_times(times, 12, shift), time_grid(12, shift))
+
+
+def test_the_linear_schedule_is_even():
+    assert torch.equal(schedule_times("linear", 12, 24.0), torch.linspace(0, 1, 12))
+
+
+def test_the_sigmoid_schedule_is_the_slides_own():
+    """Written as there, in two cases, then rescaled to reach both ends; and ten steps computed by hand."""
+    m, a, b = 0.6, 6.0, 20.0
+
+    def slides(u):
+        return 1 / (1 + math.exp(-a * (u - m))) if u < m else 1 - 1 / (1 + math.exp(b * (u - m)))
+
+    low, high = slides(0.0), slides(1.0)
+    assert 0 < low < 0.03 and 0.999 < high < 1, "it does not reach the ends by itself"
+    expected = [(slides(i / 10) - low) / (high - low) for i in range(11)]
+    assert schedule_times("sigmoid", 11).tolist() == pytest.approx(expected, abs=1e-6)
+    by_hand = [0, 0.021, 0.058, 0.118, 0.211, 0.337, 0.487, 0.878, 0.982, 0.998, 1]
+    assert schedule_times("sigmoid", 11).tolist() == pytest.approx(by_hand, abs=6e-4)
+    grid = schedule_times("sigmoid", 1000)
+    assert (grid[0], grid[-1]) == (0, 1) and bool((grid.diff() > 0).all())
+
+
+def test_numbers_of_the_sigmoid_schedule():
+    assert torch.equal(schedule_times("sigmoid 0.6, 6, 20", 11), schedule_times("sigmoid", 11))
+    assert torch.equal(schedule_times("sigmoid 0.5 4 8", 11), sigmoid_times(11, 0.5, 4, 8))
+    assert not torch.equal(schedule_times("sigmoid 0.5 4 8", 11), schedule_times("sigmoid", 11))
+
+
+@pytest.mark.parametrize("text", ["0, 0.1, 0.4, 1", " 0 0.1  0.4 1.0 ", "0,1e-1,.4,1,"])
+def test_a_list_of_times(text):
+    assert listed_times(text) == (0, 0.1, 0.4, 1)
+    assert schedule_times(text, 99, 8.0).tolist() == pytest.approx([0, 0.1, 0.4, 1])
+
+
+def test_a_grid_through_given_times_moves_the_nearest_points_there():
+    plain, found = schedule_times("linear", 11), schedule_times("linear through 0.48, 0.12", 11)
+    moved = (plain - found).abs() > 1e-6
+    assert moved.nonzero().flatten().tolist() == [1, 5]
+    assert found[[1, 5]].tolist() == pytest.approx([0.12, 0.48], abs=1e-7) and found[5].item() >= 0.48
+    for text in ("rational through switches", "through switches"):
+        switched = schedule_times(text, 11, 8.0, switches=(0.12, 0.48))
+        assert torch.equal(switched, schedule_times("through 0.12 0.48", 11, 8.0))
+    assert torch.equal(schedule_times("linear through switches", 11, switches=()), plain)
+
+
+def test_a_grid_passes_through_times_that_are_nearest_to_one_point():
+    found = schedule_times("linear through 0.49 0.51 0.52", 5)
+    assert found.tolist() == pytest.approx([0, 0.49, 0.51, 0.52, 1], abs=1e-7)
+    with pytest.raises(LuminaError, match="through 3 times, and points is 4; write at least 5 points"):
+        schedule_times("linear through 0.49 0.51 0.52", 4)
+
+
+def test_a_listed_time_is_never_before_what_is_written():
+    """0.48 in float32 lies below 0.48: a value that holds from 0.48 on would not hold in the step that begins there."""
+    assert torch.tensor(0.48).item() < 0.48
+    written = [0.0, *(i / 100 for i in range(1, 100)), 1.0]
+    grid = schedule_times(", ".join(map(str, written)), 2)
+    assert all(0 <= found - t < 1e-7 for found, t in zip(grid.tolist(), written, strict=True))
+    assert torch.equal(1 - to_sigmas(grid), grid), "nor after a turn to sigmas and back"
+
+
+@pytest.mark.parametrize(
+    "times, said",
+    [
+        ("cosine", "times is 'cosine', which is no time schedule; write rational, linear, sigmoid, or a list such as"),
+        ("0.5", "times is '0.5', a single number; write rational"),
+        ("0, 0.5, 0.5, 1", "times lists 0.5 after 0.5; write times in rising order, none twice"),
+        ("1, 0.5, 0", "times lists 0.5 after 1.0; write times in rising order"),
+        ("0, 0.5, 1.5", "times lists 1.5; every time lies between 0"),
+        ("-0.1, 0.5, 1", "times lists -0.1; every time lies between 0"),
+        ("0.1, 0.5, 1", "times goes from 0.1 to 1.0; begin with 0"),
+        ("0, 0.5", "times goes from 0.0 to 0.5; begin with 0"),
+        ("0, half, 1", "times is '0, half, 1', where 'half' is not a number"),
+        ("0, nan, 1", "where 'nan' is not a number"),
+        ("0, 1e-9, 1.1e-9, 1", "whose times are too near to each other"),
+        ("0, 0.50000001, 0.50000002, 1", "whose times are too near to each other"),
+        ("through", "after through, write times between 0 and 1, or the word switches"),
+        ("rational through 0.5 1", "after through, write times between 0 and 1, or the word switches"),
+        ("linear through switches", "no schedules are known here; write the times of their switches after through"),
+        ("linear through switches 0.5", "where 'switches' is not a number"),
+        ("linear 2 through 0.5", "linear takes no numbers"),
+        ("sigmoid 0.6", "sigmoid takes no numbers or three"),
+        ("sigmoid 1.6 6 20", "sigmoid takes no numbers or three: its middle between 0 and 1, and two slopes above 0"),
+        ("sigmoid 0.6 6 -20", "sigmoid takes no numbers or three"),
+        ("sigmoid 0.6 6 2000", "whose times are too near to each other"),
+        ("sigmoid 0.6 6 steep", "where 'steep' is not a number"),
+        ("linear 3", "times is 'linear 3'; linear takes no numbers"),
+        (",", "times is ',', which is no time schedule"),
+    ],
+)
+def test_bad_times(times, said):
+    with pytest.raises(LuminaError, match=re.escape(said)):
+        schedule_times(times, 11)
+
+
+@pytest.mark.parametrize("times", ["", "linear", "sigmoid"])
+def test_a_named_schedule_needs_points(times):
+    with pytest.raises(LuminaError, match="points is 1; a time grid needs at least 2 points"):
+        schedule_times(times, 1)

@@ -1,6 +1,7 @@
 """Plans as values, and their predictions against counted calls of real runs."""
 
 import dataclasses
+import itertools
 import json
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from lumina_core import PRESETS, LuminaError, PatchSize, Piecewise, SamplingPlan, ScheduleError, parse_number, sample
 from lumina_core.sampler import NO_MOTION
+from lumina_core.solvers import SOLVERS
 
 RELEASED = [name for name in PRESETS if not name.startswith("mini")]
 MULTI = PRESETS["f24F96R960-MultiScale"]
@@ -32,7 +34,7 @@ def run(plan, dtype=torch.float32):
 
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("solver", ["euler", "midpoint", "heun2", "rk4"])
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_predicted_evaluations_are_the_ones_made(name, dtype, solver):
     plan = PRESETS[name].replace(solver=solver)
     predicted = list(plan.evaluations(dtype))
@@ -42,7 +44,7 @@ def test_predicted_evaluations_are_the_ones_made(name, dtype, solver):
     scores = [torch.tensor([NO_MOTION if s is None else s for s in pair], dtype=dtype).tolist() for pair in asked]
     assert [(e.t, e.patch, e.passes) for e in predicted] == [call[:3] for call in calls]
     assert scores == [call[3] for call in calls]
-    stages = {"euler": 1, "midpoint": 2, "heun2": 2, "rk4": 4}[solver]
+    stages = {"midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}.get(solver, 1)
     assert [e.step for e in predicted] == [step for step in range(plan.steps) for _ in range(stages)]
 
 
@@ -93,8 +95,38 @@ def test_no_guidance_value_means_no_negative_pass():
         assert (evaluation.guided, evaluation.passes) == (False, 1)
 
 
+def test_a_list_of_times_is_the_grid_and_says_the_points():
+    plan = MULTI.replace(times="0, 0.1, 0.4, 1", points=70)
+    assert plan.grid().tolist() == pytest.approx([0, 0.1, 0.4, 1]) and (plan.points, plan.steps) == (4, 3)
+    assert [e.t for e in plan.evaluations()] == pytest.approx([0, 0.1, 0.4])
+    assert plan.replace(solver="rk4").steps == 3
+
+
+def test_only_the_rational_schedule_reads_the_time_shift():
+    rational = MULTI.grid().tolist()
+    assert MULTI.replace(times="rational").grid().tolist() == rational
+    assert MULTI.replace(time_shift=2).grid().tolist() != rational
+    for times in ("linear", "sigmoid"):
+        grid = MULTI.replace(times=times).grid().tolist()
+        assert grid == MULTI.replace(times=times, time_shift=2).grid().tolist() != rational
+
+
+def test_a_grid_through_the_switches_begins_a_step_at_each():
+    """Only at those that are seen: not where a value stays, nor of a negative score that is not asked for."""
+    plan = MULTI.replace(points=13, guidance="6 | 0.3: 6 | 0.5: 0", negative_motion="2 | 0.05: 6 | 0.7: 3")
+    assert plan.switch_times() == (0.03, 0.05, 0.125, 0.5)
+    found = plan.replace(times="through switches")
+    starts = [e for e in found.evaluations()]
+    changes = [e.t for before, e in itertools.pairwise(starts) if before.segment != e.segment]
+    assert changes == pytest.approx(plan.switch_times(), abs=1e-6)
+    assert len(found.grid()) == 13 and not torch.equal(found.grid(), plan.grid())
+    with pytest.raises(LuminaError, match="through 4 times, and points is 5; write at least 6 points"):
+        found.replace(points=5)
+
+
 def test_a_plan_survives_json():
-    for plan in [*PRESETS.values(), SamplingPlan(patch="1x2", motion=-0.0, renorm=0, time_shift=None)]:
+    listed = MULTI.replace(times="0, 0.5, 1", solver="adams2", cache=0.2)
+    for plan in [*PRESETS.values(), listed, SamplingPlan(patch="1x2", motion=-0.0, renorm=0, time_shift=None)]:
         assert SamplingPlan(**json.loads(json.dumps(plan.as_dict()))) == plan
 
 
@@ -122,8 +154,20 @@ def test_plans_are_values():
         ({"cache": 1.5}, "cache is 1.5; write a number from 0"),
         ({"cache": float("nan")}, "cache is nan; write a finite number"),
         ({"cache": "a"}, "cache is 'a'; write a number"),
-        ({"cache": 0.1, "solver": "rk4"}, "cache is 0.1 and solver is 'rk4', which .* choose that or cache 0"),
+        (
+            {"cache": 0.1, "solver": "rk4"},
+            "cache is 0.1 and solver is 'rk4', which .* choose one of euler, adams2, adams3, dpmpp_2m, or cache 0",
+        ),
         ({"solver": "heun"}, "solver is 'heun'; choose one of euler, midpoint, heun2, rk4"),
+        ({"solver": "adams3", "points": 3}, "solver is 'adams3' and points is 3, too few .* at least 4 points"),
+        ({"solver": "adams2", "points": 2}, "solver is 'adams2' and points is 2, too few .* at least 3 points"),
+        ({"solver": "dpmpp_2m", "times": "0, 1"}, "solver is 'dpmpp_2m' and points is 2, too few for its order"),
+        (
+            {"times": "cosine"},
+            "times is 'cosine', which is no time schedule; write rational, linear, sigmoid, or a list",
+        ),
+        ({"times": "0, 0.5, 0.4, 1"}, "times lists 0.4 after 0.5; write times in rising order"),
+        ({"times": 0.5}, "times is 0.5; write a text, such as 0, 0.1, 0.4, 1"),
         ({"patch": "2x4 | 2x2"}, "patch schedule '2x4 | 2x2': Segment 2"),
         ({"patch": 4}, "patch schedule '4': A schedule is text"),
         ({"guidance": "20 | 2: 0"}, "guidance schedule '20 | 2: 0': Segment 2"),

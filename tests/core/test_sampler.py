@@ -1,6 +1,8 @@
 """The sampling loop: solvers, continuation, callbacks, batches, refusals, rounding."""
 
+import itertools
 import math
+from types import SimpleNamespace
 
 import golden
 import pytest
@@ -14,7 +16,7 @@ from lumina_core import (
     SamplingPlan,
     sample,
 )
-from lumina_core.solvers import SOLVERS
+from lumina_core.solvers import SOLVERS, SolverRun
 
 MULTI = PRESETS["f24F96R960-MultiScale"].replace(points=12)
 
@@ -55,40 +57,11 @@ def test_solver_order(random, solver, order, points):
     assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.25)
 
 
-def test_rk4_is_the_three_eighths_rule():
-    t0, t1 = torch.tensor(0.25), torch.tensor(1.0)
-    seen = []
-
-    def velocity(t, x):
-        seen.append(t.item())
-        return x * t
-
-    x = torch.tensor(2.0, dtype=torch.float64)
-    found, first = SOLVERS["rk4"].step(velocity, x, t0, t1)
-    assert seen == pytest.approx([0.25, 0.5, 0.75, 1.0])
-    h, f = 0.75, lambda t, x: x * t
-    k1 = f(0.25, 2.0)
-    k2 = f(0.5, 2.0 + h * k1 / 3)
-    k3 = f(0.75, 2.0 + h * (k2 - k1 / 3))
-    k4 = f(1.0, 2.0 + h * (k1 - k2 + k3))
-    assert found.item() == pytest.approx(2.0 + h * (k1 + 3 * k2 + 3 * k3 + k4) / 8)
-    assert first.item() == k1
+ONE_STEP = [name for name, solver in SOLVERS.items() if not solver.memory]
+REMEMBERING = [name for name, solver in SOLVERS.items() if solver.memory]
 
 
-@pytest.mark.parametrize("name", SOLVERS)
-def test_stage_times_are_where_a_step_evaluates(name):
-    seen = []
-
-    def velocity(t, x):
-        seen.append(t)
-        return x
-
-    t0, t1 = torch.tensor(0.1), torch.tensor(0.7)
-    SOLVERS[name].step(velocity, torch.ones(2), t0, t1)
-    assert torch.equal(torch.stack(seen), torch.stack(SOLVERS[name].stage_times(t0, t1)))
-
-
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", ONE_STEP)
 @pytest.mark.parametrize("cut", [0, 1, 5, 11])
 def test_continuing_equals_not_stopping(random, solver, cut):
     network, noise, both = golden.model("cfg2"), random(1, 16, 2, 4, 8), texts(random)
@@ -98,6 +71,61 @@ def test_continuing_equals_not_stopping(random, solver, cut):
     assert golden.error(sample(network, draft, plan, *both, start=cut), whole) <= 1e-5
     if cut == 0:
         assert torch.equal(draft, noise)
+
+
+def where_segments_begin(plan):
+    """Steps at which patch size, guidance or motion score change, and after which solvers forget."""
+    segments = [evaluation.segment for evaluation in plan.evaluations()]
+    return [step for step in range(1, plan.steps) if segments[step] != segments[step - 1]]
+
+
+@pytest.mark.parametrize("solver", REMEMBERING)
+def test_continuing_at_a_switch_equals_not_stopping(random, solver):
+    """What a solver remembers ends at every switch, of patch size, guidance or motion score, and nowhere else."""
+    network, noise, both = golden.model("cfg2"), random(1, 16, 2, 4, 8), texts(random)
+    plan = MILD.replace(solver=solver, points=21, time_shift=4, guidance="4 | 0.3: 2 | 0.8: 0")
+    plan = plan.replace(negative_motion="2 | 0.9: 6")
+    whole, switches = sample(network, noise, plan, *both), where_segments_begin(plan)
+    assert len(switches) == 4, "two of patch size, two of guidance; unguided, no negative score is asked for"
+    same = []
+    for cut in sorted({0, 1, 2, *switches, *(step - 1 for step in switches), plan.steps}):
+        draft = sample(network, noise, plan, *both, stop=cut)
+        if golden.error(sample(network, draft, plan, *both, start=cut), whole) <= 1e-6:
+            same.append(cut)
+    # dpmpp_2m gives no weight to t = 0, so it begins with two steps of Euler's anyway.
+    assert same == [0, *([1] if solver == "dpmpp_2m" else []), *switches, plan.steps]
+
+
+@pytest.mark.parametrize("solver", REMEMBERING)
+def test_a_run_is_the_solver_on_each_segment(random, solver):
+    """The sampler's own way of telling segments beside the solver run by hand, segment by segment."""
+    network, noise, text = Linear(), random(1, 2, 2, 4, 4), (torch.ones(1, 1, 1), None)
+    plan = SamplingPlan(patch="2x2 | 0.3: 1x2", points=13, solver=solver)
+    state, edges = noise, [0, *where_segments_begin(plan), plan.steps]
+    assert len(edges) == 3
+    for begin, end in itertools.pairwise(edges):
+        run = SolverRun(SOLVERS[solver])
+        for t0, t1 in itertools.pairwise(plan.grid()[begin : end + 1]):
+            state, _ = run.step(lambda t, x: x + torch.cos(t), state, t0, t1)
+    assert golden.error(sample(network, noise, plan, text, text), state) <= 1e-6
+
+
+def test_a_first_step_tried_again_leaves_nothing_behind(random):
+    """On a kernel that gave NaN the first step is made once more; a solver that remembers it must not know of that."""
+
+    class Broken(Linear):
+        def __init__(self):
+            self.ops = self.config = SimpleNamespace(attention=None, block=SimpleNamespace(head_dim=64))
+
+        def __call__(self, x, *rest):
+            return super().__call__(x, *rest) * math.nan
+
+        def on_attention(self, attention):
+            return Linear()
+
+    noise, text = random(1, 2, 2, 4, 4), (torch.ones(1, 1, 1), None)
+    plan = SamplingPlan(patch="1x2", points=9, solver="adams3")
+    assert torch.equal(sample(Broken(), noise, plan, text, text), sample(Linear(), noise, plan, text, text))
 
 
 def test_drafting_at_the_patch_switches(random):

@@ -1,0 +1,86 @@
+"""The core's solvers as native SAMPLER."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import partial
+
+import comfy.patcher_extension
+import comfy.samplers
+import torch
+from comfy_api.latest import io
+
+from ..lumina_core.solvers import SOLVERS, SolverRun
+from .model_patches import at_exact_time
+from .names import OPTIONS_KEY, schema
+from .segments import segment
+
+LAST_SIGMA = 0.01
+"""At smaller sigmas too little of the velocity is left in the host's denoised output for a step as long as that."""
+KEY = OPTIONS_KEY + "_solver"
+SOLVER_TOOLTIP = (
+    "Evaluations of the network per step: euler, adams2, adams3 and dpmpp_2m 1, midpoint and heun2 2, heun3 3, rk4 4."
+)
+
+
+def solver_sampler(name: str) -> comfy.samplers.KSAMPLER:
+    """A core solver as a native SAMPLER, for the sigmas of any scheduler."""
+    solver = SOLVERS[name]
+
+    def sample(model, x, sigmas, extra_args, callback=None, disable=None):
+        run = SolverRun(solver, _watch(model.inner_model) if solver.memory else lambda t: None)
+        for index in range(len(sigmas) - 1):
+            t0, t1 = 1.0 - sigmas[index], 1.0 - sigmas[index + 1]
+            velocity = partial(_velocity, model, extra_args, sigmas[index], t0)
+            following, v = run.step(velocity, x, t0, t1)
+            if callback is not None:
+                callback({"x": x, "i": index, "sigma": sigmas[index], "denoised": x + sigmas[index] * v})
+            x = following
+        return x
+
+    return comfy.samplers.KSAMPLER(sample)
+
+
+def _velocity(model, extra_args: dict, sigma: torch.Tensor, start: torch.Tensor, t: torch.Tensor, state: torch.Tensor):
+    """The velocity at t, in a step from ``start``, which is at ``sigma``."""
+    if t != start:
+        sigma = 1.0 - t
+        if sigma < LAST_SIGMA:
+            sigma = torch.full_like(sigma, LAST_SIGMA)
+            extra_args = {**extra_args, "model_options": at_exact_time(extra_args["model_options"], float(t))}
+    return (model(state, sigma * state.new_ones([len(state)]), **extra_args) - state) / sigma
+
+
+def _watch(guider):
+    """What answers with the segment of the newest evaluation, for as long as the run's model options live."""
+    seen: list[Hashable] = [None]
+
+    def wrapper(executor, x, timestep, model_options, seed):
+        seen[0] = segment(executor.class_obj, timestep, model_options)
+        return executor(x, timestep, model_options, seed)
+
+    # Added last, so nearest to the network: the guidance of this step is set when it is called.
+    comfy.patcher_extension.add_wrapper_with_key(
+        comfy.patcher_extension.WrappersMP.PREDICT_NOISE, KEY, wrapper, guider.model_options, is_model_options=True
+    )
+    return lambda t: seen[0]
+
+
+class Solver(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "Solver",
+            title="Lumina-Video Solver",
+            description="A SAMPLER for SamplerCustom and SamplerCustomAdvanced, with the sigmas of any scheduler. "
+            "Solvers that remember earlier steps begin anew where patch size, guidance or motion score change.",
+            aliases=("sampler", "heun", "runge kutta", "adams bashforth", "dpm++ 2m", "fewer steps", "ksampler select"),
+            inputs=[
+                io.Combo.Input("solver", options=list(SOLVERS), default="adams2", tooltip=SOLVER_TOOLTIP),
+            ],
+            outputs=[io.Sampler.Output(tooltip="For SamplerCustom or SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, solver) -> io.NodeOutput:
+        return io.NodeOutput(solver_sampler(solver))

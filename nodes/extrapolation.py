@@ -51,8 +51,8 @@ class Extrapolation(io.ComfyNode):
                     "method",
                     options=list(ROPES),
                     default=AS_TRAINED.rope,
-                    tooltip="auto is the one measured best; off goes on counting. time and time-step follow the flow "
-                    "time, from interpolate to ntk; frequency stands between them.",
+                    tooltip="auto is time where the trained size is known; off goes on counting. time and time-step "
+                    "follow the flow time, from interpolate to ntk; frequency stands between them.",
                 ),
                 io.Boolean.Input(
                     "proportional",

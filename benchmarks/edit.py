@@ -16,7 +16,7 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-from sound_parts.section import write_section  # noqa: E402 - found through the line above
+from sound_parts.section import EDIT, write_section  # noqa: E402 - found through the line above
 from tables import edit  # noqa: E402
 from tables.edit_section import FIGURE, document, picture  # noqa: E402
 from tables.mini import Mini, Prompt, held_out_prompts, load  # noqa: E402
@@ -28,7 +28,6 @@ from lumina_core.mini.world import FPS  # noqa: E402
 from lumina_core.motion import dis_flow, motion_score  # noqa: E402
 from lumina_core.plan import SamplingPlan  # noqa: E402
 
-SECTION = "edit"
 HOLDS = (0.0, 0.35, 0.5, 0.65)
 STILL_START = 0.2
 """Flow time of a start from the still alone."""
@@ -36,6 +35,9 @@ SHARES = (0.8, 0.6, 0.4, 0.3, 0.2, 0.1)
 """Of the steps that are run, as the host counts denoise."""
 SHOWN = 2
 """Clips of each kind in the picture."""
+BEGUN_SHOWN = {f"one picture, hold {hold:g}": f"one picture, hold {hold:g}" for hold in (0.0, 0.5)}
+MADE_OVER_SHOWN = {"0": "source", **{f"{share:g}": f"made over, share {share:g}" for share in (0.6, 0.4, 0.2)}}
+"""Rows that the picture shows, and what stands beside them."""
 Clips = dict[str, list[torch.Tensor]]
 
 
@@ -100,8 +102,9 @@ def first_step(plan: SamplingPlan, t: float) -> int:
     return int((plan.grid() < t).sum())
 
 
-def shown(clips: Clips, names: list[str]) -> list[tuple[str, torch.Tensor]]:
-    return [(name, clips[name][number]) for number in range(SHOWN) for name in names]
+def shown(clips: Clips, words: dict[str, str]) -> list[tuple[str, torch.Tensor]]:
+    """Strips of the first clips; ``words`` maps rows of a table to what stands beside them."""
+    return [(text, clips[name][number]) for number in range(SHOWN) for name, text in words.items()]
 
 
 def main() -> None:
@@ -127,9 +130,9 @@ def main() -> None:
     text = document(result, f"python benchmarks/edit.py {' '.join(sys.argv[1:])}".strip())
     print(text)
     if given.write:
-        strips = shown(first_clips, ["one picture, hold 0", "one picture, hold 0.5"])
-        picture(strips + shown(second_clips, ["0", "0.6", "0.4", "0.2"]), given.write.parent / FIGURE)
-        write_section(given.write, text, SECTION)
+        strips = shown(first_clips, BEGUN_SHOWN) + shown(second_clips, MADE_OVER_SHOWN)
+        picture(strips, given.write.parent / FIGURE)
+        write_section(given.write, text, EDIT)
     print(json.dumps(result))
 
 

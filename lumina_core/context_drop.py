@@ -25,7 +25,7 @@ from .rope_scaling import RopeScaling
 
 SIDE = 2
 """Patches along each side of a cell."""
-RECOMMENDED = 0.3
+RECOMMENDED = 0.1
 """What `benchmarks/context_drop.py` finds to lose at most 1 point of accuracy and 5 % of motion."""
 
 

@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from .compile import Compile
 from .conditioning import MotionScore, TextEncode
 from .context_drop import ContextDrop
+from .extrapolation import Extrapolation
 from .image_loaders import ImageModelLoader
 from .image_to_video import ImageToVideo
 from .latents import EmptyLatent, LatentPreview, Noise
@@ -35,6 +36,7 @@ NODE_CLASSES: list[type[io.ComfyNode]] = [
     Guidance,
     StepCache,
     ContextDrop,
+    Extrapolation,
     Compile,
     Guider,
     Sigmas,

@@ -8,8 +8,9 @@ from ..lumina_core.outline import SCHEDULES
 from .size import told_size
 
 _SIZE = ("width", "height", "frames")
+_OPTIONS = ("times", "context_drop")
 _TOLD_BY = {
-    "LuminaVideoMultiScaleSampler": (*SCHEDULES, "preset", *_SIZE, "seconds", "points", "solver", "times"),
+    "LuminaVideoMultiScaleSampler": (*SCHEDULES, "preset", *_SIZE, "seconds", "points", "solver", *_OPTIONS),
     "LuminaVideoPreset": ("preset",),
     "LuminaVideoPatchSchedule": ("patch",),
     "LuminaVideoGuidance": ("guidance", "renorm"),
@@ -19,7 +20,9 @@ _TOLD_BY = {
     "LuminaVideoSigmas": ("points", "time_shift", "times"),
     "LuminaVideoSolver": ("solver",),
     "LuminaVideoEmptyLatent": (*_SIZE, "batch_size"),
+    "LuminaVideoImageToVideo": ("frames",),
     "LuminaVideoModelLoader": ("model_name", "weight_dtype"),
+    "LuminaVideoContextDrop": ("until",),
     "KSampler": ("steps",),
     "KSamplerAdvanced": ("steps",),
 }
@@ -38,6 +41,10 @@ def plan_fields(nodes: list[dict[str, Any]], fields: dict[str, Any]) -> dict[str
         for name in _TOLD_BY.get(node.get("kind"), ()):
             if name == "steps" and isinstance(inputs.get(name), int):
                 told.setdefault("points", inputs[name] + 1)
+            elif name == "until" and name in inputs:
+                told.setdefault("context_drop", inputs[name])
+            elif name == "context_drop" and not inputs.get(name):
+                continue  # The sampler leaves it to a node before it.
             elif name in inputs:
                 told.setdefault(name, inputs[name])
         if node.get("kind") == "LuminaVideoSize":

@@ -52,14 +52,15 @@ def motion_input(name: str, default: str, what: str, note: str = "", **more) -> 
     )
 
 
-def times_input(default: str, note: str, **more) -> io.Input:
-    """A time schedule; ``note`` goes before the shared tooltip."""
+def times_input(default: str, note: str, through: str, **more) -> io.Input:
+    """A time schedule; ``note`` goes before the shared tooltip, and ``through`` ends it."""
     return io.String.Input(
         "times",
         default=default,
         optional=True,
         tooltip=f"{note}Where between t = 0 (noise) and 1 (data) the network is asked: rational (by the time shift), "
-        "linear, sigmoid (experimental), or a list such as 0, 0.1, 0.4, 1, which says the points, too.",
+        "linear, sigmoid (experimental), or a list such as 0, 0.1, 0.4, 1, which says the points, too. "
+        f"After a name, {through}.",
         **more,
     )
 

@@ -97,7 +97,9 @@ class MultiScaleSampler(io.ComfyNode):
                     optional=True,
                     tooltip="Length of the clip at the preset's rate, to the nearest 8 frames; 0 takes frames.",
                 ),
-                times_input("", OWN, placeholder="preset"),
+                times_input(
+                    "", OWN, "through switches begins a step wherever a schedule changes", placeholder="preset"
+                ),
                 io.Combo.Input(
                     "rope",
                     options=list(ROPES),

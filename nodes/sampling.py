@@ -6,10 +6,10 @@ import comfy.samplers
 import torch
 from comfy_api.latest import io
 
-from ..lumina_core.clock import to_sigmas
+from ..lumina_core.clock import schedule_times, to_sigmas
 from ..lumina_core.errors import LuminaError
-from ..lumina_core.plan import SamplingPlan, number_schedule, patch_schedule
-from .fields import DEFAULT_PLAN, guidance_input, patch_input, plan_fault, renorm_input, times_input
+from ..lumina_core.plan import number_schedule, patch_schedule
+from .fields import DEFAULT_PLAN, first_fault, guidance_input, patch_input, plan_fault, renorm_input, times_input
 from .model_patches import set_guidance
 from .names import schema
 from .told import with_schedules
@@ -61,19 +61,18 @@ class Sigmas(io.ComfyNode):
                     step=0.5,
                     tooltip="Above 1 spends more steps near the noise: 24 for 960-class, 8 for 512-class; 1 is none.",
                 ),
-                times_input("", "Empty is rational. "),
+                times_input("", "Empty is rational. ", "through 0.1 0.35 moves the nearest points there"),
             ],
             outputs=[io.Sigmas.Output(tooltip="points values from 1 to 0.")],
         )
 
     @classmethod
     def validate_inputs(cls, times=None):
-        return plan_fault(times=times)
+        return first_fault(lambda: schedule_times(times or "", DEFAULT_PLAN.points))
 
     @classmethod
     def execute(cls, points, time_shift, times="") -> io.NodeOutput:
-        plan = SamplingPlan(patch="1x2", points=points, time_shift=time_shift, times=times)
-        return io.NodeOutput(to_sigmas(plan.grid()))
+        return io.NodeOutput(to_sigmas(schedule_times(times, points, time_shift)))
 
 
 class SplitSigmas(io.ComfyNode):

@@ -88,21 +88,21 @@ def measure_all(mini: Mini, given: argparse.Namespace) -> dict[str, list[Clip]]:
     for i in range(len(prompts)):
         text = features[i : i + 1], mask[i : i + 1]
         for name, option in chosen.items():
-            latents[name].append(_sampled(option, mini.noise(i), text, negative))
+            latents[name].append(sampled_clip(option, mini.noise(i), text, negative))
         print(f"  {i + 1} of {len(prompts)} prompts", file=sys.stderr, flush=True)
     if given.thresholds:
         latents |= easy_cache(mini, given.thresholds, (features, mask), negative[0])
     flow = dis_flow()
     return {
         name: [
-            _read(mini, sampled, exact[0], prompt, flow)
+            read_clip(mini, sampled, exact[0], prompt, flow)
             for sampled, exact, prompt in zip(of_option, latents[EXACT], prompts, strict=True)
         ]
         for name, of_option in latents.items()
     }
 
 
-def _sampled(option: Option, noise: torch.Tensor, text, negative) -> tuple[torch.Tensor, list[int], float]:
+def sampled_clip(option: Option, noise: torch.Tensor, text, negative) -> tuple[torch.Tensor, list[int], float]:
     """Latents, the steps whose evaluation was computed, and seconds of this thread."""
     computed: list[int] = []
 
@@ -138,7 +138,7 @@ def easy_cache(mini: Mini, thresholds, text, negative: torch.Tensor) -> dict[str
     }
 
 
-def _read(mini: Mini, sampled, exact: torch.Tensor, prompt, flow) -> Clip:
+def read_clip(mini: Mini, sampled, exact: torch.Tensor, prompt, flow) -> Clip:
     latents, computed, seconds = sampled
     frames = mini.vae.decode(latents)
     return Clip(

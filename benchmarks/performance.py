@@ -15,6 +15,7 @@ SECTIONS = {
     "compile": "Compiled blocks",
     "schedule": "Whole schedules: the time column of the paper's Table 2",
     "approximate": "Approximate options",
+    "context drop": "Context Drop",
     "host overhead": "The host's own share",
     "memory": "Memory of a forward pass",
     "plan": "Foretold memory beside measured",

@@ -118,7 +118,8 @@ def _row(mini: Mini, name: str, clips: list[Clip], exact: list[Clip], option: Op
 
 
 def _real_plan(mini: Mini, plan: SamplingPlan) -> SamplingPlan:
-    return coarser(PRESETS[REAL]) if plan.patch != mini.default.patch else PRESETS[REAL]
+    real = coarser(PRESETS[REAL]) if plan.patch != mini.default.patch else PRESETS[REAL]
+    return real.replace(context_drop=plan.context_drop)
 
 
 def kept_shares(evaluations: list[Evaluation], computed: list[int], clips: int) -> dict[tuple, float]:

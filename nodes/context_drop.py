@@ -10,15 +10,13 @@ from .model_patches import set_network
 from .model_support import LuminaVideoModel
 from .names import schema
 
-TITLE = "Lumina-Video Context Drop"
-
 
 class ContextDrop(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             "ContextDrop",
-            title=TITLE,
+            title="Lumina-Video Context Drop",
             description="Early in a run the first layers read keys and values that are averages over 2 x 2 patches: "
             "faster, and the more so the larger the clip, but not exact. The help page has the price.",
             aliases=("token merging", "tome", "pooled attention", "speed up", "faster"),
@@ -41,7 +39,7 @@ class ContextDrop(io.ComfyNode):
     def execute(cls, model, until) -> io.NodeOutput:
         if not isinstance(model.model, LuminaVideoModel):
             raise LuminaError(
-                f"The model is of the kind {type(model.model).__name__}; {TITLE} takes the MODEL of Load Lumina-Video "
-                "Model or Load Lumina-Next Model."
+                f"The model is of the kind {type(model.model).__name__}; Lumina-Video Context Drop takes the MODEL of "
+                "Load Lumina-Video Model or Load Lumina-Next Model."
             )
         return io.NodeOutput(set_network(model, context_drop=until))

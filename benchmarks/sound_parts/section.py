@@ -15,9 +15,10 @@ from .timing import ALL
 
 SOUND, SIZE, ESTIMATE, LANGUAGES = "sound", "sound size", "estimate", "languages"
 EXTRAPOLATION = "extrapolation"
+SOLVERS = "solvers"
 EDIT = "edit"
 """Parts of docs/results.md that other scripts than paper_tables.py write, each between marks of its own."""
-SECTIONS = (SOUND, SIZE, ESTIMATE, LANGUAGES, EXTRAPOLATION, EDIT)
+SECTIONS = (SOUND, SIZE, ESTIMATE, LANGUAGES, EXTRAPOLATION, EDIT, SOLVERS)
 NAMES = {"generated": "made", "codec": "true sound through the codec", "true": "true sound"}
 TARGETS = (
     Target("onset_f1", "onset F1 against the true event times, within 100 ms", 0.8),

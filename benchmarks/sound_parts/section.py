@@ -14,11 +14,11 @@ from .timbre import MADE, ROUND_TRIP, TRUE
 from .timing import ALL
 
 SOUND, SIZE, ESTIMATE, LANGUAGES = "sound", "sound size", "estimate", "languages"
-EXTRAPOLATION = "extrapolation"
+EXTRAPOLATION, SOUND_LENGTH = "extrapolation", "sound length"
 SOLVERS = "solvers"
 EDIT = "edit"
 """Parts of docs/results.md that other scripts than paper_tables.py write, each between marks of its own."""
-SECTIONS = (SOUND, SIZE, ESTIMATE, LANGUAGES, EXTRAPOLATION, EDIT, SOLVERS)
+SECTIONS = (SOUND, SIZE, ESTIMATE, LANGUAGES, EXTRAPOLATION, SOUND_LENGTH, EDIT, SOLVERS)
 NAMES = {"generated": "made", "codec": "true sound through the codec", "true": "true sound"}
 TARGETS = (
     Target("onset_f1", "onset F1 against the true event times, within 100 ms", 0.8),

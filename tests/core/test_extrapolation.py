@@ -141,6 +141,7 @@ WARNINGS = [
     (CONFIG, LARGER, {}, None),
     (CONFIG, TRAINED, {"rope": "off"}, None),
     (UNKNOWN, LARGER, {}, None),
+    (UNKNOWN, LatentSize(64, 4, 256), {}, None),
     (CONFIG, LatentSize(65, 4, 4), {}, None),
 ]
 

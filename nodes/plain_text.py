@@ -11,8 +11,9 @@ from ..lumina_core.text import check_text
 def plain_tokens(clip, text: str) -> dict[str, list[list[tuple]]]:
     """What ``clip.tokenize`` gives, with nothing in the text read as syntax.
 
-    With weights switched off the host still takes ``embedding:`` words for files, drops the backslash of ``\\\\(``, and
-    forgets the first token of a text with ``<end_of_turn>``; so its SentencePiece is asked directly.
+    With weights switched off the host still drops the backslash of ``\\(`` and cuts the text apart at ``embedding:``,
+    and its versions lose the space before that or the first token of a text with ``<end_of_turn>``; so its
+    SentencePiece is asked directly.
     Raises LuminaError for a text with half a character.
     """
     check_text(text)

@@ -38,7 +38,7 @@ SHORT_AXES = (
     "(2 pi positions) of the fastest frequency. That one tells the positions apart by itself, and ntk, frequency and "
     "time never scale it, so here they act nearly as off. The released networks count 44 x 78 positions, where slower "
     "waves carry the layout and these methods do scale them; how they compare there needs those weights: not yet "
-    "measured."
+    "measured. Sounds have longer axes, and gain (see the next section)."
 )
 
 _SPECK = 30

@@ -47,6 +47,7 @@ REFERENCE = {"solver": "adams2", "times": SWITCHES, "points": 1001}
 CHECK = {"solver": "midpoint", "times": SWITCHES, "points": 201}
 """Another solver, whose distance from the reference says how far that may be trusted."""
 EULER = {"solver": "euler", "times": "", "points": 70}
+HALF = (EULER["points"] - 1) // 2
 MOST = 12
 """Evaluations beyond the foretold number that are tried, until the error is that of Euler."""
 
@@ -122,7 +123,7 @@ def _equal(case: Case, found: dict) -> dict[str, int]:
             continue
         step = SOLVERS[solver].evaluations
         start -= start % step
-        for nfe in range(start, start + MOST, step):
+        for nfe in range(start, min(start + MOST, HALF + 1), step):
             errors = _tried(case, solver, times, nfe)
             if errors is not None and statistics.median(errors) <= goal:
                 equal[row_name(solver, times)] = nfe
@@ -139,7 +140,7 @@ def foretold(errors: dict[int, list[float] | None], goal: float) -> int | None:
         if after <= goal < before:
             part = math.log(before / goal) / math.log(before / after)
             nfe = math.floor(a * (b / a) ** part)
-            return nfe if nfe <= (EULER["points"] - 1) / 2 else None
+            return nfe if nfe <= HALF else None
     return None
 
 

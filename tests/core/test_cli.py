@@ -127,6 +127,9 @@ BAD_FLAGS = [
     (["--points", "1"], ["points is 1", "at least 2"]),
     (["--time-shift", "-3"], ["time_shift is -3", "above 0"]),
     (["--solver", "heun"], ["solver is 'heun'", "heun2"]),
+    (["--solver", "adams3", "--points", "3"], ["solver is 'adams3' and points is 3", "at least 4 points"]),
+    (["--times", "0, 0.5, 0.4, 1"], ["times lists 0.4 after 0.5", "rising order"]),
+    (["--times", "cosine"], ["times is 'cosine'", "rational, linear, sigmoid"]),
     (["--preset", "f24"], ["preset is 'f24'", "f24F96R960-MultiScale"]),
     (["--budget", "3"], ["budget is 3", "share"]),
     (["--budget", "0.0001"], ["budget is 0.0001", "allow at least"]),
@@ -195,6 +198,17 @@ def test_plan_tells_options_only_where_they_are_used(capsys):
     assert "cache" not in capsys.readouterr().out
     assert main(["plan", "--cache", "0.2"]) == 0
     assert "solver           euler\ncache            0.2\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("solver, nfe", [("euler", 3), ("adams3", 3), ("midpoint", 6), ("heun3", 9), ("rk4", 12)])
+def test_plan_counts_the_evaluations_of_a_solver_on_listed_times(capsys, solver, nfe):
+    times = "0, 0.1, 0.4, 1"
+    assert main(["plan", "--guidance", "0", "--solver", solver, "--times", times]) == 0
+    out = capsys.readouterr().out
+    assert f"points           4\nsolver           {solver}\ntimes            {times}\n" in out
+    assert f"NFE {nfe} ({nfe} network passes)" in out
+    assert main(["plan", "--guidance", "0", "--solver", solver, "--times", times, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["nfe"] == nfe
 
 
 def test_plan_as_json_says_the_same(capsys):

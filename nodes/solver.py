@@ -48,7 +48,21 @@ def _velocity(model, extra_args: dict, sigma: torch.Tensor, start: torch.Tensor,
         if sigma < LAST_SIGMA:
             sigma = torch.full_like(sigma, LAST_SIGMA)
             extra_args = {**extra_args, "model_options": at_exact_time(extra_args["model_options"], float(t))}
-    return (model(state, sigma * state.new_ones([len(state)]), **extra_args) - state) / sigma
+    sigmas = sigma * state.new_ones([len(state)])
+    return (model(state, sigmas, **extra_args) - _seen(model, extra_args, sigmas, state)) / sigma
+
+
+def _seen(model, extra_args: dict, sigmas: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+    """The state as the network gets it: the host puts what a noise mask holds to the noise level of the call."""
+    mask = extra_args.get("denoise_mask")
+    if mask is None:
+        return state
+    if hook := extra_args["model_options"].get("denoise_mask_function"):
+        mask = hook(sigmas, mask, extra_options={"model": model.inner_model, "sigmas": model.sigmas})
+    held = model.inner_model.inner_model.scale_latent_inpaint(
+        x=state, sigma=sigmas, noise=model.noise, latent_image=model.latent_image, denoise_mask=mask
+    )
+    return state * mask + held * (1.0 - mask)
 
 
 def _watch(guider):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from itertools import groupby
 
 from .sections import prose, table
 
@@ -99,24 +98,41 @@ def _targets(result: dict) -> str:
 
 def _said(result: dict) -> list[str]:
     best = result["recommended"]
-    names = [(best[nfe], nfe) for nfe in NFES]
+    least = _list([f"{best[nfe]} at {nfe}" for nfe in NFES])
     said = [
-        f"Least error on the mini bundle: {_list([str(nfe) for _, nfe in group])} evaluations, {row}."
-        for row, group in groupby(names, key=lambda pair: pair[0])
+        f"The least errors on the mini bundle, both plans together: {least} evaluations.",
+        f"Over all of them it is {best['all']}, the recommended setting.",
     ]
-    said.append(f"Over all of them it is {best['all']}, the recommended setting.")
     cases = result["cases"]
+    said.append(_of_noises(cases))
     if "mini-MultiScale" in cases and "mini" in cases:
         said.append(_of_switches(cases))
     if any(name.startswith("tiny") for name in cases) and not any(
         result["met"][name] for name in cases if name.startswith("tiny")
     ):
         said.append(
-            "With random weights no solver is worth more than its evaluations: the velocity of such a network turns "
-            "within far less than a step (its embedding of t has wavelengths down to 0.006), and what is remembered of "
-            "one step says nothing about the next. A trained velocity is smooth in t."
+            "With random weights no solver is worth more than its evaluations: the most likely reason is that the velocity of such "
+            "a network turns within far less than a step (its embedding of t has wavelengths down to 0.006), so that "
+            "what is remembered of one step says nothing about the next. A trained velocity is smooth in t."
         )
     return said
+
+
+def _of_noises(cases: dict) -> str:
+    """How far apart the errors of a row lie from noise to noise, which is what two rows may differ by for nothing."""
+    spreads = [
+        max(errors) / min(errors)
+        for name, found in cases.items()
+        if name in TRAINED
+        for row in found["rows"].values()
+        for errors in row.values()
+        if errors is not None
+    ]
+    spread = f"{statistics.median(spreads):.1f}" if spreads else "an unknown number"
+    return (
+        f"The largest error of the noises is {spread} times the smallest in the median of all rows, so rows that differ "
+        "by a few tenths are not told apart by so few."
+    )
 
 
 def _of_switches(cases: dict) -> str:

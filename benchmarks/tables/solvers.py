@@ -111,9 +111,10 @@ def _said(result: dict) -> list[str]:
         result["met"][name] for name in cases if name.startswith("tiny")
     ):
         said.append(
-            "With random weights no solver is worth more than its evaluations: the most likely reason is that the velocity of such "
-            "a network turns within far less than a step (its embedding of t has wavelengths down to 0.006), so that "
-            "what is remembered of one step says nothing about the next. A trained velocity is smooth in t."
+            "With random weights no solver is worth more than its evaluations: the most likely reason is that the "
+            "velocity of such a network turns within far less than a step (its embedding of t has wavelengths down to "
+            "0.006), so that what is remembered of one step says nothing about the next. A trained velocity is smooth "
+            "in t."
         )
     return said
 
@@ -130,8 +131,8 @@ def _of_noises(cases: dict) -> str:
     ]
     spread = f"{statistics.median(spreads):.1f}" if spreads else "an unknown number"
     return (
-        f"The largest error of the noises is {spread} times the smallest in the median of all rows, so rows that differ "
-        "by a few tenths are not told apart by so few."
+        f"The largest error of the noises is {spread} times the smallest in the median of all rows, so rows that "
+        "differ by a few tenths are not told apart by so few."
     )
 
 

@@ -14,6 +14,7 @@ import math
 import statistics
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -57,9 +58,9 @@ class Case:
 
     def __init__(self, name: str, prompts: int):
         torch.set_num_threads(1)
-        make = _tiny if name.startswith("tiny") else _mini
-        self.model, self.noise, self.texts = make(prompts)
-        self.plan = PRESETS[name.replace("tiny", "mini")]
+        kind = name.partition("-")[0]
+        self.model, self.noise, self.texts = {"mini": _mini, "tiny": _tiny, "slow": _slow}[kind](prompts)
+        self.plan = PRESETS[name.replace(kind, "mini")]
         self.reference: torch.Tensor | None = None
 
     def latents(self, **changes) -> torch.Tensor:
@@ -83,6 +84,13 @@ def _tiny(prompts: int):
     text, negative = (torch.randn(1, tokens, 40, generator=generator) for tokens in (7, 4))
     noise = torch.randn(prompts, 16, 2, 4, 8, generator=generator)
     return golden.model("cfg2"), noise, ((text, None), (negative, None))
+
+
+def _slow(prompts: int):
+    """The same weights, their velocity smooth in t."""
+    model, *rest = _tiny(prompts)
+    model.config = replace(model.config, t_scale=10.0)
+    return model, *rest
 
 
 def points(solver: str, nfe: int) -> int:

@@ -11,6 +11,8 @@ CASES = {
     "mini-MultiScale": "mini bundle, three patch sizes",
     "tiny": "random weights, `1x2` throughout",
     "tiny-MultiScale": "random weights, three patch sizes",
+    "slow": "random weights, slow in t, `1x2` throughout",
+    "slow-MultiScale": "random weights, slow in t, three patch sizes",
 }
 TRAINED = ("mini", "mini-MultiScale")
 NFES = (10, 20, 40)
@@ -111,12 +113,22 @@ def _said(result: dict) -> list[str]:
         result["met"][name] for name in cases if name.startswith("tiny")
     ):
         said.append(
-            "With random weights no solver is worth more than its evaluations: the most likely reason is that the "
-            "velocity of such a network turns within far less than a step (its embedding of t has wavelengths down to "
-            "0.006), so that what is remembered of one step says nothing about the next. A trained velocity is smooth "
-            "in t."
+            "With random weights no solver is worth more than its evaluations: the velocity of such a network turns "
+            "within far less than a step (its embedding of t has wavelengths down to 0.006), so that what is "
+            "remembered of one step says nothing about the next. A trained velocity is smooth in t. "
+            + _of_slow({name: share for name, share in result["share"].items() if name.startswith("slow")})
         )
     return said
+
+
+def _of_slow(shares: dict[str, float | None]) -> str:
+    """Whether it is that: the same random weights where t is embedded a hundredth as fast."""
+    if not shares:
+        return ""
+    asked = "The same random weights with t embedded a hundredth as fast (`t_scale` 10 in place of 1000) "
+    if any(share is None or share > BOUND for share in shares.values()):
+        return asked + "do not reach it either, so there is more to it."
+    return asked + f"reach it with {_list([f'{share:.2f}' for share in shares.values()])} of Euler's evaluations."
 
 
 def _of_noises(cases: dict) -> str:

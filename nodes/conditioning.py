@@ -66,8 +66,8 @@ class TextEncode(io.ComfyNode):
             inputs=[
                 io.Clip.Input(
                     "clip",
-                    tooltip="Gemma-2-2B: Load CLIP with type lumina2, or the folder loader. For Lumina-Next's images the "
-                    "first Gemma-2B, by the folder loader.",
+                    tooltip="Gemma-2-2B: Load CLIP with type lumina2, or the folder loader. For Lumina-Next's images "
+                    "the first Gemma-2B, by the folder loader.",
                 ),
                 io.String.Input(
                     "text",
@@ -80,8 +80,8 @@ class TextEncode(io.ComfyNode):
                     default=SYSTEM_PROMPT,
                     multiline=True,
                     optional=True,
-                    tooltip="Put in front of the text; the default is the released one, with its trailing space. Lumina-Next's "
-                    "images have none: with the first Gemma the default is left out.",
+                    tooltip="Put in front of the text; the default is the released one, with its trailing space. "
+                    "Lumina-Next's images have none: with the first Gemma the default is left out.",
                 ),
             ],
             outputs=[io.Conditioning.Output(tooltip="Positive or negative conditioning.")],

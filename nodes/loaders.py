@@ -121,8 +121,8 @@ class TextEncoderLoader(io.ComfyNode):
             "TextEncoderLoader",
             title="Load Lumina-Video Text Encoder (folder)",
             description="Loads Gemma-2-2B, or the first Gemma-2B for Lumina-Next's images, from a folder in the "
-            "transformers layout as a CLIP. With the single file that Lumina-Image-2.0 uses, take the built-in Load CLIP "
-            "with type lumina2 instead.",
+            "transformers layout as a CLIP. With the single file that Lumina-Image-2.0 uses, take the built-in Load "
+            "CLIP with type lumina2 instead.",
             aliases=("gemma", "clip", "load clip", "text encoder"),
             inputs=[
                 io.Combo.Input(

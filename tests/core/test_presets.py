@@ -3,13 +3,16 @@
 from lumina_core import PRESETS, VideoSize
 from lumina_core.presets import DEFAULT_PRESET, preset_clip
 
+PLAIN = {
+    "solver": "euler", "cache": 0.0, "times": "", "rope": "auto", "proportional": False, "context_drop": 0.0,
+}  # fmt: skip
 R960 = {
     "guidance": "20 | 0.2: 0", "motion": "6", "negative_motion": "2 | 0.05: 6", "renorm": 2.0, "time_shift": 24.0,
-    "points": 70, "solver": "euler", "cache": 0.0,
+    "points": 70, **PLAIN,
 }  # fmt: skip
 MINI = {
     "guidance": "4 | 0.48: 0", "motion": "3", "negative_motion": "none", "renorm": -1.0, "time_shift": 4.0,
-    "points": 31, "solver": "euler", "cache": 0.0,
+    "points": 31, **PLAIN,
 }  # fmt: skip
 R512 = {**R960, "guidance": "12 | 0.4: 0", "renorm": -1.0, "time_shift": 8.0}
 

@@ -109,7 +109,8 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--times",
         metavar="T",
-        help="points in time: rational (by the time shift), linear, sigmoid (experimental), or a list such as "
+        help="points in time: rational (by the time shift), linear, sigmoid (experimental), each also with 'through "
+        "switches' behind it, which moves points onto the switches of the schedules; or a list such as "
         "'0, 0.1, 0.4, 1', which replaces --points",
     )
     group.add_argument(
@@ -128,7 +129,7 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
         "--context-drop",
         type=number,
         metavar="T",
-        help="early layers read pooled keys up to this time t, such as 0.3; 0 is off, 1 the most; not exact, see "
+        help="early layers read pooled keys up to this time t, such as 0.1; 0 is off, 1 the most; not exact, see "
         "docs/performance.md",
     )
 

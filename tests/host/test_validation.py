@@ -32,9 +32,9 @@ SIZES = {
     "height": ({"height": 48}, "height is 48", "use a multiple of 32"),
     "frames": ({"frames": 12}, "frames is 12", "use a multiple of 8, or 1 for an image"),
     "frames of no latent": ({"frames": 6}, "frames is 6", "use 1 for an image or a multiple of 4"),
-    "width beyond the table": ({"width": 2080, "patch": "1x2"}, "width is 2080", "so use at most 2048"),
-    "height beyond the table": ({"height": 2080, "patch": "1x2"}, "height is 2080", "so use at most 2048"),
-    "frames beyond the table": ({"frames": 264, "patch": "1x2"}, "frames is 264", "so use at most 256"),
+    "more tokens than any run takes": (
+        {"width": 4096, "height": 4096, "frames": 512, "patch": "1x2"}, "8388608 tokens", "use at most 4194304"
+    ),
 }
 
 

@@ -43,7 +43,7 @@ check("a workflow file keeps nothing of the timeline", async (session) => {
   const { workflow, output } = await session.ask("prompt");
   assert.ok(!JSON.stringify([workflow, output]).includes("lumina_timeline"));
   const saved = workflow.nodes.find((candidate) => String(candidate.id) === String(node.id));
-  assert.equal(saved.widgets_values.filter((value) => value !== null).length, 15);
+  assert.equal(saved.widgets_values.filter((value) => value !== null).length, 18);
 });
 
 check("an unknown preset of another version is told and kept", async (session) => {

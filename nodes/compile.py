@@ -12,8 +12,7 @@ from comfy_api.latest import io
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 
 from ..lumina_core.compiling import BACKEND, EagerAfterFailure, missing_piece, runs_eager
-from ..lumina_core.errors import LuminaError
-from .model_support import LuminaVideoModel
+from .model_support import check_ours
 from .names import OPTIONS_KEY, schema
 from .told import warn
 
@@ -28,11 +27,7 @@ def set_compiled(model, backend: str | Callable = BACKEND, report: Callable[[str
     ``report`` is given one sentence where compiling fails and blocks run eager after all. Raises LuminaError on a MODEL
     of another kind.
     """
-    if not isinstance(model.model, LuminaVideoModel):
-        raise LuminaError(
-            f"The model is of the kind {type(model.model).__name__}; Lumina-Video Compile takes the MODEL of Load "
-            "Lumina-Video Model."
-        )
+    check_ours(model, "Lumina-Video Compile")
     # The newer host's dynamic offload moves weights in ways that cannot be compiled; its own node does the same.
     plain = {"disable_dynamic": True} if "disable_dynamic" in inspect.signature(model.clone).parameters else {}
     model = model.clone(**plain)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..lumina_core.context_drop import RECOMMENDED
-from ..lumina_core.errors import LuminaError
 from .model_patches import set_network
-from .model_support import LuminaVideoModel
+from .model_support import check_ours
 from .names import schema
 
 
@@ -37,9 +36,5 @@ class ContextDrop(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, until) -> io.NodeOutput:
-        if not isinstance(model.model, LuminaVideoModel):
-            raise LuminaError(
-                f"The model is of the kind {type(model.model).__name__}; Lumina-Video Context Drop takes the MODEL of "
-                "Load Lumina-Video Model or Load Lumina-Next Model."
-            )
+        check_ours(model, "Lumina-Video Context Drop")
         return io.NodeOutput(set_network(model, context_drop=until))

@@ -10,7 +10,7 @@ from ..lumina_core.network_options import AS_TRAINED, ROPES
 from ..lumina_core.rope_scaling import AUTO
 from ..lumina_core.shapes import VAE_FRAMES, VAE_SPACE, LatentSize, VideoSize
 from .model_patches import set_network
-from .model_support import LuminaVideoModel
+from .model_support import check_ours
 from .names import schema
 from .told import warn
 
@@ -76,11 +76,7 @@ class Extrapolation(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, method, proportional, train_width=0, train_height=0, train_frames=0) -> io.NodeOutput:
-        if not isinstance(model.model, LuminaVideoModel):
-            raise LuminaError(
-                f"The model is of the kind {type(model.model).__name__}; {TITLE} takes the MODEL of Load Lumina-Video "
-                "Model or Load Lumina-Next Model."
-            )
+        check_ours(model, TITLE)
         config = model.model.diffusion_model.config
         size = chosen_size(config, train_width, train_height, train_frames)
         changed = set_network(model, rope=method, proportional=proportional, train_size=size)

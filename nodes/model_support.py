@@ -17,6 +17,7 @@ import torch
 from ..lumina_core.checkpoint import Checkpoint, clean_keys, detect_config, read_settings
 from ..lumina_core.config import VideoConfig
 from ..lumina_core.devices import why_no_bf16
+from ..lumina_core.errors import LuminaError
 from ..lumina_core.network_options import AS_TRAINED
 from ..lumina_core.out_of_memory import does_not_fit
 from ..lumina_core.sampler import NO_MOTION
@@ -178,6 +179,15 @@ def load_model(path: str | Path, dtype: torch.dtype | None = None, disable_dynam
     # Lets the host rebuild a plain patcher, which torch.compile and hooks need under dynamic offload.
     patcher.cached_patcher_init = (load_model, (path, dtype))
     return warn_of_size(tell_run_early(patcher))
+
+
+def check_ours(model, taker: str) -> None:
+    """Raise LuminaError unless ``model`` is a MODEL of Lumina-Video or Lumina-Next. ``taker``: title of the node."""
+    if not isinstance(model.model, LuminaVideoModel):
+        raise LuminaError(
+            f"The model is of the kind {type(model.model).__name__}; {taker} takes the MODEL of Load Lumina-Video "
+            "Model or Load Lumina-Next Model."
+        )
 
 
 def make_patcher(

@@ -11,8 +11,7 @@ import torch
 from comfy_api.latest import io
 
 from ..lumina_core import step_cache
-from ..lumina_core.errors import LuminaError
-from .model_support import LuminaVideoModel
+from .model_support import check_ours
 from .names import OPTIONS_KEY, schema
 from .run_messages import executing_node, send_text
 from .segments import segment
@@ -27,11 +26,7 @@ def set_step_cache(model, tolerance: float):
 
     Raises LuminaError on a MODEL of another kind.
     """
-    if not isinstance(model.model, LuminaVideoModel):
-        raise LuminaError(
-            f"The model is of the kind {type(model.model).__name__}; Lumina-Video Step Cache takes the MODEL of Load "
-            "Lumina-Video Model."
-        )
+    check_ours(model, "Lumina-Video Step Cache")
     model = model.clone()
     model.remove_wrappers_with_key(_Wrappers.OUTER_SAMPLE, KEY)
     if tolerance > 0:

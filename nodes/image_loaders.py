@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..lumina_core.checkpoint_kind import IMAGE
 from .fields import first_fault
 from .image_model import load_image
-from .loaders import WEIGHT_DTYPES
+from .loaders import WEIGHT_DTYPES, weight_dtype_input
 from .model_files import check_kind, model_files, own_file, stamp
 from .names import schema
 
@@ -32,13 +32,7 @@ class ImageModelLoader(io.ComfyNode):
                     tooltip="Weights in models/diffusion_models: the released consolidated.00-of-01 or diffusers' "
                     "transformer/diffusion_pytorch_model, with the config beside them.",
                 ),
-                io.Combo.Input(
-                    "weight_dtype",
-                    options=list(WEIGHT_DTYPES),
-                    default="default",
-                    tooltip="Precision of the weights; default lets ComfyUI choose for this device, fp8 halves their "
-                    "memory at some cost in quality.",
-                ),
+                weight_dtype_input(),
                 io.Combo.Input(
                     "guided_channels",
                     options=list(GUIDED),

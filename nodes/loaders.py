@@ -40,6 +40,17 @@ def _vae(name: str) -> Path:
     return find_vae_weights(bundle.vae) if bundle else own_file("vae", name)
 
 
+def weight_dtype_input() -> io.Combo.Input:
+    """The field that chooses among ``WEIGHT_DTYPES``."""
+    return io.Combo.Input(
+        "weight_dtype",
+        options=list(WEIGHT_DTYPES),
+        default="default",
+        tooltip="Precision of the weights; default lets ComfyUI choose for this device, fp8 halves their "
+        "memory at some cost in quality.",
+    )
+
+
 class ModelLoader(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -56,13 +67,7 @@ class ModelLoader(io.ComfyNode):
                     tooltip="The bundled small model, or weights in models/diffusion_models: the released folder's "
                     "consolidated.00-of-01 file, or a single .safetensors.",
                 ),
-                io.Combo.Input(
-                    "weight_dtype",
-                    options=list(WEIGHT_DTYPES),
-                    default="default",
-                    tooltip="Precision of the weights; default lets ComfyUI choose for this device, fp8 halves their "
-                    "memory at some cost in quality.",
-                ),
+                weight_dtype_input(),
             ],
             outputs=[io.Model.Output(tooltip="The model, at its finest patch size until a patch schedule is set.")],
         )

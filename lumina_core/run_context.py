@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from .cpu_layers import keep_freed_memory
+
 KeysValues = tuple[torch.Tensor, torch.Tensor]
 """Of one layer, each (B, kv_heads, S, head_dim)."""
 
@@ -44,6 +46,8 @@ class RunContext:
         rotations: LastMade | None = None,
     ):
         self.features, self.keep = features, keep
+        if keep and features.device.type == "cpu":
+            keep_freed_memory()
         self.mask = None if mask is None or bool(mask.all()) else mask.bool()
         self.rotations = rotations or LastMade()
         self._pooled: torch.Tensor | None = None

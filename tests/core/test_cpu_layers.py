@@ -1,5 +1,9 @@
 """The processor's own kernels: torch's numbers, and torch's layers wherever something else is asked for."""
 
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -57,3 +61,30 @@ def test_elsewhere_torchs_own_layers_run(random, used, monkeypatch, case):
         for layer in layers:
             layer(x)
     assert used == []
+
+
+FAULTS = """
+import resource
+import torch
+from lumina_core import MultiScaleNextDiT, PatchSize
+from lumina_core.config import VideoConfig
+
+torch.set_num_threads(1)
+network = MultiScaleNextDiT(VideoConfig(dim=512, layers=1, heads=8, kv_heads=8, ffn_hidden=1536, text_dim=64))
+x, t = torch.randn(1, 16, 8, 16, 32), torch.zeros(1)
+with torch.no_grad():
+    text = network.run_context(torch.randn(1, 8, 64), None)
+    counts = [resource.getrusage(resource.RUSAGE_SELF).ru_minflt]
+    for _ in range(8):
+        network(x, t, text, None, t, PatchSize(1, 2))
+        counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(min(after - before for before, after in zip(counts, counts[1:])))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc: whether freed memory is kept is unchecked")
+def test_what_a_pass_frees_serves_the_next_one():
+    """Page faults of the best of some passes; without it every pass of this size has thousands."""
+    command = [sys.executable, "-c", FAULTS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)  # noqa: S603
+    assert int(done.stdout) < 500

@@ -15,7 +15,7 @@ import comfy.model_management as management
 import comfy.sampler_helpers
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
-from lumina_video_under_test.lumina_core import video_model
+from lumina_video_under_test.lumina_core import run_context, video_model
 from lumina_video_under_test.lumina_core.config import VideoConfig
 from lumina_video_under_test.lumina_core.schedules import parse_patch
 from lumina_video_under_test.lumina_core.video_model import MultiScaleNextDiT
@@ -70,8 +70,9 @@ def counted(model, sound, counter) -> list[dict]:
     with (
         patch.object(host, "optimized_attention", attention_pytorch),
         patch.object(management, "pytorch_attention_flash_attention", lambda: True),
-        # Large items go together on the GPU that this stands for.
+        # What is done for processors alone: on the GPU that this stands for, large items go together.
         patch.object(video_model, "APART_ON_CPU", sys.maxsize),
+        patch.object(run_context, "keep_freed_memory", lambda: None),
     ):
         return [*counted_video(model, counter), counted_sound(sound, counter)]
 

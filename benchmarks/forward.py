@@ -2,13 +2,13 @@
 
     python benchmarks/forward.py --official PATH_OF_A_CHECKOUT_OF_LUMINA-VIDEO
     python benchmarks/forward.py --official PATH --device cuda --dtype bf16 --gqa --dim 2304 --layers 24 --heads 16
-Needs torch and the checkout. Ours is timed as a sampling run calls it from its second step on: text keys and values,
-pooled text and rotary tables are there; the official code makes them in every call, and `ratio_alone` is ours when it
-makes them, too. Each round times all in turn; a round during which other processes used more than a tenth of a core
-(Linux) is left out. `ratio` is the median over rounds of ours / official, `error` the greatest difference of the
-outputs over their root mean square. The last columns say how near the arithmetic is: the seconds of the matrix
-products and attentions of our pass at the rates measured in the same run, over ours and over the official ones. Prints
-a table and, as the last line, the same figures as JSON.
+Needs torch and the checkout. Each code has a process of its own, as it has where somebody uses it. Ours is timed as a
+sampling run calls it from its second step on: text keys and values, pooled text and rotary tables are there; the
+official code makes them in every call, and `ratio_alone` is ours when it makes them, too. Each round times all in turn;
+a round during which other processes used more than a tenth of a core (Linux) is left out. `ratio` is the median over
+rounds of ours / official, `error` the greatest difference of the outputs over their root mean square. The last columns
+say how near the arithmetic is: the seconds of the matrix products and attentions of our pass at the best rates measured
+in the same run, over ours and over the official ones. Prints a table and, as the last line, the same figures as JSON.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,15 +26,18 @@ import torch.nn.functional as F
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.apart import Apart, others_beside  # noqa: E402
 from benchmarks.load import Quiet, Timed  # noqa: E402
 from benchmarks.official import load_official  # noqa: E402
 from benchmarks.performance import section, write_section  # noqa: E402
 from benchmarks.tables.sections import prose, table  # noqa: E402
-from lumina_core import MultiScaleNextDiT, PatchSize  # noqa: E402
+from lumina_core import MultiScaleNextDiT, cpu_layers  # noqa: E402
 from lumina_core.config import VideoConfig  # noqa: E402
 from lumina_core.cost import ForwardCost, forward_cost  # noqa: E402
+from lumina_core.schedules import PatchSize  # noqa: E402
 from lumina_core.shapes import LatentSize  # noqa: E402
 
+OURS, ALONE, OFFICIAL = "ours", "alone", "official"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 TARGETS = {("1x2", 1): 0.95, ("2x2", 1): 0.88, ("2x4", 1): 0.80, ("1x2", 2): 0.80, ("2x2", 2): 0.80, ("2x4", 2): 0.80}
 """At the mid size, float32, two threads of a CPU."""
@@ -60,18 +64,21 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def build_pair(args: argparse.Namespace) -> tuple[MultiScaleNextDiT, torch.nn.Module]:
-    """Our network and the official one with the same seeded weights, none of them zero."""
-    kv_heads = args.heads // 2 if args.gqa else args.heads
-    config = VideoConfig(
+def make_config(args: argparse.Namespace) -> VideoConfig:
+    return VideoConfig(
         dim=args.dim,
         layers=args.layers,
         heads=args.heads,
-        kv_heads=kv_heads,
+        kv_heads=args.heads // 2 if args.gqa else args.heads,
         ffn_hidden=-(-int(8 * args.dim / 3) // 256) * 256,
         text_dim=args.dim,
         cond_dim=min(args.dim, 1024),
     )
+
+
+def build_pair(args: argparse.Namespace) -> tuple[MultiScaleNextDiT, torch.nn.Module]:
+    """Our network and the official one with the same seeded weights, none of them zero."""
+    config = make_config(args)
     where = {"device": args.device, "dtype": DTYPES[args.dtype]}
     ours = MultiScaleNextDiT(config).eval().requires_grad_(False)
     official = load_official(args.official).MultiScaleNextDiT(
@@ -96,34 +103,53 @@ def build_pair(args: argparse.Namespace) -> tuple[MultiScaleNextDiT, torch.nn.Mo
     return ours.to(**where), official.eval().requires_grad_(False).to(**where)
 
 
-def make_calls(args: argparse.Namespace, batch: int, ours, official, patch: PatchSize) -> dict[str, Callable]:
-    """Functions without arguments that run one forward of each on the same inputs, giving (B, C, F, H, W)."""
+def make_calls(args: argparse.Namespace, name: str) -> dict[tuple, Callable]:
+    """One code's forwards by (name, patch size, batch), without arguments, giving (B, C, F, H, W)."""
+    torch.set_num_threads(args.threads)
+    ours, official = build_pair(args)
+    calls = {}
+    for batch in args.batch:
+        x, t, text, mask, motion = make_inputs(args, batch, ours.config)
+        context = ours.run_context(text, mask)
+        for patch in ours.config.patches:
+            if name == OFFICIAL:
+                calls[name, patch, batch] = partial(official_forward, official, x, t, text, mask, motion, patch)
+            else:
+                calls[OURS, patch, batch] = partial(ours, x, t, context, None, motion, patch)
+                calls[ALONE, patch, batch] = partial(ours, x, t, text, mask, motion, patch)
+    return calls
+
+
+def make_inputs(args: argparse.Namespace, batch: int, config: VideoConfig) -> tuple[torch.Tensor, ...]:
+    """The same for both: latents, times, text features, their mask, motion scores."""
     generator = torch.Generator().manual_seed(1)
     where = {"device": args.device, "dtype": DTYPES[args.dtype]}
-    x = torch.randn(batch, ours.config.channels, *args.latent, generator=generator).to(**where)
-    text = torch.randn(batch, args.text, ours.config.text_dim, generator=generator).to(**where)
+    x = torch.randn(batch, config.channels, *args.latent, generator=generator).to(**where)
+    text = torch.randn(batch, args.text, config.text_dim, generator=generator).to(**where)
     mask = torch.ones(batch, args.text, dtype=torch.bool, device=args.device)
-    t = torch.linspace(0.25, 0.5, batch).to(**where)
-    motion = torch.full((batch,), 6.0).to(**where)
-    context = ours.run_context(text, mask)
-    return {
-        "ours": lambda: ours(x, t, context, None, motion, patch),
-        "alone": lambda: ours(x, t, text, mask, motion, patch),
-        # A list, because the official unpatchify of a tensor fails below 512 tokens in the batch.
-        "official": lambda: torch.stack(official(list(x), t, text, mask, motion, patch.space, patch.frames)),
-    }
+    return x, torch.linspace(0.25, 0.5, batch).to(**where), text, mask, torch.full((batch,), 6.0).to(**where)
+
+
+def official_forward(official, x, t, text, mask, motion, patch) -> torch.Tensor:
+    # A list, because the official unpatchify of a tensor fails below 512 tokens in the batch.
+    return torch.stack(official(list(x), t, text, mask, motion, patch.space, patch.frames))
 
 
 def rates(args: argparse.Namespace, config: VideoConfig, quiet: Quiet) -> tuple[float, float]:
-    """FLOP/s of a wide matrix product and of torch's attention over 2048 tokens, in this dtype and on this device."""
+    """FLOP/s of a wide matrix product, by the faster of torch's kernels, and of torch's attention over 2048 tokens."""
     where = {"device": args.device, "dtype": DTYPES[args.dtype]}
     tokens, heads = 2048, config.heads
     x, weight = torch.randn(tokens, config.dim, **where), torch.randn(config.ffn_hidden, config.dim, **where)
     q = torch.randn(1, heads, tokens, config.dim // heads, **where)
-    calls = {"product": lambda: F.linear(x, weight), "attention": lambda: F.scaled_dot_product_attention(q, q, q)}
-    timed = quiet.time(calls)
-    flops = {"product": 2 * tokens * config.dim * config.ffn_hidden, "attention": 4 * tokens**2 * config.dim}
-    return tuple(flops[name] / timed.best(name) for name in calls)
+    products = {"torch's": partial(F.linear, x, weight)}
+    if cpu_layers.HAS_ONEDNN and cpu_layers.plain_float32(x, weight):
+        products["oneDNN's"] = partial(cpu_layers.linear, x, weight, None)
+    timed = quiet.time({**products, "attention": lambda: F.scaled_dot_product_attention(q, q, q)})
+    found = {name: 2 * tokens * config.dim * config.ffn_hidden / timed.best(name) for name in products}
+    attention = 4 * tokens**2 * config.dim / timed.best("attention")
+    told = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in found.items())
+    print(f"GFLOP/s: matrix product {told}; attention {attention / 1e9:.0f}")
+    return max(found.values()), attention
 
 
 def floor_seconds(cost: ForwardCost, batch: int, product: float, attention: float) -> float:
@@ -137,31 +163,30 @@ def row(patch: PatchSize, batch: int, timed: Timed, cost: ForwardCost, error: fl
         "patch": str(patch),
         "batch": batch,
         "tokens": cost.tokens,
-        "ours_s": timed.median("ours"),
-        "official_s": timed.median("official"),
-        "ratio": timed.ratio("ours", "official"),
-        "ratio_of_best": timed.ratio_of_best("ours", "official"),
-        "ratio_alone": timed.ratio("alone", "official"),
+        "ours_s": timed.median(OURS),
+        "official_s": timed.median(OFFICIAL),
+        "ratio": timed.ratio(OURS, OFFICIAL),
+        "ratio_of_best": timed.ratio_of_best(OURS, OFFICIAL),
+        "ratio_alone": timed.ratio(ALONE, OFFICIAL),
         "error": error,
-        "floor_over_ours": floor / timed.best("ours"),
-        "floor_over_official": floor / timed.best("official"),
+        "floor_over_ours": floor / timed.best(OURS),
+        "floor_over_official": floor / timed.best(OFFICIAL),
         **timed.fields(),
     }
 
 
-def measure(args: argparse.Namespace, ours, official, quiet: Quiet) -> list[dict]:
-    product, attention = rates(args, ours.config, quiet)
-    print(f"matrix product {product / 1e9:.0f} GFLOP/s, attention {attention / 1e9:.0f} GFLOP/s")
+def measure(args: argparse.Namespace, sides: dict[str, Apart], quiet: Quiet) -> list[dict]:
+    config = make_config(args)
+    product, attention = rates(args, config, quiet)
     print(f"{'patch':<7}{'batch':>6}{'tokens':>7}{'ours s':>9}{'official s':>12}{'ratio':>8}{'best':>7}{'alone':>7}"
           f"{'error':>9}{'kept':>7}{'floor/ours':>12}{'/official':>11}")  # fmt: skip
     rows = []
     for batch in args.batch:
-        for patch in ours.config.patches:
-            calls = make_calls(args, batch, ours, official, patch)
-            found, expected = calls["ours"](), calls["official"]()
-            error = ((found - expected).abs().max() / expected.float().pow(2).mean().sqrt()).item()
-            timed = quiet.time(calls)
-            cost = forward_cost(ours.config, LatentSize(*args.latent), patch, args.text)
+        for patch in config.patches:
+            found, expected = (sides[name].output((name, patch, batch)) for name in (OURS, OFFICIAL))
+            error = ((found - expected).abs().max() / expected.pow(2).mean().sqrt()).item()
+            timed = quiet.time({name: partial(sides[name], (name, patch, batch)) for name in sides})
+            cost = forward_cost(config, LatentSize(*args.latent), patch, args.text)
             rows.append(r := row(patch, batch, timed, cost, error, floor_seconds(cost, batch, product, attention)))
             print(f"{r['patch']:<7}{batch:>6}{r['tokens']:>7}{r['ours_s']:>9.4f}{r['official_s']:>12.4f}"
                   f"{r['ratio']:>8.3f}{r['ratio_of_best']:>7.3f}{r['ratio_alone']:>7.3f}{error:>9.1e}"
@@ -181,10 +206,11 @@ def document(args: argparse.Namespace, rows: list[dict]) -> str:
     ]  # fmt: skip
     about = prose(
         f"Width {args.dim}, {args.layers} layers, {args.heads} heads, {args.text} text tokens, latent "
-        f"{'x'.join(map(str, args.latent))}, {args.dtype}, {args.threads} threads; the official flash-attn calls go to "
-        "torch's attention. Ours is timed as a run calls it from its second step on, with the text's keys and values "
-        "at hand; \"text anew\" makes them in every call, as the official code does. Arithmetic: the matrix products "
-        "and attentions of our pass at the rates measured in the same run."
+        f"{'x'.join(map(str, args.latent))}, {args.dtype}, {args.threads} threads, each code in a process of its "
+        "own; the official flash-attn calls go to torch's attention. Ours is timed as a run calls it from its second "
+        "step on, with the text's keys and values at hand; \"text anew\" makes them in every call, as the official "
+        "code does. Arithmetic: the matrix products and attentions of our pass at the best rates measured in the same "
+        "run."
     )
     command = "python benchmarks/forward.py --official CHECKOUT --write docs/performance.md"
     return section("forward", about, table(head, body), command=command, device=args.device)
@@ -194,10 +220,12 @@ def document(args: argparse.Namespace, rows: list[dict]) -> str:
 def main() -> None:
     args = parse_arguments()
     torch.set_num_threads(args.threads)
-    ours, official = build_pair(args)
+    load_official(args.official)  # says what is wrong with the checkout
     print(f"torch {torch.__version__}, {args.device}, {args.dtype}, {args.threads} threads")
-    quiet = Quiet(args.rounds, args.tries, args.seconds, wait=None if args.device == "cpu" else torch.cuda.synchronize)
-    rows = measure(args, ours, official, quiet)
+    ours, official = Apart(make_calls, args, OURS), Apart(make_calls, args, OFFICIAL)
+    wait = None if args.device == "cpu" else torch.cuda.synchronize
+    quiet = Quiet(args.rounds, args.tries, args.seconds, wait, others=partial(others_beside, ours, official))
+    rows = measure(args, {OURS: ours, ALONE: ours, OFFICIAL: official}, quiet)
     noisy = any(r["rounds_noisy"] and r["rounds_used"] == r["rounds_noisy"] for r in rows)
     if noisy:
         print("No round of a row was quiet, so it keeps them all; run again on a quiet machine before quoting it.")

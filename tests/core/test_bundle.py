@@ -8,16 +8,15 @@ import pytest
 import torch
 
 from lumina_core import LuminaError
-from lumina_core.audio.codec import load_audio_codec, read_codec_channels
+from lumina_core.audio.codec import read_codec_channels
 from lumina_core.audio.feature_widths import read_feature_widths
 from lumina_core.audio_checkpoint import read_sound_config
-from lumina_core.audio_pipeline import SoundFiles, SoundSettings, prepare_sound, sound_for_frames
+from lumina_core.audio_pipeline import SoundFiles, SoundSettings, sound_for_frames
 from lumina_core.audio_sampler import SoundPlan
-from lumina_core.bundle import DESCRIPTION, SHIPPED, bundled, find_bundle, read_bundle
+from lumina_core.bundle import DESCRIPTION, bundled, find_bundle, read_bundle
 from lumina_core.checkpoint import LATENT_RGB, METADATA_KEY, load_video_model, read_video_config
 from lumina_core.cli import main
-from lumina_core.contact_sheet import contact_sheet, enlarge
-from lumina_core.frames import probe, read_frames
+from lumina_core.frames import probe
 from lumina_core.media import read_metadata
 from lumina_core.mini.bundling import BundleRecipe
 from lumina_core.mini.bundling import write_bundle as write_mini_bundle
@@ -368,70 +367,3 @@ def test_demo_of_one_frame_is_refused_and_a_short_one_has_no_score(shipped, tmp_
     assert "demo makes a video: --frames is 1" in capsys.readouterr().err
     assert main(["demo", *out, "--frames", "4", "--patch", "1x2"]) == 0
     assert "motion score" not in capsys.readouterr().out
-
-
-def test_enlarged_pixels_are_the_same_ones(random):
-    frames = random(2, 3, 4, 3)
-    large = enlarge(frames, 3)
-    assert large.shape == (2, 9, 12, 3)
-    for row in range(3):
-        for column in range(3):
-            assert torch.equal(large[:, row::3, column::3], frames)
-
-
-def test_a_contact_sheet_shows_first_and_last_frame():
-    frames = torch.linspace(0, 1, 20)[:, None, None, None].expand(20, 8, 8, 3)
-    sheet = contact_sheet(frames, columns=4, side=16)
-    assert sheet.shape == (16, 4 * 16 + 3 * 4, 3)
-    shown = [float(sheet[0, start, 0]) for start in (0, 20, 40, 60)]
-    assert shown == pytest.approx([0, 6 / 19, 13 / 19, 1])
-    captioned = contact_sheet(frames, "a cat on the water " * 3, columns=4, side=16)
-    assert torch.equal(captioned[:16], sheet) and captioned[16:].min() < 0.5 < captioned[16:].max()
-    assert contact_sheet(frames, "红色", columns=4, side=16).shape == sheet.shape
-
-
-REAL = pytest.mark.skipif(
-    not (SHIPPED / "mini" / DESCRIPTION).is_file(), reason="bundles/mini is not there: what it draws is unchecked"
-)
-
-
-@REAL
-def test_the_shipped_bundle_is_whole():
-    bundle = find_bundle("mini")
-    config = read_video_config(bundle.checkpoint)
-    assert config.channels == read_vae_channels(bundle.vae)
-    # One row more than channels: the colour of zeros.
-    assert len(preview_factors(config)) == config.channels + 1
-    assert config.text_dim == read_text_width(bundle.text_encoder)
-    assert _megabytes(bundle.folder) - _megabytes(bundle.sound) <= 30 and (bundle.folder / "README.md").is_file()
-
-
-@REAL
-@pytest.mark.skipif(
-    SHIPPED.exists() and "mini" in bundled() and find_bundle("mini").sound is None,
-    reason="bundles/mini has no voice: its parts are unchecked",
-)
-def test_the_shipped_voice_is_whole():
-    bundle = find_bundle("mini")
-    prepare_sound(SoundSettings(files=SoundFiles.of(bundle.sound)))
-    assert load_audio_codec(bundle.sound / "codec").channels == read_sound_config(bundle.sound).channels
-    assert _megabytes(bundle.sound) <= 30
-    assert "sound/" in (bundle.folder / "README.md").read_text(encoding="utf-8")
-
-
-def _megabytes(folder):
-    """Of all files in a folder; 0 for none."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20 if folder else 0
-
-
-@REAL
-def test_the_shipped_bundle_follows_prompt_and_motion(tmp_path, capsys):
-    scores, means = [], []
-    for name, motion in (("red", "0.5"), ("blue", "6")):
-        out = tmp_path / f"{name}.mp4"
-        prompt = f"A {name} circle moves to the right on a black background."
-        assert main(["demo", "--prompt", prompt, "--motion", motion, "--out", str(out), "--scale", "1"]) == 0
-        scores.append(float(re.search(r"motion score ([\d.]+)", capsys.readouterr().out)[1]))
-        means.append(read_frames(out, [1.0])[0].mean(dim=(0, 1)))
-    assert scores[1] > 2 * scores[0], "more motion was asked for, and none came"
-    assert means[0][0] > means[0][2] and means[1][2] > means[1][0], "red is not red, or blue not blue"

@@ -23,7 +23,7 @@ def used(monkeypatch):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(1, 7, 24), (3, 24), (2, 1, 5, 24)])
+@pytest.mark.parametrize("shape", [(1, 7, 24), (3, 24), (2, 1, 5, 24), (4, 16, 24), (2, 100, 24)])
 def test_linear_is_torchs(random, used, bias, shape):
     layer, x = Linear(24, 40, bias=bias), random(*shape)
     exact = nn.functional.linear(x.double(), layer.weight.double(), layer.bias.double() if bias else None)

@@ -213,7 +213,7 @@ def document(args: argparse.Namespace, rows: list[dict]) -> str:
         "code does. Arithmetic: the matrix products and attentions of our pass at the best rates measured in the same "
         "run."
     )
-    command = "python benchmarks/forward.py --official CHECKOUT --write docs/performance.md"
+    command = f"python benchmarks/forward.py --official CHECKOUT --rounds {args.rounds} --write docs/performance.md"
     return section("forward", about, table(head, body), command=command, device=args.device)
 
 

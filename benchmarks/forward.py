@@ -107,6 +107,7 @@ def make_calls(args: argparse.Namespace, name: str) -> dict[tuple, Callable]:
     """One code's forwards by (name, patch size, batch), without arguments, giving (B, C, F, H, W)."""
     torch.set_num_threads(args.threads)
     ours, official = build_pair(args)
+    cpu_layers.columns_first(ours)  # as the pipeline does with a network that it has read
     calls = {}
     for batch in args.batch:
         x, t, text, mask, motion = make_inputs(args, batch, ours.config)
@@ -144,7 +145,7 @@ def rates(args: argparse.Namespace, config: VideoConfig, quiet: Quiet) -> tuple[
     q = torch.randn(1, heads, tokens, config.dim // heads, **where)
     products = {"torch's": partial(F.linear, x, weight)}
     if cpu_layers.HAS_ONEDNN and cpu_layers.plain_float32(x, weight):
-        products["oneDNN's"] = partial(cpu_layers.linear, x, weight, None)
+        products["oneDNN's"] = partial(cpu_layers.linear, x, weight.t().contiguous().t(), None)
     timed = quiet.time({**products, "attention": lambda: F.scaled_dot_product_attention(q, q, q)})
     found = {name: 2 * tokens * config.dim * config.ffn_hidden / timed.best(name) for name in products}
     attention = 4 * tokens**2 * config.dim / timed.best("attention")

@@ -33,6 +33,7 @@ from .audio_checkpoint import CHECKPOINT_NAME, find_sound_weights, load_sound_mo
 from .audio_condition import SoundCondition
 from .audio_config import AudioConfig
 from .audio_sampler import SoundPlan, Text, sample_sound
+from .cpu_layers import columns_first
 from .devices import AUTO, pick_device, pick_dtype, release_memory
 from .errors import LuminaError
 from .frames import probe
@@ -332,6 +333,7 @@ def _sample(
 ) -> torch.Tensor:
     watcher.stage("reading the sound network")
     model = load_sound_model(settings.files.model, job.device, job.dtype)
+    columns_first(model)
     shape = (1, job.config.channels, job.config.rows(seconds), job.config.bins)
     noise = seeded_noise(shape, settings.seed, job.device, job.dtype)
     watcher.stage("sampling the sound")

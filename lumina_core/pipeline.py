@@ -20,6 +20,7 @@ from .compiling import compile_blocks
 from .config import VideoConfig
 from .contact_sheet import enlarge
 from .cost import step_costs
+from .cpu_layers import columns_first
 from .devices import AUTO, pick_device, pick_dtype, release_memory, wide_dtype
 from .errors import LuminaError
 from .extrapolation import size_warning, trained_size
@@ -235,6 +236,7 @@ def _sample(
     model.config = job.config
     for lora in request.loras:
         apply_lora(model, lora.path, lora.strength)
+    columns_first(model)
     if request.compiled:
         model = compile_blocks(model, job.device, report=watcher.note)
     noise = seeded_noise((1, *job.latent.shape(job.config.channels)), request.seed, job.device, job.dtype)

@@ -151,11 +151,11 @@ class MultiScaleNextDiT(nn.Module):
 
         def run(items: slice) -> torch.Tensor:
             turns = rope if rope.ndim == 2 else rope[items]
-            pooled = pool and pool.of(items)
+            words, pooled = text[items], pool and pool.of(items)
             tokens = self.read(x[items], patch)
             for index, layer in enumerate(self.layers):
-                context = text[items].layer(index, layer.context_keys_values)
-                tokens = layer(tokens, turns, context, text[items].mask, cond[items], attend, key_scale,
+                context = words.layer(index, layer.context_keys_values)
+                tokens = layer(tokens, turns, context, words.mask, cond[items], attend, key_scale,
                                pooled if index < drops[items.start] else None)  # fmt: skip
             return self.write(tokens, cond[items], patch, size)
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lumina_core import cpu_layers
-from lumina_core.cpu_layers import Linear, RMSNorm
+from lumina_core.cpu_layers import Linear, RMSNorm, columns_first
 
 
 @pytest.fixture
@@ -31,6 +31,26 @@ def test_linear_is_torchs(random, used, bias, shape):
         found = layer(x)
     assert used == ["linear"] * cpu_layers.HAS_ONEDNN
     assert found.shape == exact.shape and torch.allclose(found.double(), exact, atol=1e-6)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 16, 100])
+def test_linear_of_a_weight_by_columns_is_torchs(random, monkeypatch, bias, rows):
+    layer, x = Linear(24, 40, bias=bias), random(rows, 24)
+    before = layer.weight.detach().clone()
+    exact = nn.functional.linear(x.double(), before.double(), layer.bias.detach().double() if bias else None)
+    columns_first(layer)
+    assert layer.weight.t().is_contiguous() == cpu_layers.HAS_ONEDNN and torch.equal(layer.weight, before)
+    if cpu_layers.HAS_ONEDNN:  # for no number of rows torch's own product then
+        monkeypatch.setattr(cpu_layers.F, "linear", None)
+    with torch.no_grad():
+        assert torch.allclose(layer(x).double(), exact, atol=1e-6)
+
+
+def test_half_precision_and_other_layers_stay_by_rows():
+    network = nn.Sequential(Linear(24, 40).to(torch.bfloat16), nn.Linear(24, 40))
+    columns_first(network)
+    assert all(layer.weight.is_contiguous() for layer in network)
 
 
 def test_linear_of_a_view_that_is_not_contiguous(random):

@@ -13,6 +13,7 @@ from torch import nn
 
 from .config import BlockConfig
 from .context_drop import KeyPool
+from .cpu_layers import gated_linear, norm_and_factor
 from .ops import Ops
 from .rope import Rotation, rotate
 from .run_context import KeysValues
@@ -23,22 +24,24 @@ MANY_TOKENS = 16384
 """elsewhere enough to keep the device busy, so that its wide hidden layer does not set the peak of memory."""
 
 
-def scale_rows(x_BLD: torch.Tensor, scale_BRD: torch.Tensor) -> torch.Tensor:
-    """``x * (1 + scale)``, each row's scale over that row's tokens; where no gradient is asked for, written into x.
+def scaled_norm(norm: nn.Module, x_BLD: torch.Tensor, scale_BRD: torch.Tensor) -> torch.Tensor:
+    """``norm(x) * (1 + scale)``, each row's scale over that row's tokens.
 
     Broadcasting keeps video (R = 1) from copying one vector per token.
     """
-    rows = x_BLD.unflatten(1, (scale_BRD.shape[1], -1))
-    factor = (1 + scale_BRD).unsqueeze(2)
+    normed, factor = norm_and_factor(norm, x_BLD, 1 + scale_BRD)
+    rows, factor = normed.unflatten(1, (factor.shape[1], -1)), factor.unsqueeze(2)
     return (rows * factor if torch.is_grad_enabled() else rows.mul_(factor)).flatten(1, 2)
 
 
-def add_gated_rows(x_BLD: torch.Tensor, update_BLD: torch.Tensor, gate_BRD: torch.Tensor) -> torch.Tensor:
-    """``x + update * tanh(gate)``, each row's gate over that row's tokens; where no gradient is asked for, into x."""
-    rows = gate_BRD.shape[1]
-    x, update = (tensor.unflatten(1, (rows, -1)) for tensor in (x_BLD, update_BLD))
-    gate = gate_BRD.tanh().unsqueeze(2)
-    return (torch.addcmul(x, update, gate) if torch.is_grad_enabled() else x.addcmul_(update, gate)).flatten(1, 2)
+def add_gated_norm(
+    norm: nn.Module, x_BLD: torch.Tensor, update_BLD: torch.Tensor, gate_BRD: torch.Tensor
+) -> torch.Tensor:
+    """``x + norm(update) * tanh(gate)``, each row's gate over that row's tokens; into x where gradients are off."""
+    normed, factor = norm_and_factor(norm, update_BLD, gate_BRD.tanh())
+    x, update = (tensor.unflatten(1, (factor.shape[1], -1)) for tensor in (x_BLD, normed))
+    factor = factor.unsqueeze(2)
+    return (torch.addcmul(x, update, factor) if torch.is_grad_enabled() else x.addcmul_(update, factor)).flatten(1, 2)
 
 
 class Attention(nn.Module):
@@ -112,13 +115,10 @@ class FeedForward(nn.Module):
         # For a compiler, a loop over parts would be one graph per number of parts, and it fuses these anyway.
         most = FEED_FORWARD_TOKENS.get(x.device.type, MANY_TOKENS)
         if torch.compiler.is_compiling() or x.shape[:-1].numel() <= most:
-            return self._overwriting(x)
+            return self.w2(gated_linear(x, self.w1, self.w3))
         for part in x.view(-1, x.shape[-1]).split(most):
-            part.copy_(self._overwriting(part))
+            part.copy_(self.w2(gated_linear(part, self.w1, self.w3)))
         return x
-
-    def _overwriting(self, x: torch.Tensor) -> torch.Tensor:
-        return self.w2(F.silu(self.w1(x), inplace=True).mul_(self.w3(x)))
 
 
 class Modulation(nn.Sequential):
@@ -171,12 +171,12 @@ class NextDiTBlock(nn.Module):
             context = self.context_keys_values(context)
         scale_msa, gate_msa, scale_mlp, gate_mlp = self.adaLN_modulation(cond_BRA, x_BLD.dtype).chunk(4, dim=-1)
         out = self.attention(
-            scale_rows(self.attention_norm1(x_BLD), scale_msa), rope, context, mask_BS, attend, key_scale, pool
+            scaled_norm(self.attention_norm1, x_BLD, scale_msa), rope, context, mask_BS, attend, key_scale, pool
         )
-        x_BLD = add_gated_rows(x_BLD, self.attention_norm2(out), gate_msa)
+        x_BLD = add_gated_norm(self.attention_norm2, x_BLD, out, gate_msa)
         del out
-        out = self.feed_forward(scale_rows(self.ffn_norm1(x_BLD), scale_mlp))
-        return add_gated_rows(x_BLD, self.ffn_norm2(out), gate_mlp)
+        out = self.feed_forward(scaled_norm(self.ffn_norm1, x_BLD, scale_mlp))
+        return add_gated_norm(self.ffn_norm2, x_BLD, out, gate_mlp)
 
     def context_keys_values(self, context_BSD: torch.Tensor) -> KeysValues:
         """Keys and values of the context's features, for a caller that keeps them from step to step."""
@@ -194,4 +194,4 @@ class FinalLayer(nn.Module):
         self.adaLN_modulation = Modulation(cond_dim, dim, ops, **where)
 
     def forward(self, x_BLD: torch.Tensor, cond_BRA: torch.Tensor) -> torch.Tensor:
-        return self.linear(scale_rows(self.norm_final(x_BLD), self.adaLN_modulation(cond_BRA, x_BLD.dtype)))
+        return self.linear(scaled_norm(self.norm_final, x_BLD, self.adaLN_modulation(cond_BRA, x_BLD.dtype)))

@@ -36,6 +36,14 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
+def gated_linear(x: torch.Tensor, gate: nn.Module, layer: nn.Module) -> torch.Tensor:
+    """``silu(gate(x)) * layer(x)`` of two linear layers, where no gradient is asked for."""
+    if HAS_ONEDNN and all(isinstance(part, Linear) and plain_float32(x, part.weight) for part in (gate, layer)):
+        hidden = torch.ops.mkldnn._linear_pointwise(x, gate.weight, gate.bias, "swish", [], "")
+        return torch.ops.mkldnn._linear_pointwise.binary(x, hidden, layer.weight, layer.bias, "mul")
+    return F.silu(gate(x), inplace=True).mul_(layer(x))
+
+
 @torch.no_grad()
 def columns_first(network: nn.Module) -> None:
     """Lay the weights of a network's ``Linear`` layers out by columns, where oneDNN takes them; their values stay.
@@ -50,8 +58,22 @@ def columns_first(network: nn.Module) -> None:
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     """``x / sqrt(mean(x^2) + eps) * weight`` over the last axis, of ``plain_float32`` tensors."""
+    return _over_root_mean_square(x, eps).mul_(weight)
+
+
+def norm_and_factor(norm: nn.Module, x: torch.Tensor, factor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two tensors whose product is ``norm(x) * factor``, the first one new; ``factor`` (..., D) counts for many rows.
+
+    The weight of an RMSNorm goes with the few numbers of the factor, where it would have to pass over all rows.
+    """
+    if isinstance(norm, RMSNorm) and plain_float32(x, norm.weight):
+        return _over_root_mean_square(x, norm.eps), factor * norm.weight
+    return norm(x), factor
+
+
+def _over_root_mean_square(x: torch.Tensor, eps: float) -> torch.Tensor:
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return (x * norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()).mul_(weight)
+    return x * norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
 
 
 def keep_freed_memory() -> None:

@@ -4,10 +4,12 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from lumina_core.attention import torch_attention
-from lumina_core.blocks import FEED_FORWARD_TOKENS, Attention, FinalLayer, NextDiTBlock, add_gated_rows, scale_rows
+from lumina_core.blocks import FEED_FORWARD_TOKENS, Attention, FinalLayer, NextDiTBlock, add_gated_norm, scaled_norm
 from lumina_core.config import BlockConfig
+from lumina_core.cpu_layers import RMSNorm
 from lumina_core.errors import LuminaError
 from lumina_core.ops import TORCH_OPS
 from lumina_core.rope import rotate, rotation
@@ -148,17 +150,23 @@ def test_gradients_of_a_block_are_those_of_the_formula(random):
 
 
 @MODES
+@pytest.mark.parametrize("make", [nn.RMSNorm, RMSNorm], ids=["torch's", "ours"])
 @pytest.mark.parametrize("rows", [1, 3, 12])
-def test_row_modulation_equals_a_loop_over_rows(random, rows, training):
+def test_row_modulation_equals_a_loop_over_rows(random, rows, make, training):
     x, update, factor = random(B, L, 8), random(B, L, 8), random(B, rows, 8)
+    norm = make(8, eps=0.1)
+    norm.weight.data = random(8)
+    normed = {name: nn.functional.rms_norm(y, (8,), norm.weight, 0.1) for name, y in (("x", x), ("update", update))}
     scaled, gated = torch.empty_like(x), torch.empty_like(x)
     for token in range(L):
         row = factor[:, token // (L // rows)]
-        scaled[:, token] = x[:, token] * (1 + row)
-        gated[:, token] = x[:, token] + update[:, token] * row.tanh()
+        scaled[:, token] = normed["x"][:, token] * (1 + row)
+        gated[:, token] = x[:, token] + normed["update"][:, token] * row.tanh()
     with torch.set_grad_enabled(training):
-        assert torch.allclose(scale_rows(x.clone(), factor), scaled)
-        assert torch.allclose(add_gated_rows(x, update, factor), gated, atol=1e-6)
+        before = x.clone()
+        assert torch.allclose(scaled_norm(norm, x, factor), scaled, atol=1e-6)
+        assert torch.equal(x, before)
+        assert torch.allclose(add_gated_norm(norm, x, update, factor), gated, atol=1e-6)
 
 
 @pytest.mark.parametrize("rows", [3, 12])

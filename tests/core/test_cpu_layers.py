@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lumina_core import cpu_layers
-from lumina_core.cpu_layers import Linear, RMSNorm, columns_first
+from lumina_core.cpu_layers import Linear, RMSNorm, columns_first, gated_linear
 
 
 @pytest.fixture
@@ -45,6 +45,17 @@ def test_linear_of_a_weight_by_columns_is_torchs(random, monkeypatch, bias, rows
         monkeypatch.setattr(cpu_layers.F, "linear", None)
     with torch.no_grad():
         assert torch.allclose(layer(x).double(), exact, atol=1e-6)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("make", [nn.Linear, Linear], ids=["torch's", "ours"])
+def test_gated_linear_is_torchs(random, make, bias):
+    gate, layer, x = make(24, 40, bias=bias), make(24, 40, bias=bias), random(2, 7, 24)
+    before = x.clone()
+    with torch.no_grad():
+        exact = nn.functional.silu(gate(x).double()) * layer(x).double()
+        assert torch.allclose(gated_linear(x, gate, layer).double(), exact, atol=1e-6)
+    assert torch.equal(x, before)
 
 
 def test_half_precision_and_other_layers_stay_by_rows():

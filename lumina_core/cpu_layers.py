@@ -38,7 +38,7 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
 
 def gated_linear(x: torch.Tensor, gate: nn.Module, layer: nn.Module) -> torch.Tensor:
     """``silu(gate(x)) * layer(x)`` of two linear layers, where no gradient is asked for."""
-    if HAS_ONEDNN and all(isinstance(part, Linear) and plain_float32(x, part.weight) for part in (gate, layer)):
+    if HAS_ONEDNN and _only(Linear, gate, x) and _only(Linear, layer, x):
         hidden = torch.ops.mkldnn._linear_pointwise(x, gate.weight, gate.bias, "swish", [], "")
         return torch.ops.mkldnn._linear_pointwise.binary(x, hidden, layer.weight, layer.bias, "mul")
     return F.silu(gate(x), inplace=True).mul_(layer(x))
@@ -66,7 +66,7 @@ def norm_and_factor(norm: nn.Module, x: torch.Tensor, factor: torch.Tensor) -> t
 
     The weight of an RMSNorm goes with the few numbers of the factor, where it would have to pass over all rows.
     """
-    if isinstance(norm, RMSNorm) and plain_float32(x, norm.weight):
+    if _only(RMSNorm, norm, x):
         return _over_root_mean_square(x, norm.eps), factor * norm.weight
     return norm(x), factor
 
@@ -100,6 +100,12 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return rms_norm(x, self.weight, self.eps) if plain_float32(x, self.weight) else super().forward(x)
+
+
+def _only(kind: type[nn.Module], layer: nn.Module, x: torch.Tensor) -> bool:
+    """Whether a call would do no more than this class does: no work of a subclass (a LoRA), hook or other forward."""
+    own = type(layer) is kind and plain_float32(x, layer.weight) and "forward" not in vars(layer)
+    return own and not layer._forward_hooks and not layer._forward_pre_hooks
 
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lumina_core import cpu_layers
-from lumina_core.cpu_layers import Linear, RMSNorm, columns_first, gated_linear
+from lumina_core.cpu_layers import Linear, RMSNorm, columns_first, gated_linear, norm_and_factor
 
 
 @pytest.fixture
@@ -56,6 +56,46 @@ def test_gated_linear_is_torchs(random, make, bias):
         exact = nn.functional.silu(gate(x).double()) * layer(x).double()
         assert torch.allclose(gated_linear(x, gate, layer).double(), exact, atol=1e-6)
     assert torch.equal(x, before)
+
+
+class Doubled(Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def doubled(layer, how):
+    """The layer, or another with its weights, so changed that each call gives twice as much."""
+    if how == "subclass":
+        changed = Doubled(24, 40, bias=False)
+        changed.weight = layer.weight
+        return changed
+    real = layer.forward
+    if how == "another forward":
+        layer.forward = lambda x: 2 * real(x)
+    if how == "hook":
+        layer.register_forward_hook(lambda layer, inputs, output: 2 * output)
+    if how == "hook before":
+        layer.register_forward_pre_hook(lambda layer, inputs: (2 * inputs[0],))
+    return layer
+
+
+@pytest.mark.parametrize("how", ["subclass", "another forward", "hook", "hook before"])
+@pytest.mark.parametrize("which", [0, 1], ids=["gate", "other"])
+def test_what_stands_behind_a_linear_layers_call_is_not_passed_by(random, how, which):
+    layers, x = [Linear(24, 40, bias=False) for _ in range(2)], random(5, 24)
+    with torch.no_grad():
+        parts = [layer(x) * (1 + (i == which)) for i, layer in enumerate(layers)]
+        layers[which] = doubled(layers[which], how)
+        assert torch.allclose(gated_linear(x, *layers), nn.functional.silu(parts[0]) * parts[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["another forward", "hook"])
+def test_what_stands_behind_a_norms_call_is_not_passed_by(random, how):
+    norm, x, factor = RMSNorm(24, eps=1e-3), random(5, 24), random(24)
+    with torch.no_grad():
+        expected = 2 * norm(x) * factor
+        normed, factor = norm_and_factor(doubled(norm, how), x, factor)
+        assert torch.allclose(normed * factor, expected, atol=1e-5)
 
 
 def test_half_precision_and_other_layers_stay_by_rows():

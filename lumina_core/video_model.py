@@ -26,8 +26,8 @@ from .schedules import PatchSize
 from .shapes import LatentSize
 
 APART_ON_CPU = 1024
-"""Tokens from which a processor takes the items of a batch one after another, so that an item's tokens stay in its
-cache; 5 to 7 % faster there."""
+"""Tokens from which a processor takes the items of a batch one after another: in the same time, the peak of memory is
+one item's. Fewer tokens take little memory, and 5 to 7 % less time together."""
 
 
 class MultiScaleNextDiT(nn.Module):

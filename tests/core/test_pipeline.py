@@ -13,6 +13,7 @@ import scripts.make_tiny_set as tiny_maker
 from lumina_core import LuminaError, SamplingPlan, VideoSize, load_video_model, pipeline, sample
 from lumina_core.checkpoint import RELEASED_NAMES, read_video_config
 from lumina_core.config import VideoConfig
+from lumina_core.cpu_layers import HAS_ONEDNN, columns_first
 from lumina_core.media import read_metadata
 from lumina_core.noise import seeded_noise
 from lumina_core.pipeline import METADATA_KEY, GenerateRequest, Watcher, generate, prepare
@@ -140,7 +141,9 @@ def test_it_is_the_same_as_calling_the_parts(request_with, tiny_set, monkeypatch
     texts = load_text_encoder(tiny_set.text).encode([request.prompt, request.negative_prompt])
     positive, negative = ((texts.features[i : i + 1], texts.mask[i : i + 1]) for i in range(2))
     noise = seeded_noise((1, *LatentSize(4, 4, 8).shape(16)), 0, torch.device("cpu"), torch.float32)
-    latents = sample(load_video_model(tiny_set.model), noise, PLAN, positive, negative)
+    network = load_video_model(tiny_set.model)
+    columns_first(network)
+    latents = sample(network, noise, PLAN, positive, negative)
     frames = load_video_vae(tiny_set.vae).decode(latents)
     assert torch.equal(torch.cat(caught), frames)
 
@@ -150,16 +153,20 @@ def test_the_network_runs_as_often_as_told(request_with, monkeypatch):
 
     def load(*args):
         model = load_video_model(*args)
-
-        def counting(x, *rest):
-            items.append(len(x))
-            return model(x, *rest)
-
-        return counting
+        model.register_forward_pre_hook(lambda network, inputs: items.append(len(inputs[0])))
+        return model
 
     monkeypatch.setattr(pipeline, "load_video_model", load)
     result = generate(request_with(plan=PLAN.replace(solver="heun2")))
     assert (len(items), sum(items)) == (result.nfe, result.passes)
+
+
+def test_the_weights_of_the_network_lie_by_columns_on_a_processor(request_with, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(pipeline, "load_video_model", lambda *args: loaded.append(load_video_model(*args)) or loaded[0])
+    generate(request_with())
+    weights = [block.attention.wq.weight for block in loaded[0].layers]
+    assert all(weight.t().is_contiguous() == HAS_ONEDNN for weight in weights)
 
 
 def test_one_large_network_at_a_time(request_with, monkeypatch):

@@ -1,7 +1,9 @@
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from generate_case import small_request
 
 from scripts.make_tiny_set import MODEL_FOLDER, TEXT_FOLDER, VAE_FOLDER, write_tiny_set
 
@@ -19,6 +21,13 @@ class TinySet:
 @pytest.fixture(scope="session")
 def tiny_set(tmp_path_factory) -> TinySet:
     return TinySet(write_tiny_set(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.fixture
+def request_with(tiny_set, tmp_path):
+    """request_with(**changes): a GenerateRequest into a folder of its own."""
+    (tmp_path / "out").mkdir()
+    return partial(small_request, tiny_set, out=tmp_path / "out" / "clip.mp4")
 
 
 @pytest.fixture

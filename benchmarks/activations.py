@@ -1,4 +1,4 @@
-"""Counts what a forward pass holds beyond weights, and writes the table that `lumina_core/memory.py` foretells it from.
+"""Counts what a forward pass holds beyond weights, and writes the table that `cost/memory.py` foretells it from.
 
     python benchmarks/activations.py                # what a pass holds at real sizes: counted against the formula
     python benchmarks/activations.py --calibrate    # after a change of the network: make that table anew first
@@ -29,17 +29,17 @@ sys.path[:0] = [str(ROOT)]
 from benchmarks.live_bytes import LiveBytes  # noqa: E402 - found through the line above
 from benchmarks.performance import section, write_section  # noqa: E402
 from benchmarks.tables.sections import prose, table  # noqa: E402
-from lumina_core import memory  # noqa: E402
-from lumina_core.config import VideoConfig  # noqa: E402
-from lumina_core.schedules import PatchSize  # noqa: E402
-from lumina_core.shapes import LatentSize, VideoSize  # noqa: E402
-from lumina_core.video_model import MultiScaleNextDiT  # noqa: E402
+from lumina_core.cost import memory  # noqa: E402
+from lumina_core.network.config import VideoConfig  # noqa: E402
+from lumina_core.network.video import MultiScaleNextDiT  # noqa: E402
+from lumina_core.shapes.latents import LatentSize, VideoSize  # noqa: E402
+from lumina_core.shapes.schedules import PatchSize  # noqa: E402
 
 GIB = 2**30
 INTRODUCTION = (
     "Bytes that one call of the released network holds beyond its weights, in bf16 with 256 text tokens: counted "
     "tensor by tensor on the meta device, attention and RMSNorm as one kernel each, and foretold by the formula of "
-    "`lumina_core/memory.py` that `plan`, the cost strip and ComfyUI's memory manager are told. Not in either: scratch "
+    "`cost/memory.py` that `plan`, the cost strip and ComfyUI's memory manager are told. Not in either: scratch "
     "memory inside kernels and what an allocator rounds up. On a GPU's allocator: not yet measured."
 )
 SIZES = (VideoSize(1248, 704, 96), VideoSize(672, 384, 64))
@@ -200,7 +200,7 @@ def document(rows: list[dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calibrate", action="store_true", help="make the table in lumina_core/memory.py anew")
+    parser.add_argument("--calibrate", action="store_true", help="make the table in lumina_core/cost/memory.py anew")
     parser.add_argument("--write", type=Path, help="put the section into this document")
     given = parser.parse_args()
     if given.calibrate:

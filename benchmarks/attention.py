@@ -28,8 +28,8 @@ from load import Quiet  # noqa: E402 - found through the line above
 from performance import section, write_section  # noqa: E402
 from tables.sections import prose, table  # noqa: E402
 
-from lumina_core.attention import KERNELS, TORCH, choose_attention, plain_attention, repeat_heads  # noqa: E402
-from lumina_core.devices import AUTO, DTYPES, pick_device, pick_dtype  # noqa: E402
+from lumina_core.network.attention import KERNELS, TORCH, choose_attention, plain_attention, repeat_heads  # noqa: E402
+from lumina_core.runtime.devices import AUTO, DTYPES, pick_device, pick_dtype  # noqa: E402
 
 HEADS, KV_HEADS, WIDTH = 16, 8, 144
 TOKENS = {"cpu": (504, 2016), "cuda": (2016, 10296, 16128, 41184, 82368)}

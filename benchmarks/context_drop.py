@@ -30,13 +30,13 @@ from tables.mini import Mini, held_out_prompts, load  # noqa: E402
 from tables.options import Clip, Option, rows  # noqa: E402
 
 from lumina_core import MultiScaleNextDiT  # noqa: E402
-from lumina_core.config import VideoConfig  # noqa: E402
-from lumina_core.cost import REFERENCE, TYPICAL_TEXT, forward_cost  # noqa: E402
+from lumina_core.cost.flops import REFERENCE, TYPICAL_TEXT, forward_cost  # noqa: E402
 from lumina_core.errors import LuminaError  # noqa: E402
-from lumina_core.motion import dis_flow  # noqa: E402
-from lumina_core.network_options import NetworkOptions  # noqa: E402
-from lumina_core.presets import preset_clip  # noqa: E402
-from lumina_core.step_cache import RECOMMENDED as TOLERANCE  # noqa: E402
+from lumina_core.media.motion_score import dis_flow  # noqa: E402
+from lumina_core.network.config import VideoConfig  # noqa: E402
+from lumina_core.network.forward_options import NetworkOptions  # noqa: E402
+from lumina_core.sampling.presets import preset_clip  # noqa: E402
+from lumina_core.sampling.step_cache import RECOMMENDED as TOLERANCE  # noqa: E402
 
 SETTINGS = (0.1, 0.2, 0.3, 1.0)
 WITH_CACHE = (0.1,)

@@ -28,11 +28,11 @@ from benchmarks.live_bytes import LiveBytes  # noqa: E402 - found through the li
 from benchmarks.load import Quiet  # noqa: E402
 from benchmarks.performance import section, write_section  # noqa: E402
 from benchmarks.tables.sections import prose, table  # noqa: E402
-from lumina_core import vae_codec  # noqa: E402
 from lumina_core.mini.draw import draw  # noqa: E402
 from lumina_core.mini.world import random_scene  # noqa: E402
-from lumina_core.vae import RELEASED, load_video_vae  # noqa: E402
-from lumina_core.vae_codec import VideoVAE  # noqa: E402
+from lumina_core.vae import codec as vae_codec  # noqa: E402
+from lumina_core.vae.codec import VideoVAE  # noqa: E402
+from lumina_core.vae.loader import RELEASED, load_video_vae  # noqa: E402
 
 HEIGHT, WIDTH, TILE = 704, 1248, 64
 SHORT, LONG = 16, 96

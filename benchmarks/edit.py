@@ -16,17 +16,17 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-from sound_parts.section import EDIT, write_section  # noqa: E402 - found through the line above
+from audio_parts.section import EDIT, write_section  # noqa: E402 - found through the line above
 from tables import edit  # noqa: E402
 from tables.edit_section import FIGURE, document, picture  # noqa: E402
 from tables.mini import Mini, Prompt, held_out_prompts, load  # noqa: E402
 
 from lumina_core.errors import LuminaError  # noqa: E402
-from lumina_core.held import NEVER  # noqa: E402
+from lumina_core.media.motion_score import dis_flow, motion_score  # noqa: E402
 from lumina_core.mini.draw import draw  # noqa: E402
 from lumina_core.mini.world import FPS  # noqa: E402
-from lumina_core.motion import dis_flow, motion_score  # noqa: E402
-from lumina_core.plan import SamplingPlan  # noqa: E402
+from lumina_core.sampling.frame_conditioning import NEVER  # noqa: E402
+from lumina_core.sampling.plan import SamplingPlan  # noqa: E402
 
 HOLDS = (0.0, 0.35, 0.5, 0.65)
 STILL_START = 0.2

@@ -16,10 +16,10 @@ from statistics import median
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "host")]
 
+from audio_parts.section import write_section  # noqa: E402
 from graphs import Graph  # noqa: E402 - found through the line above
 from hosts import HOW_TO_POINT, find_hosts  # noqa: E402
 from server import HostServer  # noqa: E402
-from sound_parts.section import write_section  # noqa: E402
 from tables.sections import prose, table  # noqa: E402
 
 MODEL = {"model_name": "mini (bundled)", "weight_dtype": "fp32"}

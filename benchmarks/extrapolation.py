@@ -21,19 +21,19 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from audio_parts.section import write_section  # noqa: E402
 from load import Others  # noqa: E402 - found through the lines above
 from performance import machine  # noqa: E402
-from sound_parts.section import write_section  # noqa: E402
 from tables import extrapolation as tables  # noqa: E402
 from tables.mini import Mini, Prompt, held_out_prompts, load  # noqa: E402
 
 from lumina_core.errors import LuminaError  # noqa: E402
-from lumina_core.extrapolation import video_factors  # noqa: E402
-from lumina_core.network_options import ROPES  # noqa: E402
-from lumina_core.noise import seeded_noise  # noqa: E402
-from lumina_core.plan import SamplingPlan  # noqa: E402
-from lumina_core.sampler import sample  # noqa: E402
-from lumina_core.shapes import LatentSize, VideoSize  # noqa: E402
+from lumina_core.network.extrapolation import video_factors  # noqa: E402
+from lumina_core.network.forward_options import ROPES  # noqa: E402
+from lumina_core.sampling.noise import seeded_noise  # noqa: E402
+from lumina_core.sampling.plan import SamplingPlan  # noqa: E402
+from lumina_core.sampling.video import sample  # noqa: E402
+from lumina_core.shapes.latents import LatentSize, VideoSize  # noqa: E402
 
 SIZES = {
     "96x96": VideoSize(96, 96, 32),

@@ -4,7 +4,7 @@
     python benchmarks/fit_preview.py --vae PATH --synthetic 8
 
 Clips (and pictures) are encoded by the VAE; the target of a latent pixel is the mean of the 8 x 8 pixels and of the
-frames that it stands for. Prints the table for lumina_core/preview.py, R^2 of the table there and of the fitted one,
+frames that it stands for. Prints the table for vae/latent_preview.py, R^2 of the table there and of the fitted one,
 with and without a bias, and the same as JSON on the last line. Where there are four clips or more, every fourth is left
 out of the fit, and R^2 is taken on those alone.
 """
@@ -23,9 +23,9 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lumina_core.preview import LATENT_RGB_FACTORS  # noqa: E402
-from lumina_core.shapes import LATENT_CHANNELS, VAE_FRAMES, VAE_SPACE  # noqa: E402
-from lumina_core.vae import VideoVAE, load_video_vae  # noqa: E402
+from lumina_core.shapes.latents import LATENT_CHANNELS, VAE_FRAMES, VAE_SPACE  # noqa: E402
+from lumina_core.vae.latent_preview import LATENT_RGB_FACTORS  # noqa: E402
+from lumina_core.vae.loader import VideoVAE, load_video_vae  # noqa: E402
 
 MEDIA = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif", ".png", ".jpg", ".jpeg", ".webp"}
 HELD_OUT = 4
@@ -111,7 +111,7 @@ def as_literal(name: str, table: torch.Tensor) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Fit the 16 x 3 latent-to-RGB table of lumina_core/preview.py.")
+    parser = argparse.ArgumentParser(description="Fit the 16 x 3 latent-to-RGB table of vae/latent_preview.py.")
     parser.add_argument("--vae", type=Path, required=True, help="VAE folder or .safetensors file")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--media", type=Path, help="folder of videos and pictures, read with its subfolders")

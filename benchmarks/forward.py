@@ -31,11 +31,12 @@ from benchmarks.load import Quiet, Timed  # noqa: E402
 from benchmarks.official import load_official  # noqa: E402
 from benchmarks.performance import section, write_section  # noqa: E402
 from benchmarks.tables.sections import prose, table  # noqa: E402
-from lumina_core import MultiScaleNextDiT, cpu_layers  # noqa: E402
-from lumina_core.config import VideoConfig  # noqa: E402
-from lumina_core.cost import ForwardCost, forward_cost  # noqa: E402
-from lumina_core.schedules import PatchSize  # noqa: E402
-from lumina_core.shapes import LatentSize  # noqa: E402
+from lumina_core import MultiScaleNextDiT  # noqa: E402
+from lumina_core.cost.flops import ForwardCost, forward_cost  # noqa: E402
+from lumina_core.network import cpu_kernels as cpu_layers  # noqa: E402
+from lumina_core.network.config import VideoConfig  # noqa: E402
+from lumina_core.shapes.latents import LatentSize  # noqa: E402
+from lumina_core.shapes.schedules import PatchSize  # noqa: E402
 
 OURS, ALONE, OFFICIAL = "ours", "alone", "official"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

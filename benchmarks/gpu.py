@@ -29,10 +29,10 @@ from gpu_parts.measure import Bench, Shape  # noqa: E402
 from gpu_parts.report import compile_section, gpu_section  # noqa: E402
 from performance import write_section  # noqa: E402
 
-from lumina_core.compiling import BACKEND  # noqa: E402
-from lumina_core.config import VideoConfig  # noqa: E402
-from lumina_core.presets import preset_clip  # noqa: E402
-from lumina_core.shapes import LatentSize  # noqa: E402
+from lumina_core.network.compilation import BACKEND  # noqa: E402
+from lumina_core.network.config import VideoConfig  # noqa: E402
+from lumina_core.sampling.presets import preset_clip  # noqa: E402
+from lumina_core.shapes.latents import LatentSize  # noqa: E402
 
 PRESETS = ("f16F64R512", "f24F96R960")
 TINY = VideoConfig(dim=64, layers=2, heads=4, kv_heads=2, ffn_hidden=96, text_dim=48, cond_dim=32)

@@ -15,12 +15,12 @@ import folder_paths
 import latent_preview
 import torch
 from lumina_video_under_test.lumina_core import SamplingPlan, sample
-from lumina_video_under_test.lumina_core.checkpoint import load_video_model
-from lumina_video_under_test.lumina_core.clock import to_sigmas
+from lumina_video_under_test.lumina_core.checkpoints.video import load_video_model
+from lumina_video_under_test.lumina_core.sampling.timesteps import to_sigmas
+from lumina_video_under_test.nodes.host.model_patches import guard_first_step, set_patch_schedule
+from lumina_video_under_test.nodes.host.run_timer import log_runs
+from lumina_video_under_test.nodes.host.video_model import load_model
 from lumina_video_under_test.nodes.latents import OfficialNoise
-from lumina_video_under_test.nodes.model_patches import guard_first_step, set_patch_schedule
-from lumina_video_under_test.nodes.model_support import load_model
-from lumina_video_under_test.nodes.run_log import log_runs
 from lumina_video_under_test.nodes.sampling import make_guider
 from lumina_video_under_test.nodes.schedules import Guidance, PatchSchedule
 

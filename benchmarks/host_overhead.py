@@ -28,7 +28,7 @@ from safetensors.torch import save_file  # noqa: E402
 from benchmarks.performance import section, write_section  # noqa: E402
 from benchmarks.tables.sections import prose, table  # noqa: E402
 from lumina_core import MultiScaleNextDiT  # noqa: E402
-from lumina_core.config import VideoConfig  # noqa: E402
+from lumina_core.network.config import VideoConfig  # noqa: E402
 from scripts.make_tiny_set import random_weights  # noqa: E402
 
 MID = VideoConfig(dim=512, layers=6, heads=8, kv_heads=8, ffn_hidden=1536, text_dim=512, cond_dim=512)

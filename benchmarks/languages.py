@@ -21,7 +21,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from sound_parts.section import write_section  # noqa: E402 - found through the line above
+from audio_parts.section import write_section  # noqa: E402 - found through the line above
 from tables.mini import Mini, Prompt, held_out_prompts, load  # noqa: E402
 from tables.quality import ASKED, ClipQuality, means, measure_all  # noqa: E402
 from tables.sections import prose, table  # noqa: E402
@@ -31,7 +31,7 @@ from lumina_core.errors import LuminaError  # noqa: E402
 from lumina_core.mini.captions import CHINESE, ENGLISH, caption  # noqa: E402
 from lumina_core.mini.tokenizer import UNKNOWN  # noqa: E402
 from lumina_core.mini.world import Scene  # noqa: E402
-from lumina_core.text import with_system_prompt  # noqa: E402
+from lumina_core.text.gemma import with_system_prompt  # noqa: E402
 
 SECTION = "languages"
 KOREAN, NONE = "ko", "none"

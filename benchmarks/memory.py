@@ -31,7 +31,7 @@ from benchmarks.live_bytes import LiveBytes  # noqa: E402
 from benchmarks.performance import section, write_section  # noqa: E402
 from benchmarks.tables.sections import prose, table  # noqa: E402
 from lumina_core import PatchSize  # noqa: E402
-from lumina_core.shapes import LatentSize  # noqa: E402
+from lumina_core.shapes.latents import LatentSize  # noqa: E402
 
 TARGET, TARGET_PATCH = 0.6, "1x2"
 SIDES = ("ours", "official")

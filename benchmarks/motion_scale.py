@@ -29,11 +29,11 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lumina_core.media import write_video  # noqa: E402
+from lumina_core.evaluation.rank_correlation import spearman  # noqa: E402
+from lumina_core.media.motion_score import HEIGHT, TIMES, WIDTH, Flow, dis_flow, file_motion_score, motion_score  # noqa: E402
+from lumina_core.media.writer import write_video  # noqa: E402
 from lumina_core.mini.draw import draw, shape_mask  # noqa: E402
 from lumina_core.mini.world import FPS, FRAMES, SIDE, Scene, random_scene  # noqa: E402
-from lumina_core.motion import HEIGHT, TIMES, WIDTH, Flow, dis_flow, file_motion_score, motion_score  # noqa: E402
-from lumina_core.ranks import spearman  # noqa: E402
 
 PRESETS = ("ultrafast", "fast", "medium")
 WORLD = (HEIGHT + 192, WIDTH + 192)

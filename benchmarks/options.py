@@ -29,10 +29,10 @@ from tables.mini import Mini, held_out_prompts, load  # noqa: E402
 from tables.options import Clip, Option, coarser, document, headline, psnr, rows  # noqa: E402
 from tables.quality import measure  # noqa: E402
 
-from lumina_core.checkpoint import find_weights  # noqa: E402
+from lumina_core.checkpoints.video import find_weights  # noqa: E402
 from lumina_core.errors import LuminaError  # noqa: E402
-from lumina_core.motion import dis_flow, motion_score  # noqa: E402
-from lumina_core.sampler import sample  # noqa: E402
+from lumina_core.media.motion_score import dis_flow, motion_score  # noqa: E402
+from lumina_core.sampling.video import sample  # noqa: E402
 
 EXACT = "exact"
 TOLERANCES = (0.1, 0.2, 0.3, 0.4)

@@ -8,10 +8,10 @@ import comfy.samplers
 import comfy_extras.nodes_easycache as easycache
 import torch
 from lumina_video_under_test.lumina_core import SamplingPlan
-from lumina_video_under_test.lumina_core.clock import to_sigmas
+from lumina_video_under_test.lumina_core.sampling.timesteps import to_sigmas
 from lumina_video_under_test.nodes.conditioning import set_motion
-from lumina_video_under_test.nodes.model_patches import set_patch_schedule
-from lumina_video_under_test.nodes.model_support import load_model
+from lumina_video_under_test.nodes.host.model_patches import set_patch_schedule
+from lumina_video_under_test.nodes.host.video_model import load_model
 from lumina_video_under_test.nodes.sampling import make_guider
 from safetensors.torch import load_file, save_file
 

@@ -20,7 +20,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from sound_parts.section import read_sections  # noqa: E402 - found through the lines above
+from audio_parts.section import read_sections  # noqa: E402 - found through the lines above
 from tables import document, sections  # noqa: E402
 from tables.mini import Mini, held_out_prompts, load  # noqa: E402
 from tables.motions import table_3, training_scores  # noqa: E402

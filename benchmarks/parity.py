@@ -15,7 +15,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "core")]
 import golden  # noqa: E402 - found through the line above
 
 from lumina_core import sample  # noqa: E402
-from lumina_core.clock import time_grid  # noqa: E402
+from lumina_core.sampling.timesteps import time_grid  # noqa: E402
 
 
 def forward_error(name: str) -> float:

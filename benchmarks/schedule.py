@@ -28,10 +28,10 @@ from benchmarks.performance import section, write_section  # noqa: E402
 from benchmarks.tables.paper import TABLE_2  # noqa: E402
 from benchmarks.tables.sections import prose, table  # noqa: E402
 from lumina_core import PRESETS, MultiScaleNextDiT, PatchSize, SamplingPlan, sample  # noqa: E402
-from lumina_core.config import VideoConfig  # noqa: E402
-from lumina_core.cost import TYPICAL_TEXT, TextTokens, forward_cost, plan_cost  # noqa: E402
-from lumina_core.presets import preset_clip  # noqa: E402
-from lumina_core.shapes import LatentSize  # noqa: E402
+from lumina_core.cost.flops import TYPICAL_TEXT, TextTokens, forward_cost, plan_cost  # noqa: E402
+from lumina_core.network.config import VideoConfig  # noqa: E402
+from lumina_core.sampling.presets import preset_clip  # noqa: E402
+from lumina_core.shapes.latents import LatentSize  # noqa: E402
 
 NAMES = ("f16F64R512", "f24F96R960")
 PATCHES = VideoConfig().patches

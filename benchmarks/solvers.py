@@ -25,15 +25,15 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests" / "core")]
 
 import golden  # noqa: E402 - found through the line above
-from sound_parts.section import SOLVERS as SECTION  # noqa: E402
-from sound_parts.section import write_section  # noqa: E402
+from audio_parts.section import SOLVERS as SECTION  # noqa: E402
+from audio_parts.section import write_section  # noqa: E402
 from tables.mini import held_out_prompts, load  # noqa: E402
 from tables.solvers import CASES, NFES, document, headline, recommended, row_name  # noqa: E402
 
 from lumina_core.errors import LuminaError  # noqa: E402
-from lumina_core.presets import PRESETS  # noqa: E402
-from lumina_core.sampler import sample  # noqa: E402
-from lumina_core.solvers import SOLVERS  # noqa: E402
+from lumina_core.sampling.presets import PRESETS  # noqa: E402
+from lumina_core.sampling.solvers import SOLVERS  # noqa: E402
+from lumina_core.sampling.video import sample  # noqa: E402
 
 RATIONAL, SWITCHES = "rational", "rational through switches"
 ONE_EVALUATION = [name for name, solver in SOLVERS.items() if solver.evaluations == 1]

@@ -23,14 +23,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from sound_parts import figure, folder, section  # noqa: E402 - found through the lines above
-from sound_parts.timbre import timbre  # noqa: E402
-from sound_parts.timing import timing  # noqa: E402
-from sound_parts.voice import Voice, load_voice, unseen_clips  # noqa: E402
+from audio_parts import figure, folder, section  # noqa: E402 - found through the lines above
+from audio_parts.timbre import timbre  # noqa: E402
+from audio_parts.timing import timing  # noqa: E402
+from audio_parts.voice import Voice, load_voice, unseen_clips  # noqa: E402
 
-from lumina_core.audio.onsets import TOLERANCE  # noqa: E402
-from lumina_core.audio_sampler import SoundPlan  # noqa: E402
 from lumina_core.errors import LuminaError  # noqa: E402
+from lumina_core.evaluation.onsets import TOLERANCE  # noqa: E402
+from lumina_core.sampling.audio import AudioPlan  # noqa: E402
 
 FIGURE = "figures/sound.png"
 
@@ -51,7 +51,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--clips", type=int, default=100, help="of --mini (default %(default)s)")
     parser.add_argument("--timbre-clips", type=int, default=40,
                         help="of these, asked for in each material (default %(default)s)")  # fmt: skip
-    plan = SoundPlan()
+    plan = AudioPlan()
     parser.add_argument("--steps", type=int, default=plan.steps, help="of sampling (default %(default)s)")
     parser.add_argument("--video-guidance", type=float, default=plan.video_guidance, help="(default %(default)s)")
     parser.add_argument("--text-guidance", type=float, default=plan.text_guidance, help="(default %(default)s)")
@@ -70,7 +70,7 @@ def arguments() -> argparse.Namespace:
 
 def measure_mini(args: argparse.Namespace) -> dict:
     """Every table of the mini world; each is printed as soon as it is there."""
-    plan = SoundPlan(args.steps, args.video_guidance, args.text_guidance)
+    plan = AudioPlan(args.steps, args.video_guidance, args.text_guidance)
     voice = load_voice(args.sound, plan)
     clips = unseen_clips(args.clips)
     results: dict = {"setup": setup(voice, args)}

@@ -21,19 +21,19 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from audio_parts.section import SOUND_LENGTH, write_section  # noqa: E402
+from audio_parts.voice import RATES, Clip, Voice, load_voice, unseen_clips  # noqa: E402
 from performance import machine  # noqa: E402 - found through the lines above
-from sound_parts.section import SOUND_LENGTH, write_section  # noqa: E402
-from sound_parts.voice import RATES, Clip, Voice, load_voice, unseen_clips  # noqa: E402
 from tables.sections import prose, table  # noqa: E402
 
-from lumina_core.audio.onsets import Agreement, find_onsets, match, pooled  # noqa: E402
-from lumina_core.audio_condition import SoundCondition  # noqa: E402
-from lumina_core.audio_pipeline import decode  # noqa: E402
-from lumina_core.audio_sampler import SoundPlan, sample_sound  # noqa: E402
 from lumina_core.errors import LuminaError  # noqa: E402
-from lumina_core.mini.sound_world import SECONDS  # noqa: E402
-from lumina_core.noise import seeded_noise  # noqa: E402
-from lumina_core.rope_scaling import AUTO_METHOD  # noqa: E402
+from lumina_core.evaluation.onsets import Agreement, find_onsets, match, pooled  # noqa: E402
+from lumina_core.mini.audio_world import SECONDS  # noqa: E402
+from lumina_core.network.audio_conditioning import AudioCondition  # noqa: E402
+from lumina_core.network.rope_scaling import AUTO_METHOD  # noqa: E402
+from lumina_core.pipelines.audio import decode  # noqa: E402
+from lumina_core.sampling.audio import AudioPlan, sample_audio  # noqa: E402
+from lumina_core.sampling.noise import seeded_noise  # noqa: E402
 
 LENGTH = 2 * SECONDS
 INTRODUCTION = (
@@ -54,11 +54,11 @@ def sound_of(voice: Voice, pair: tuple[Clip, Clip], seed: int) -> torch.Tensor:
     """(1, N) for both clips, one behind the other."""
     frames = torch.cat([clip.frames() for clip in pair])
     seen = voice.encoder.frames(frames, pair[0].fps, LENGTH)
-    condition = SoundCondition.of(seen.visual, seen.sync, *voice.encoder.text([pair[0].caption]))
+    condition = AudioCondition.of(seen.visual, seen.sync, *voice.encoder.text([pair[0].caption]))
     config = voice.model.config
     shape = (1, config.channels, config.rows(LENGTH), config.bins)
     noise = seeded_noise(shape, seed, torch.device("cpu"), torch.float32)
-    return decode(voice.codec, sample_sound(voice.model, noise, voice.plan, condition), LENGTH)
+    return decode(voice.codec, sample_audio(voice.model, noise, voice.plan, condition), LENGTH)
 
 
 def agreement(voice: Voice, pairs: list[tuple[Clip, Clip]]) -> Agreement:
@@ -91,7 +91,7 @@ def main() -> None:
         parser.error(f"--pairs is {given.pairs}; write an even number of at least 2.")
     torch.set_num_threads(1)
     try:
-        voice = load_voice(None, SoundPlan())
+        voice = load_voice(None, AudioPlan())
     except LuminaError as error:
         sys.exit(str(error))
     config, pairs = voice.model.config, joined(unseen_clips(2 * given.pairs))

@@ -21,25 +21,25 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from sound_parts.section import SIZE, write_section  # noqa: E402
+from audio_parts.section import SIZE, write_section  # noqa: E402
 from tables.sections import table  # noqa: E402 - found through the lines above
 
 from lumina_core.audio.features import CLIP_FPS, SYNC_FPS  # noqa: E402
 from lumina_core.audio.synchformer import SEGMENT, SLOTS, STRIDE  # noqa: E402
-from lumina_core.audio_condition import SoundCondition  # noqa: E402
-from lumina_core.audio_config import SOUND_PRESETS, AudioConfig  # noqa: E402
-from lumina_core.audio_model import SoundNextDiT  # noqa: E402
-from lumina_core.audio_sampler import SoundPlan, SoundStep, sample_sound  # noqa: E402
-from lumina_core.devices import pick_device, pick_dtype  # noqa: E402
 from lumina_core.errors import LuminaError  # noqa: E402
-from lumina_core.sampler import SamplingCancelled  # noqa: E402
+from lumina_core.network.audio import AudioNextDiT  # noqa: E402
+from lumina_core.network.audio_conditioning import AudioCondition  # noqa: E402
+from lumina_core.network.audio_config import AUDIO_PRESETS, AudioConfig  # noqa: E402
+from lumina_core.runtime.devices import pick_device, pick_dtype  # noqa: E402
+from lumina_core.sampling.audio import AudioPlan, AudioStep, sample_audio  # noqa: E402
+from lumina_core.sampling.video import SamplingCancelled  # noqa: E402
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", choices=SOUND_PRESETS, default="M", help="(default %(default)s)")
+    parser.add_argument("--preset", choices=AUDIO_PRESETS, default="M", help="(default %(default)s)")
     parser.add_argument("--seconds", type=float, default=8.0, help="of sound (default %(default)s)")
-    parser.add_argument("--steps", type=int, default=SoundPlan().steps, help="(default %(default)s)")
+    parser.add_argument("--steps", type=int, default=AudioPlan().steps, help="(default %(default)s)")
     parser.add_argument("--timed-steps", type=int, help="steps that are run and timed (default: all)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default %(default)s)")
     parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16 or fp16 (default %(default)s)")
@@ -54,10 +54,10 @@ def arguments() -> argparse.Namespace:
     return args
 
 
-def random_model(config: AudioConfig, device: torch.device, dtype: torch.dtype) -> SoundNextDiT:
+def random_model(config: AudioConfig, device: torch.device, dtype: torch.dtype) -> AudioNextDiT:
     """Every weight random, also those that a training starts at zero, so that nothing is skipped."""
     with torch.device("meta"):
-        model = SoundNextDiT(config)
+        model = AudioNextDiT(config)
     model = model.to(dtype).to_empty(device=device).eval().requires_grad_(False)
     generator = torch.Generator(device).manual_seed(0)
     for parameter in model.parameters():
@@ -66,13 +66,13 @@ def random_model(config: AudioConfig, device: torch.device, dtype: torch.dtype) 
     return model
 
 
-def condition(config: AudioConfig, seconds: float) -> SoundCondition:
+def condition(config: AudioConfig, seconds: float) -> AudioCondition:
     """Random features of one clip, as many as a clip of that length has, and a text of 20 tokens."""
     generator = torch.Generator().manual_seed(1)
     frames = round(seconds * SYNC_FPS)
     counts = (round(seconds * CLIP_FPS), 1 + -(-(frames - SEGMENT) // STRIDE))
     mask = torch.arange(config.text_tokens) < 20
-    return SoundCondition.of(
+    return AudioCondition.of(
         torch.randn(1, counts[0], config.visual_dim, generator=generator),
         torch.randn(1, counts[1], SLOTS, config.sync_dim, generator=generator),
         torch.randn(1, config.text_tokens, config.text_dim, generator=generator),
@@ -81,11 +81,11 @@ def condition(config: AudioConfig, seconds: float) -> SoundCondition:
 
 
 def measure(args: argparse.Namespace) -> dict:
-    config = SOUND_PRESETS[args.preset]
+    config = AUDIO_PRESETS[args.preset]
     device = pick_device(args.device)
     dtype = pick_dtype(args.dtype, device)
     model = random_model(config, device, dtype)
-    plan = SoundPlan(steps=args.steps)
+    plan = AudioPlan(steps=args.steps)
     seen = condition(config, args.seconds)
     noise = torch.randn(1, config.channels, config.rows(args.seconds), config.bins).to(device, dtype)
     loaded = peak_bytes(device)
@@ -115,17 +115,17 @@ def device_name(device: torch.device, threads: int) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {threads} thread(s)"
 
 
-def timed(model: SoundNextDiT, noise: torch.Tensor, plan: SoundPlan, seen: SoundCondition, steps: int) -> float:
+def timed(model: AudioNextDiT, noise: torch.Tensor, plan: AudioPlan, seen: AudioCondition, steps: int) -> float:
     """Seconds of the first ``steps`` steps, after a warm-up of one."""
-    sample_sound(model, noise, SoundPlan(steps=1), seen)
+    sample_audio(model, noise, AudioPlan(steps=1), seen)
     wait(noise.device)
     started = time.perf_counter()
 
-    def enough(step: SoundStep) -> bool:
+    def enough(step: AudioStep) -> bool:
         return step.step + 1 < steps or steps == step.steps
 
     try:
-        sample_sound(model, noise, plan, seen, on_step=enough)
+        sample_audio(model, noise, plan, seen, on_step=enough)
     except SamplingCancelled:
         pass
     wait(noise.device)

@@ -3,7 +3,7 @@
     python benchmarks/train_throughput.py --size 2b --peak 989      one H100 or H200, dense bf16
     python benchmarks/train_throughput.py --size tiny               anywhere
 Times whole steps as the trainer does them (forward, backward, clipping, AdamW) on random latents of one clip size, the
-text encoder left out. FLOPs are those of matrix products, from lumina_core/cost.py: a forward pass three times (once
+text encoder left out. FLOPs are those of matrix products, from cost/flops.py: a forward pass three times (once
 forward, twice backward), four times with --checkpointing, where each block's forward pass is computed again. Prints a
 table and, as the last line, the same figures as JSON; seconds are the median of --steps steps after --warmup more.
 """
@@ -26,10 +26,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lumina_core import LatentSize, MultiScaleNextDiT, PatchSize, VideoSize  # noqa: E402
-from lumina_core.config import VideoConfig  # noqa: E402
-from lumina_core.cost import forward_cost  # noqa: E402
-from lumina_core.devices import pick_device  # noqa: E402
-from lumina_core.schedules import parse_patch  # noqa: E402
+from lumina_core.cost.flops import forward_cost  # noqa: E402
+from lumina_core.network.config import VideoConfig  # noqa: E402
+from lumina_core.runtime.devices import pick_device  # noqa: E402
+from lumina_core.shapes.schedules import parse_patch  # noqa: E402
 from lumina_core.train.objective import item_losses, noised  # noqa: E402
 from lumina_core.train.recipe import Optimizer  # noqa: E402
 

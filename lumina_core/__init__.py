@@ -1,13 +1,13 @@
 """Lumina-Video without a host: text to video by a multi-scale flow model (arXiv 2502.06782)."""
 
-from .checkpoint import load_video_model
+from .checkpoints.video import load_video_model
 from .errors import LuminaError
-from .plan import Evaluation, SamplingPlan
-from .presets import PRESETS
-from .sampler import SamplingCancelled, StepInfo, sample
-from .schedules import PatchSize, Piecewise, ScheduleError, parse_number, parse_patch
-from .shapes import LatentSize, VideoSize
-from .video_model import MultiScaleNextDiT
+from .network.video import MultiScaleNextDiT
+from .sampling.plan import Evaluation, SamplingPlan
+from .sampling.presets import PRESETS
+from .sampling.video import SamplingCancelled, StepInfo, sample
+from .shapes.latents import LatentSize, VideoSize
+from .shapes.schedules import PatchSize, Piecewise, ScheduleError, parse_number, parse_patch
 
 __all__ = [
     "PRESETS",

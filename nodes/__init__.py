@@ -2,6 +2,9 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .audio_conditioning import DecodeSound, EmptySoundLatent, SoundConditioning
+from .audio_guider import SoundGuider
+from .audio_loaders import LoadSoundCodec, LoadSoundFeatures, LoadSoundModel
 from .compile import Compile
 from .conditioning import MotionScore, TextEncode
 from .context_drop import ContextDrop
@@ -12,16 +15,13 @@ from .latents import EmptyLatent, LatentPreview, Noise
 from .loaders import ModelLoader, TextEncoderLoader, VAELoader
 from .motion import MeasureMotion
 from .multi_scale_sampler import MultiScaleSampler
-from .routes import add_routes
+from .page.routes import add_routes
 from .sampling import Guider, Sigmas, SplitSigmas
 from .schedules import Guidance, PatchSchedule, Preset
 from .size import Size
 from .solver import Solver
-from .sound import VideoToAudio
-from .sound_conditioning import DecodeSound, EmptySoundLatent, SoundConditioning
-from .sound_loaders import LoadSoundCodec, LoadSoundFeatures, LoadSoundModel
-from .sound_sampling import SoundGuider
 from .step_cache import StepCache
+from .video_to_audio import VideoToAudio
 
 NODE_CLASSES: list[type[io.ComfyNode]] = [
     MultiScaleSampler,

@@ -11,10 +11,10 @@ import comfy.patcher_extension
 from comfy_api.latest import io
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 
-from ..lumina_core.compiling import BACKEND, EagerAfterFailure, missing_piece, runs_eager
-from .model_support import check_ours
+from ..lumina_core.network.compilation import BACKEND, EagerAfterFailure, missing_piece, runs_eager
+from .host.node_ui import warn
+from .host.video_model import check_ours
 from .names import OPTIONS_KEY, schema
-from .told import warn
 
 TITLE = "Lumina-Video Compile"
 KEY = OPTIONS_KEY + "_compile"

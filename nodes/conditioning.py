@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import node_helpers
 from comfy_api.latest import io, ui
 
-from ..lumina_core.plan import number_schedule
-from ..lumina_core.text import MAX_TOKENS, SYSTEM_PROMPT, beginning
-from .fields import DEFAULT_PLAN, first_fault, motion_input, plan_fault
+from ..lumina_core.sampling.plan import number_schedule
+from ..lumina_core.text.gemma import MAX_TOKENS, SYSTEM_PROMPT, beginning
+from .host.node_ui import with_schedules
+from .host.plain_text import check_texts, plain_text, plain_tokens
+from .inputs import DEFAULT_PLAN, first_fault, motion_input, plan_fault
 from .names import MOTION_KEY, schema
-from .plain_text import check_texts, plain_text, plain_tokens
-from .told import with_schedules
 
 
 @dataclass(frozen=True)

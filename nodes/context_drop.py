@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..lumina_core.context_drop import RECOMMENDED
-from .model_patches import set_network
-from .model_support import check_ours
+from ..lumina_core.network.context_drop import RECOMMENDED
+from .host.model_patches import set_network
+from .host.video_model import check_ours
 from .names import schema
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..lumina_core.config import VideoConfig
 from ..lumina_core.errors import LuminaError
-from ..lumina_core.network_options import AS_TRAINED, ROPES
-from ..lumina_core.rope_scaling import AUTO
-from ..lumina_core.shapes import VAE_FRAMES, VAE_SPACE, LatentSize, VideoSize
-from .model_patches import set_network
-from .model_support import check_ours
+from ..lumina_core.network.config import VideoConfig
+from ..lumina_core.network.forward_options import AS_TRAINED, ROPES
+from ..lumina_core.network.rope_scaling import AUTO
+from ..lumina_core.shapes.latents import VAE_FRAMES, VAE_SPACE, LatentSize, VideoSize
+from .host.model_patches import set_network
+from .host.node_ui import warn
+from .host.video_model import check_ours
 from .names import schema
-from .told import warn
 
 TITLE = "Lumina-Video Extrapolation"
 UNKNOWN = (

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..lumina_core.checkpoint_kind import IMAGE
-from .fields import first_fault
-from .image_model import load_image
+from ..lumina_core.checkpoints.detect import IMAGE
+from .host.image_model import load_image
+from .host.model_files import check_kind, model_files, own_file, stamp
+from .inputs import first_fault
 from .loaders import WEIGHT_DTYPES, weight_dtype_input
-from .model_files import check_kind, model_files, own_file, stamp
 from .names import schema
 
 GUIDED = {"all": None, "first 3": 3}

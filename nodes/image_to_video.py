@@ -6,11 +6,11 @@ import torch
 from comfy_api.latest import io
 
 from ..lumina_core.errors import LuminaError
-from ..lumina_core.held import given_latents, release_times
-from ..lumina_core.shapes import VAE_FRAMES
-from ..lumina_core.vae_codec import FRAME_BATCH
-from .fields import DEFAULT_SIZE, first_fault
-from .model_support import LuminaVideoModel
+from ..lumina_core.sampling.frame_conditioning import given_latents, release_times
+from ..lumina_core.shapes.latents import VAE_FRAMES
+from ..lumina_core.vae.codec import FRAME_BATCH
+from .host.video_model import LuminaVideoModel
+from .inputs import DEFAULT_SIZE, first_fault
 from .names import schema
 
 HOLD = 0.5

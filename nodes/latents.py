@@ -7,13 +7,13 @@ import torch
 from comfy_api.latest import io
 
 from ..lumina_core.errors import LuminaError
-from ..lumina_core.noise import seeded_noise
-from ..lumina_core.plan import patch_schedule
-from ..lumina_core.preview import latents_to_rgb
-from ..lumina_core.shapes import LATENT_CHANNELS, VAE_FRAMES, VAE_SPACE, LatentSize
-from ..lumina_core.vae import SCALE
-from .fields import first_fault, latent_size, patch_input, seed_input, size_inputs
-from .latent_format import LuminaVideoLatent
+from ..lumina_core.sampling.noise import seeded_noise
+from ..lumina_core.sampling.plan import patch_schedule
+from ..lumina_core.shapes.latents import LATENT_CHANNELS, VAE_FRAMES, VAE_SPACE, LatentSize
+from ..lumina_core.vae.latent_preview import latents_to_rgb
+from ..lumina_core.vae.loader import SCALE
+from .host.latent_format import LuminaVideoLatent
+from .inputs import first_fault, latent_size, patch_input, seed_input, size_inputs
 from .names import schema
 
 

@@ -7,18 +7,18 @@ from pathlib import Path
 import torch
 from comfy_api.latest import io
 
-from ..lumina_core.checkpoint import find_weights
-from ..lumina_core.checkpoint_kind import VIDEO
-from ..lumina_core.vae import find_vae_weights
-from .bundles import bundle_of, bundled_entries
-from .clip_support import find_text_encoder, load_clip, text_encoder_folders
-from .fields import first_fault
-from .model_files import check_kind, model_files, own_file, stamp
-from .model_patches import guard_first_step
-from .model_support import load_model
+from ..lumina_core.checkpoints.detect import VIDEO
+from ..lumina_core.checkpoints.video import find_weights
+from ..lumina_core.vae.loader import find_vae_weights
+from .host.bundles import bundle_of, bundled_entries
+from .host.model_files import check_kind, model_files, own_file, stamp
+from .host.model_patches import guard_first_step
+from .host.run_timer import log_runs
+from .host.text_encoder import find_text_encoder, load_clip, text_encoder_folders
+from .host.vae import load_vae, vae_files
+from .host.video_model import load_model
+from .inputs import first_fault
 from .names import schema
-from .run_log import log_runs
-from .vae_support import load_vae, vae_files
 
 WEIGHT_DTYPES = {
     "default": None,

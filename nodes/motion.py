@@ -6,11 +6,11 @@ import math
 
 from comfy_api.latest import InputImpl, io
 
-from ..lumina_core.motion import check_fps, file_motion_score, motion_score
-from ..lumina_core.presets import DEFAULT_PRESET, preset_clip
-from .fields import ABSENT, check_one, first_fault
+from ..lumina_core.media.motion_score import check_fps, file_motion_score, motion_score
+from ..lumina_core.sampling.presets import DEFAULT_PRESET, preset_clip
+from .host.node_ui import show
+from .inputs import ABSENT, check_one, first_fault
 from .names import schema
-from .told import show
 
 
 def video_score(video) -> float:

@@ -11,14 +11,19 @@ import latent_preview
 import torch
 from comfy_api.latest import io, ui
 
-from ..lumina_core.clock import to_sigmas
-from ..lumina_core.network_options import AS_TRAINED, ROPES
-from ..lumina_core.outline import SCHEDULES
-from ..lumina_core.plan import SamplingPlan
-from ..lumina_core.presets import DEFAULT_PRESET, PRESETS, preset_clip
-from ..lumina_core.solvers import SOLVERS
+from ..lumina_core.cost.summary import SCHEDULES
+from ..lumina_core.network.forward_options import AS_TRAINED, ROPES
+from ..lumina_core.sampling.plan import SamplingPlan
+from ..lumina_core.sampling.presets import DEFAULT_PRESET, PRESETS, preset_clip
+from ..lumina_core.sampling.solvers import SOLVERS
+from ..lumina_core.sampling.timesteps import to_sigmas
 from .conditioning import cut_message, encode_text, set_motion
-from .fields import (
+from .host.clip_preview import play
+from .host.model_patches import set_network, set_patch_schedule
+from .host.node_ui import with_schedules
+from .host.plain_text import check_texts
+from .host.run_timer import show_own_progress
+from .inputs import (
     clip_frames,
     first_fault,
     guidance_input,
@@ -30,14 +35,9 @@ from .fields import (
     times_input,
 )
 from .latents import OfficialNoise, empty_latent
-from .model_patches import set_network, set_patch_schedule
 from .names import schema
-from .plain_text import check_texts
-from .run_log import show_own_progress
-from .run_preview import play
 from .sampling import make_guider
 from .solver import SOLVER_TOOLTIP, solver_sampler
-from .told import with_schedules
 
 OWN = "Empty takes the preset's. "
 

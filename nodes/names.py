@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from comfy_api.latest import io
 
 CATEGORY = "Lumina-Video"
-SOUND_CATEGORY = "Lumina-Video/sound"
+AUDIO_CATEGORY = "Lumina-Video/sound"
 PREFIX = "LuminaVideo"
 OPTIONS_KEY = "lumina_video"
 """Our one key in ``transformer_options``."""
 MOTION_KEY = "lumina_video_motion"
 """Our one key in a video's conditioning entry."""
-SOUND_KEY = "lumina_video_sound"
+AUDIO_KEY = "lumina_video_sound"
 """Begins our keys in a sound's conditioning entry, and is that of its length in a LATENT."""
-SOUND_CODEC, SOUND_FEATURES = "LUMINA_SOUND_CODEC", "LUMINA_SOUND_FEATURES"
+AUDIO_CODEC, AUDIO_FEATURES = "LUMINA_SOUND_CODEC", "LUMINA_SOUND_FEATURES"
 """Types of links that the host has none for."""
 
 

@@ -6,13 +6,13 @@ import comfy.samplers
 import torch
 from comfy_api.latest import io
 
-from ..lumina_core.clock import schedule_times, to_sigmas
 from ..lumina_core.errors import LuminaError
-from ..lumina_core.plan import number_schedule, patch_schedule
-from .fields import DEFAULT_PLAN, first_fault, guidance_input, patch_input, plan_fault, renorm_input, times_input
-from .model_patches import set_guidance
+from ..lumina_core.sampling.plan import number_schedule, patch_schedule
+from ..lumina_core.sampling.timesteps import schedule_times, to_sigmas
+from .host.model_patches import set_guidance
+from .host.node_ui import with_schedules
+from .inputs import DEFAULT_PLAN, first_fault, guidance_input, patch_input, plan_fault, renorm_input, times_input
 from .names import schema
-from .told import with_schedules
 
 
 def make_guider(model, positive, negative, guidance: str, renorm: float) -> comfy.samplers.CFGGuider:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..lumina_core.outline import SCHEDULES
-from ..lumina_core.plan import SamplingPlan, number_schedule, patch_schedule
-from ..lumina_core.presets import DEFAULT_PRESET, PRESETS, preset_clip
-from .fields import guidance_input, patch_input, plan_fault, renorm_input
-from .model_patches import set_guidance, set_patch_schedule
+from ..lumina_core.cost.summary import SCHEDULES
+from ..lumina_core.sampling.plan import SamplingPlan, number_schedule, patch_schedule
+from ..lumina_core.sampling.presets import DEFAULT_PRESET, PRESETS, preset_clip
+from .host.model_patches import set_guidance, set_patch_schedule
+from .host.node_ui import with_schedules
+from .inputs import guidance_input, patch_input, plan_fault, renorm_input
 from .names import schema
-from .told import with_schedules
 
 
 class PatchSchedule(io.ComfyNode):

@@ -7,12 +7,12 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..lumina_core.presets import DEFAULT_PRESET, preset_clip
-from ..lumina_core.shapes import VideoSize, nearest_multiple
-from ..lumina_core.sizes import AREAS, RATIOS, area_sizes, pick_size
-from .fields import FRAME_STEP, first_fault
+from ..lumina_core.sampling.presets import DEFAULT_PRESET, preset_clip
+from ..lumina_core.shapes.latents import VideoSize, nearest_multiple
+from ..lumina_core.shapes.resolutions import AREAS, RATIOS, area_sizes, pick_size
+from .host.node_ui import show
+from .inputs import FRAME_STEP, first_fault
 from .names import schema
-from .told import show
 
 LANDSCAPE, PORTRAIT = "landscape", "portrait"
 DEFAULT_AREA = next(name for name, area in AREAS.items() if area == preset_clip(DEFAULT_PRESET).area)

@@ -10,10 +10,10 @@ import comfy.samplers
 import torch
 from comfy_api.latest import io
 
-from ..lumina_core.solvers import SOLVERS, SolverRun
-from .model_patches import at_exact_time
+from ..lumina_core.sampling.solvers import SOLVERS, SolverRun
+from .host.model_patches import at_exact_time
+from .host.segments import segment
 from .names import OPTIONS_KEY, schema
-from .segments import segment
 
 LAST_SIGMA = 0.01
 """At smaller sigmas too little of the velocity is left in the host's denoised output for a step as long as that."""

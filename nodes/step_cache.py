@@ -10,11 +10,11 @@ import comfy.patcher_extension
 import torch
 from comfy_api.latest import io
 
-from ..lumina_core import step_cache
-from .model_support import check_ours
+from ..lumina_core.sampling import step_cache
+from .host.messages import executing_node, send_text
+from .host.segments import segment
+from .host.video_model import check_ours
 from .names import OPTIONS_KEY, schema
-from .run_messages import executing_node, send_text
-from .segments import segment
 
 KEY = OPTIONS_KEY + "_cache"
 _Wrappers = comfy.patcher_extension.WrappersMP

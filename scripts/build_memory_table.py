@@ -1,6 +1,6 @@
 """Writes README's table of what fits which card: `python scripts/build_memory_table.py`; `--check` only compares.
 
-Every cell is computed: memory by `lumina_core/memory.py`, time by the operations that `lumina_core/cost.py` counts.
+Every cell is computed: memory by `cost/memory.py`, time by the operations that `lumina_core/cost/flops.py` counts.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from lumina_core.config import VideoConfig  # noqa: E402 - found through the line above
-from lumina_core.cost import plan_cost  # noqa: E402
-from lumina_core.memory import GIB, Run, memory_plan  # noqa: E402
-from lumina_core.memory_advice import CARD_RESERVE, in_gib, smaller  # noqa: E402
-from lumina_core.presets import PRESETS, preset_clip  # noqa: E402
+from lumina_core.cost.flops import plan_cost  # noqa: E402
+from lumina_core.cost.memory import GIB, Run, memory_plan  # noqa: E402
+from lumina_core.cost.memory_advice import CARD_RESERVE, in_gib, smaller  # noqa: E402
+from lumina_core.network.config import VideoConfig  # noqa: E402 - found through the line above
+from lumina_core.sampling.presets import PRESETS, preset_clip  # noqa: E402
 
 README = ROOT / "README.md"
 HEADING = "## What fits which card"

@@ -20,7 +20,7 @@ from hosts import HOW_TO_POINT, Host, find_hosts  # noqa: E402
 from server import HostServer  # noqa: E402
 from workflow_extras import add_extras  # noqa: E402
 
-from lumina_core.media import write_video  # noqa: E402
+from lumina_core.media.writer import write_video  # noqa: E402
 from lumina_core.mini.draw import draw  # noqa: E402
 from lumina_core.mini.world import Scene  # noqa: E402
 

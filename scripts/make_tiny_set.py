@@ -16,16 +16,16 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-from make_tiny_sound import write_codec, write_features, write_sound, write_sound_model  # noqa: E402
+from make_tiny_audio import write_codec, write_features, write_sound, write_sound_model  # noqa: E402
 
-from lumina_core.bundle import DESCRIPTION  # noqa: E402
-from lumina_core.checkpoint import LATENT_RGB, METADATA_KEY  # noqa: E402
-from lumina_core.compact_vae import CompactVAE, CompactVAEConfig  # noqa: E402
-from lumina_core.config import VideoConfig  # noqa: E402
-from lumina_core.image_model import ImageConfig, ImageNextDiT  # noqa: E402
+from lumina_core.checkpoints.video import LATENT_RGB, METADATA_KEY  # noqa: E402
 from lumina_core.mini.autoencoder import write_autoencoder  # noqa: E402
-from lumina_core.text import SYSTEM_PROMPT  # noqa: E402
-from lumina_core.video_model import MultiScaleNextDiT  # noqa: E402
+from lumina_core.network.config import VideoConfig  # noqa: E402
+from lumina_core.network.image import ImageConfig, ImageNextDiT  # noqa: E402
+from lumina_core.network.video import MultiScaleNextDiT  # noqa: E402
+from lumina_core.pipelines.bundle import DESCRIPTION  # noqa: E402
+from lumina_core.text.gemma import SYSTEM_PROMPT  # noqa: E402
+from lumina_core.vae.compact import CompactVAE, CompactVAEConfig  # noqa: E402
 
 TEXT_WIDTH = 48
 MODEL_FOLDER = "diffusion_models/lumina-video-tiny"

@@ -6,8 +6,8 @@ from collections import Counter
 
 import torch
 
-from lumina_core.plan import SamplingPlan
-from lumina_core.presets import PRESETS
+from lumina_core.sampling.plan import SamplingPlan
+from lumina_core.sampling.presets import PRESETS
 
 from .measure import Shape
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from lumina_core.attention import KERNELS, choose_attention
-from lumina_core.compiling import CompiledNetwork, compile_blocks
-from lumina_core.config import VideoConfig
-from lumina_core.cost import TYPICAL_TEXT, forward_cost
-from lumina_core.schedules import PatchSize
-from lumina_core.shapes import LatentSize
-from lumina_core.video_model import MultiScaleNextDiT
+from lumina_core.cost.flops import TYPICAL_TEXT, forward_cost
+from lumina_core.network.attention import KERNELS, choose_attention
+from lumina_core.network.compilation import CompiledNetwork, compile_blocks
+from lumina_core.network.config import VideoConfig
+from lumina_core.network.video import MultiScaleNextDiT
+from lumina_core.shapes.latents import LatentSize
+from lumina_core.shapes.schedules import PatchSize
 
 from .budget import Budget
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from performance import section
 
-from lumina_core.config import VideoConfig
-from lumina_core.context_drop import RECOMMENDED
-from lumina_core.cost import REFERENCE, TYPICAL_TEXT, forward_cost, plan_cost
-from lumina_core.presets import PRESETS, preset_clip
+from lumina_core.cost.flops import REFERENCE, TYPICAL_TEXT, forward_cost, plan_cost
+from lumina_core.network.config import VideoConfig
+from lumina_core.network.context_drop import RECOMMENDED
+from lumina_core.sampling.presets import PRESETS, preset_clip
 
 from .options import MOST_LOST, MOST_MOTION
 from .sections import prose, table
@@ -18,7 +18,7 @@ MOST_FLOPS = 0.65
 """Of a pass at t = 0 in the 1x2 segment."""
 INTRODUCTION = (
     "Off by default. Up to a flow time T the first layers read keys and values that are averages over 2 x 2 patches; "
-    "at t = 0 all layers do, and ever fewer until T (see `lumina_core/context_drop.py`). T = 1 is the paper's rule."
+    "at t = 0 all layers do, and ever fewer until T (see `network/context_drop.py`). T = 1 is the paper's rule."
 )
 COMPUTED = (
     "A pass of the released network at {patch} and t = 0, by FLOPs (computed): {passes}. Wanted: at most {most} of the "

@@ -21,7 +21,7 @@ READING = (
     "compares it with the shapes as they are drawn; `tests/core/test_mini_judge.py` checks it on drawn clips. Accuracy "
     "is the mean of colour, shape and direction. Sharpness is one over the width in pixels of the shape's edge. "
     "Distance is the root mean square difference (values 0 to 1) from what was asked for, drawn where it was found. "
-    "Measured motion is the mean optical flow of `lumina_core/motion.py`. `±` is one standard error over the same "
+    "Measured motion is the mean optical flow of `media/motion_score.py`. `±` is one standard error over the same "
     "prompts and noises, and a difference below two of them is called chance."
 )
 TABLE_2 = (

@@ -9,13 +9,13 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
-from lumina_core.held import given_latents, release_times
 from lumina_core.mini.draw import draw
 from lumina_core.mini.judge import judge
 from lumina_core.mini.world import BACKGROUNDS, COLOURS, SHAPES, Scene
-from lumina_core.plan import SamplingPlan
-from lumina_core.shapes import VAE_FRAMES
-from lumina_core.vae_codec import FRAME_BATCH
+from lumina_core.sampling.frame_conditioning import given_latents, release_times
+from lumina_core.sampling.plan import SamplingPlan
+from lumina_core.shapes.latents import VAE_FRAMES
+from lumina_core.vae.codec import FRAME_BATCH
 
 from .held import sample_held
 from .mini import BATCH, Mini, Prompt

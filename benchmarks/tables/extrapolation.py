@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from sound_parts.section import EXTRAPOLATION
+from audio_parts.section import EXTRAPOLATION
 
 from lumina_core.mini.judge import Verdict, judge
-from lumina_core.rope_scaling import AUTO_METHOD, OFF
+from lumina_core.network.rope_scaling import AUTO_METHOD, OFF
 
 from .mini import Prompt
 from .quality import COUNTED

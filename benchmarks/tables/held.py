@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from lumina_core.plan import SamplingPlan
-from lumina_core.sampler import Text, sample
+from lumina_core.sampling.plan import SamplingPlan
+from lumina_core.sampling.video import Text, sample
 
 
 class HeldNetwork:
@@ -16,7 +16,7 @@ class HeldNetwork:
     Args:
         network: ``MultiScaleNextDiT``.
         given, noise: (B, C, F, H, W), where held frames end and begin.
-        release: flow time from which each of the F frames is free, as ``lumina_core.held.release_times``.
+        release: flow time from which each of the F frames is free, as ``sampling.frame_conditioning.release_times``.
     """
 
     def __init__(self, network, given: torch.Tensor, noise: torch.Tensor, release: Sequence[float]):

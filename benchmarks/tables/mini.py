@@ -8,20 +8,20 @@ from dataclasses import dataclass
 
 import torch
 
-from lumina_core.bundle import Bundle, find_bundle
-from lumina_core.checkpoint import load_video_model
-from lumina_core.cost import TextTokens, plan_cost
+from lumina_core.checkpoints.video import load_video_model
+from lumina_core.cost.flops import TextTokens, plan_cost
 from lumina_core.mini.captions import LANGUAGES, caption
 from lumina_core.mini.world import Scene, random_scene
-from lumina_core.noise import seeded_noise
-from lumina_core.plan import SamplingPlan
-from lumina_core.presets import PRESETS
-from lumina_core.sampler import Text, sample
-from lumina_core.shapes import LatentSize
-from lumina_core.text import TextEncoder, load_text_encoder
-from lumina_core.vae import load_video_vae
-from lumina_core.vae_codec import VideoVAE
-from lumina_core.video_model import MultiScaleNextDiT
+from lumina_core.network.video import MultiScaleNextDiT
+from lumina_core.pipelines.bundle import Bundle, find_bundle
+from lumina_core.sampling.noise import seeded_noise
+from lumina_core.sampling.plan import SamplingPlan
+from lumina_core.sampling.presets import PRESETS
+from lumina_core.sampling.video import Text, sample
+from lumina_core.shapes.latents import LatentSize
+from lumina_core.text.gemma import TextEncoder, load_text_encoder
+from lumina_core.vae.codec import VideoVAE
+from lumina_core.vae.loader import load_video_vae
 
 MULTI_SCALE = "-MultiScale"
 BATCH = 20

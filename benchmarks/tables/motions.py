@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lumina_core.evaluation.rank_correlation import spearman
+from lumina_core.media.motion_score import dis_flow, motion_score
 from lumina_core.mini.dataset import CLIPS, drawn_items
 from lumina_core.mini.world import FPS
-from lumina_core.motion import dis_flow, motion_score
-from lumina_core.ranks import spearman
 
 from . import paper
 from .mini import Mini, Prompt, SamplingPlan

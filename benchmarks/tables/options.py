@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from performance import section
 
-from lumina_core.config import VideoConfig
-from lumina_core.cost import price_list
-from lumina_core.plan import Evaluation, SamplingPlan
-from lumina_core.presets import PRESETS, preset_clip
-from lumina_core.schedules import Piecewise
-from lumina_core.step_cache import RECOMMENDED
+from lumina_core.cost.flops import price_list
+from lumina_core.network.config import VideoConfig
+from lumina_core.sampling.plan import Evaluation, SamplingPlan
+from lumina_core.sampling.presets import PRESETS, preset_clip
+from lumina_core.sampling.step_cache import RECOMMENDED
+from lumina_core.shapes.schedules import Piecewise
 
 from .mini import Mini
 from .sections import prose, table

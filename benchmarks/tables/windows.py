@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from lumina_core.media.motion_score import dis_flow, motion_score
 from lumina_core.mini.draw import draw
-from lumina_core.motion import dis_flow, motion_score
-from lumina_core.schedules import PatchSize
+from lumina_core.shapes.schedules import PatchSize
 from lumina_core.train.objective import item_losses, noised
 
 from .mini import Mini, Prompt

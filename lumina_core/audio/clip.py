@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import LuminaError
-from ..text import check_text
+from ..text.gemma import check_text
 
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _SPREAD = (0.26862954, 0.26130258, 0.27577711)

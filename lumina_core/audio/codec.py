@@ -1,169 +1,88 @@
-"""Files of an audio codec into an ``AudioCodec``, every key and shape checked before anything is used.
+"""Waveforms to latents and back, by AudioLDM's parts: log-mel, a VAE over its picture, and a vocoder.
 
-Layouts: a folder with vae/ and vocoder/ as diffusers keeps AudioLDM's (config.json and weights in each), or
-AudioLDM's own single checkpoint.
+The classes are diffusers' ``AutoencoderKL`` and transformers' ``SpeechT5HifiGan``; they run in float32, since both
+lose much in half precision.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+import math
 
 import torch
 from torch import nn
 
 from ..errors import LuminaError
-from ..weights import Weights, check_finite, check_fit, read_pth, read_safetensors
-from .codec_original import original_config, original_parts, read_original
-from .griffin_lim import GriffinLimVocoder
-from .mel import BINS, HOP, SAMPLE_RATE
-from .waveform_codec import AudioCodec
+from .mel import BINS, HOP, SAMPLE_RATE, log_mel
 
-__all__ = ["AudioCodec", "load_audio_codec", "read_codec_channels"]
-
-VAE, VOCODER, CONFIG = "vae", "vocoder", "config.json"
-GRIFFIN_LIM = "GriffinLim"
-_WEIGHTS = {
-    VAE: ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"),
-    VOCODER: ("model.safetensors", "pytorch_model.bin"),
-}
-# Names that diffusers gave the attention's layers before 2023-04, in which AudioLDM's files are still kept.
-_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+ROW_SAMPLES = 4 * HOP
+"""Samples of a latent row: 40 ms."""
 
 
-def load_audio_codec(path: str | Path, device: torch.device | str = "cpu") -> AudioCodec:
-    """Load a codec from a folder or a single file, float32, on ``device``. Raises LuminaError."""
-    path = Path(path)
-    if _is_folder(path):
-        vae, vocoder = _vae(path / VAE), _vocoder(path / VOCODER)
-    else:
-        weights = read_original(path)
-        vae_weights, vocoder_weights = original_parts(weights)
-        vae_config, vocoder_config = original_config(path.name, weights)
-        vae = _filled(path.name, _build_vae(vae_config, path.name), vae_weights, "AudioLDM's VAE")
-        vocoder = _filled(path.name, _build_vocoder(vocoder_config, path.name), vocoder_weights, "AudioLDM's vocoder")
-    return AudioCodec(vae, vocoder).eval().requires_grad_(False).to(device)
+class AudioCodec(nn.Module):
+    """Made by ``codec.load_audio_codec``.
+
+    Args:
+        vae: an ``AutoencoderKL`` of one channel in and out that divides frames and bins by 4.
+        vocoder: log-mel (B, frames, 64) to waveforms (B, at least 160 * frames).
+    """
+
+    def __init__(self, vae: nn.Module, vocoder: nn.Module):
+        super().__init__()
+        self.vae, self.vocoder = vae, vocoder
+        self.channels: int = vae.config.latent_channels
+        self.bins = BINS // 4
+        self.scale: float = vae.config.scaling_factor
+
+    @staticmethod
+    def rows_for(seconds: float) -> int:
+        """Latent rows of a sound, rounded up to an even number, which tokens of two rows divide."""
+        return 2 * math.ceil(round(seconds * SAMPLE_RATE / ROW_SAMPLES, 6) / 2)
+
+    @torch.no_grad()
+    def posterior(self, waveform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of the latents of waveforms (B, N) at 16 kHz, each (B, C, rows, 16).
+
+        A sound that ends within a row is filled up with silence. Raises LuminaError.
+        """
+        _check_waveform(waveform)
+        rows = self.rows_for(waveform.shape[1] / SAMPLE_RATE)
+        filled = nn.functional.pad(waveform.float(), (0, rows * ROW_SAMPLES - waveform.shape[1]))
+        found = self.vae.encode(log_mel(filled)).latent_dist
+        return found.mean * self.scale, found.std * self.scale
+
+    def encode(self, waveform: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Latents (B, C, rows, 16) of waveforms (B, N): a draw with ``generator``, else the mean."""
+        mean, std = self.posterior(waveform)
+        if generator is None:
+            return mean
+        return mean + std * torch.randn(mean.shape, generator=generator, device=generator.device).to(mean)
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Log-mel (B, 1, 4 * rows, 64) of latents (B, C, rows, 16). Raises LuminaError."""
+        if latents.ndim != 4 or (latents.shape[1], latents.shape[3]) != (self.channels, self.bins):
+            raise LuminaError(
+                f"The sound latents have shape {tuple(latents.shape)}, and this codec decodes (batch, {self.channels}, "
+                f"rows, {self.bins}); use the codec that the sound model was trained with."
+            )
+        return self.vae.decode(latents.float() / self.scale).sample
+
+    @torch.no_grad()
+    def to_waveform(self, latents: torch.Tensor, samples: int) -> torch.Tensor:
+        """Waveforms (B, samples) at 16 kHz. Raises LuminaError when the latents end before that."""
+        if not 0 < samples <= latents.shape[2] * ROW_SAMPLES:
+            raise LuminaError(
+                f"{samples} samples ({samples / SAMPLE_RATE:g} s) are asked of sound latents that hold "
+                f"{latents.shape[2] * ROW_SAMPLES}; make longer latents, or ask for less."
+            )
+        return self.vocoder(self.decode(latents)[:, 0])[:, :samples]
 
 
-def read_codec_channels(path: str | Path) -> int:
-    """Latent channels of what ``load_audio_codec(path)`` would load, by its config. Raises LuminaError."""
-    path = Path(path)
-    if _is_folder(path):
-        for part in (VAE, VOCODER):
-            _weights_file(path / part)
-        return _check_vae(_read_config(path / VAE), str(path / VAE))["latent_channels"]
-    return original_config(path.name, read_original(path, header_only=True))[0]["latent_channels"]
-
-
-def _is_folder(path: Path) -> bool:
-    if not path.exists():
+def _check_waveform(waveform: torch.Tensor) -> None:
+    if waveform.ndim != 2 or waveform.shape[1] < ROW_SAMPLES:
         raise LuminaError(
-            f"The sound codec '{path}' does not exist; give a folder with {VAE}/ and {VOCODER}/ as in cvssp/audioldm, "
-            "or AudioLDM's checkpoint."
+            f"The waveform has shape {tuple(waveform.shape)}; expected (batch, samples) with {ROW_SAMPLES} samples "
+            "(40 ms) or more at 16 kHz."
         )
-    missing = [part for part in (VAE, VOCODER) if path.is_dir() and not (path / part / CONFIG).is_file()]
-    if missing:
-        raise LuminaError(
-            f"The folder of the sound codec '{path}' holds no {missing[0]}/{CONFIG}; it needs {VAE}/ and {VOCODER}/ as "
-            "in cvssp/audioldm."
-        )
-    return path.is_dir()
-
-
-def _vae(folder: Path) -> nn.Module:
-    module = _build_vae(_check_vae(_read_config(folder), str(folder)), str(folder))
-    weights = {_new_name(key): value for key, value in _read_weights(folder).items()}
-    # Those were 1x1 convolutions once.
-    weights = {key: value[..., 0, 0] if ".to_" in key and value.ndim == 4 else value for key, value in weights.items()}
-    return _filled(f"{folder.name}/{_weights_file(folder).name}", module, weights, "the VAE of the config beside it")
-
-
-def _vocoder(folder: Path) -> nn.Module:
-    config = _read_config(folder)
-    if config.get("_class_name") == GRIFFIN_LIM:
-        return GriffinLimVocoder(int(config.get("iterations", 32)))
-    module = _build_vocoder(config, str(folder))
-    weights = _read_weights(folder)
-    name = f"{folder.name}/{_weights_file(folder).name}"
-    return _filled(name, module, weights, "the vocoder of the config beside it")
-
-
-def _new_name(key: str) -> str:
-    if ".attentions." not in key:
-        return key
-    return ".".join(_OLD_ATTENTION.get(part, part) for part in key.split("."))
-
-
-def _build_vae(config: dict[str, Any], where: str) -> nn.Module:
-    from diffusers import AutoencoderKL
-
-    known = {name: value for name, value in config.items() if not name.startswith("_")}
-    try:
-        with torch.device("meta"):
-            return AutoencoderKL.from_config(known)
-    except (TypeError, ValueError, KeyError) as error:
-        raise LuminaError(f"The VAE config of {where} makes no AutoencoderKL ({error}); fetch it again.") from None
-
-
-def _check_vae(config: dict[str, Any], where: str) -> dict[str, Any]:
-    channels = [config.get(name) for name in ("in_channels", "out_channels")]
-    blocks = config.get("block_out_channels")
-    if config.get("_class_name", "AutoencoderKL") != "AutoencoderKL" or channels != [1, 1]:
-        raise LuminaError(
-            f"{where} is an {config.get('_class_name', 'VAE')} of {channels[0]} channels, and a sound's has 1; "
-            "use AudioLDM's (cvssp/audioldm) or the bundled one."
-        )
-    if not isinstance(blocks, list) or len(blocks) != 3:
-        raise LuminaError(f"{where} does not divide frames by 4 (block_out_channels {blocks}); use AudioLDM's VAE.")
-    if not isinstance(config.get("latent_channels"), int):
-        raise LuminaError(f"The config of {where} gives no latent_channels; fetch a fresh copy.")
-    return config
-
-
-def _build_vocoder(config: dict[str, Any], where: str) -> nn.Module:
-    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
-
-    settings = SpeechT5HifiGanConfig(**{name: value for name, value in config.items() if not name.startswith("_")})
-    hop = 1
-    for rate in settings.upsample_rates:
-        hop *= rate
-    found = (settings.model_in_dim, settings.sampling_rate, hop)
-    if found != (BINS, SAMPLE_RATE, HOP):
-        raise LuminaError(
-            f"The vocoder of {where} takes {found[0]} bins and makes {found[2]} samples a frame at {found[1]} Hz; this "
-            f"needs {BINS}, {HOP} and {SAMPLE_RATE}, as AudioLDM's has."
-        )
-    with torch.device("meta"):
-        return SpeechT5HifiGan(settings)
-
-
-def _filled(name: str, module: nn.Module, weights: Weights, what: str) -> nn.Module:
-    check_fit(name, weights, module, what)
-    check_finite(name, weights)
-    module.load_state_dict({key: value.float() for key, value in weights.items()}, assign=True)
-    return module
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LuminaError(f"{folder / CONFIG} cannot be read ({error}); fetch a fresh copy.") from None
-    if not isinstance(values, dict):
-        raise LuminaError(f"{folder / CONFIG} is no JSON object; fetch a fresh copy.")
-    return values
-
-
-def _weights_file(folder: Path) -> Path:
-    if folder.name == VOCODER and _read_config(folder).get("_class_name") == GRIFFIN_LIM:
-        return folder / CONFIG
-    for name in _WEIGHTS[folder.name]:
-        if (folder / name).is_file():
-            return folder / name
-    raise LuminaError(f"{folder} holds no {_WEIGHTS[folder.name][0]}; fetch the weights that go with its config.")
-
-
-def _read_weights(folder: Path) -> Weights:
-    file = _weights_file(folder)
-    return read_safetensors(file)[0] if file.suffix == ".safetensors" else read_pth(file)
+    if not bool(torch.isfinite(waveform).all()):
+        raise LuminaError("The waveform holds NaN or infinite values; take another recording.")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..errors import LuminaError
-from ..weights import Weights, read_safetensors, unreadable
+from ..runtime.tensor_files import Weights, read_safetensors, unreadable
 
 _PREFIX, _VOCODER = "first_stage_model.", "first_stage_model.vocoder."
 _RATES = [5, 4, 2, 2, 2]

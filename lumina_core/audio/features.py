@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import LuminaError
-from ..frames import frames_at, probe
-from ..media import replacing
-from ..weights import check_finite, read_safetensors
+from ..media.reader import frames_at, probe
+from ..media.writer import replacing
+from ..runtime.tensor_files import check_finite, read_safetensors
 from .clip import ClipFeatures
-from .clip_files import load_clip
-from .feature_widths import CLIP, SYNC, check_feature_folder
+from .clip_loader import load_clip
+from .feature_config import CLIP, SYNC, check_feature_folder
 from .frame_times import check_fps, check_frames, pick
 from .synchformer import SEGMENT, SLOTS, STRIDE, SyncEncoder
-from .synchformer_files import load_sync_encoder
+from .synchformer_loader import load_sync_encoder
 
 CLIP_FPS, SYNC_FPS = 8.0, 25.0
 METADATA_KEY = "lumina_video_features"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import LuminaError
-from ..media import check_target, replacing
+from ..media.writer import check_target, replacing
 from .mel import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _CONTAINER = ("major_brand", "minor_version", "compatible_brands", "encoder")
 """Entries that every mp4 writes anew."""
 
 
-def has_sound(path: str | Path) -> bool:
+def has_audio(path: str | Path) -> bool:
     """Whether a file holds a sound stream. Raises LuminaError for one that cannot be read."""
     with _opened(path) as container:
         return bool(container.streams.audio)

@@ -9,7 +9,8 @@ import torch
 
 from ..errors import LuminaError
 from ..version import VERSION
-from . import demo, encode, generate, motion, plan, sound, train
+from . import audio as sound
+from . import demo, encode, generate, motion, plan, train
 from .options import Parser
 
 COMMANDS = (demo, generate, sound, plan, motion, encode, train)

@@ -10,24 +10,24 @@ import torch
 
 from ..audio.files import mux
 from ..audio.mel import SAMPLE_RATE
-from ..audio_pipeline import SoundFiles, SoundSettings, prepare_sound, sound_for_frames, sound_metadata
-from ..bundle import Bundle, unlearned_motion
-from ..checkpoint import read_video_config
-from ..config import VideoConfig
-from ..contact_sheet import contact_sheet
-from ..cost import plan_cost
+from ..checkpoints.video import read_video_config
+from ..cost.flops import plan_cost
 from ..errors import LuminaError
-from ..media import check_target, write_image
-from ..motion import motion_score
-from ..pipeline import GenerateRequest, GenerateResult, generate
-from ..plan import SamplingPlan
-from ..presets import preset_clip
-from ..shapes import VideoSize
-from ..text import check_text
+from ..media.contact_sheet import contact_sheet
+from ..media.motion_score import motion_score
+from ..media.writer import check_target, write_image
+from ..network.config import VideoConfig
+from ..pipelines.audio import AudioFiles, AudioSettings, audio_for_frames, audio_metadata, prepare_audio
+from ..pipelines.bundle import Bundle, unlearned_motion
+from ..pipelines.video import GenerateRequest, GenerateResult, generate
+from ..sampling.plan import SamplingPlan
+from ..sampling.presets import preset_clip
+from ..shapes.latents import VideoSize
+from ..text.gemma import check_text
 from .models import Models, add_bundle_option, bundle_models
 from .options import add_plan_options, add_size_options, plan_from, preset_name, size_from, whole
 from .plan import as_text
-from .progress import Progress, SoundProgress
+from .progress import AudioProgress, Progress
 
 AUDIBLE_MOTION = "6"
 """Motion score where none is asked for: fast enough to meet the edge, so that there is something to hear."""
@@ -91,26 +91,26 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{result.frames} frames in {result.seconds:.1f} s{_motion(frames, result.fps)}")
     if voice:
         # Few frames may be decoded to one, and nothing moves in that.
-        print(_add_sound(voice, frames, result) if len(frames) > 1 else "no sound: a single frame has none")
+        print(_add_audio(voice, frames, result) if len(frames) > 1 else "no sound: a single frame has none")
     print(f"contact sheet: {sheet}")
     print(result.file, flush=True)
 
 
-def _voice(bundle: Bundle, prompt: str, seed: int) -> SoundSettings | None:
+def _voice(bundle: Bundle, prompt: str, seed: int) -> AudioSettings | None:
     """How the sound is made, checked; None for a bundle without a voice. Raises LuminaError."""
     if bundle.sound is None:
         return None
-    settings = SoundSettings(files=SoundFiles.of(bundle.sound), prompt=prompt, seed=seed)
-    prepare_sound(settings)
+    settings = AudioSettings(files=AudioFiles.of(bundle.sound), prompt=prompt, seed=seed)
+    prepare_audio(settings)
     return settings
 
 
-def _add_sound(settings: SoundSettings, frames: torch.Tensor, result: GenerateResult) -> str:
+def _add_audio(settings: AudioSettings, frames: torch.Tensor, result: GenerateResult) -> str:
     """Put the sound of the frames into the video; a line on it."""
     started = time.perf_counter()
-    with SoundProgress() as progress:
-        sound = sound_for_frames(settings, frames, result.fps, progress)
-    mux(result.file, sound.waveform, SAMPLE_RATE, result.file, sound_metadata(settings))
+    with AudioProgress() as progress:
+        sound = audio_for_frames(settings, frames, result.fps, progress)
+    mux(result.file, sound.waveform, SAMPLE_RATE, result.file, audio_metadata(settings))
     seconds = time.perf_counter() - started
     return f"{sound.waveform.shape[-1] / SAMPLE_RATE:g} s of sound in {seconds:.1f} s, NFE {sound.nfe}"
 

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..audio.codec import load_audio_codec
+from ..audio.codec_loader import load_audio_codec
 from ..audio.features import load_feature_encoder
-from ..devices import AUTO, DTYPES, pick_device, pick_dtype
 from ..errors import LuminaError
-from ..motion import read_scores
+from ..media.motion_score import read_scores
+from ..runtime.devices import AUTO, DTYPES, pick_device, pick_dtype
+from ..train.audio.encode import AudioEncodeSettings, encode_audio
 from ..train.clips import EncodeSettings
 from ..train.encode import encode_source
 from ..train.encoding import SKIPPED, EncodeResult, EncodeWatcher
-from ..train.sound.encode import SoundEncodeSettings, encode_sounds
 from ..train.sources import RawSource, read_source, with_scores
-from ..vae import load_video_vae
+from ..vae.loader import load_video_vae
 from .options import existing, number, whole
 
 NAME = "encode"
@@ -69,7 +69,7 @@ class EncodeProgress(EncodeWatcher):
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    defaults, sound = EncodeSettings(), SoundEncodeSettings()
+    defaults, sound = EncodeSettings(), AudioEncodeSettings()
     parser.add_argument(
         "data", metavar="DATA", help="folder with a .txt caption beside each file, or a .jsonl or .json"
     )
@@ -110,7 +110,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    encode = _pictures(arguments) if _check_kind(arguments) else _sounds(arguments)
+    encode = _pictures(arguments) if _check_kind(arguments) else _audio(arguments)
     out = Path(arguments.out)
     try:
         with EncodeProgress() as progress:
@@ -145,13 +145,13 @@ def _pictures(arguments: argparse.Namespace) -> Callable[[Path, EncodeWatcher], 
     return lambda out, watcher: encode_source(source, vae, out, settings, watcher)
 
 
-def _sounds(arguments: argparse.Namespace) -> Callable[[Path, EncodeWatcher], EncodeResult]:
-    settings = SoundEncodeSettings(**_given(arguments, "seconds"))
+def _audio(arguments: argparse.Namespace) -> Callable[[Path, EncodeWatcher], EncodeResult]:
+    settings = AudioEncodeSettings(**_given(arguments, "seconds"))
     device = pick_device(arguments.device)
     source = read_source(Path(arguments.data))
     codec = load_audio_codec(existing("--codec", arguments.codec), device)
     encoder = load_feature_encoder(existing("--sound", arguments.sound), device)
-    return lambda out, watcher: encode_sounds(source, codec, encoder, out, settings, watcher)
+    return lambda out, watcher: encode_audio(source, codec, encoder, out, settings, watcher)
 
 
 def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -7,18 +7,18 @@ import sys
 from pathlib import Path
 
 from ..audio.features import check_seconds
-from ..audio_pipeline import SoundRequest, SoundSettings, make_sound, prepare_sound
-from ..bundle import unlearned_motion
-from ..checkpoint import read_video_config
-from ..devices import AUTO, DTYPES
+from ..checkpoints.lora import LoraChoice
+from ..checkpoints.video import read_video_config
 from ..errors import LuminaError
-from ..lora import LoraChoice
-from ..pipeline import GenerateRequest, GenerateResult, generate
-from ..presets import preset_clip
-from ..shapes import VideoSize
+from ..pipelines.audio import AudioRequest, AudioSettings, make_audio, prepare_audio
+from ..pipelines.bundle import unlearned_motion
+from ..pipelines.video import GenerateRequest, GenerateResult, generate
+from ..runtime.devices import AUTO, DTYPES
+from ..sampling.presets import preset_clip
+from ..shapes.latents import VideoSize
 from .models import Models, add_model_options, bundled_voice, models_from
 from .options import add_plan_options, add_size_options, number, plan_from, preset_name, size_from, whole
-from .progress import Progress, SoundProgress
+from .progress import AudioProgress, Progress
 
 NAME = "generate"
 USAGE = "[--checkpoint PATH --text-encoder FOLDER --vae PATH | --bundle NAME] --prompt TEXT [flags]"
@@ -92,7 +92,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     models = models_from(arguments)
     request = request_from(arguments, models)
-    voice, voice_note = sound_from(arguments, models, request)
+    voice, voice_note = audio_from(arguments, models, request)
     with Progress() as progress:
         for note in (models.note, None if models.note else voice_note):
             if note:
@@ -100,15 +100,15 @@ def run(arguments: argparse.Namespace) -> int:
         if models.bundle and (warning := unlearned_motion(models.bundle, request.plan)):
             progress.note(warning)
         result = generate(request, progress)
-    if voice and (status := _add_sound(voice, result.file)):
+    if voice and (status := _add_audio(voice, result.file)):
         return status
     print(summary(result) + ", with sound" * bool(voice), flush=True)
     return 0
 
 
-def sound_from(
+def audio_from(
     arguments: argparse.Namespace, models: Models, request: GenerateRequest
-) -> tuple[SoundSettings | None, str | None]:
+) -> tuple[AudioSettings | None, str | None]:
     """How the sound of ``--sound`` is made, checked as far as it can be without the video, and a sentence for the user.
 
     Raises LuminaError.
@@ -120,23 +120,23 @@ def sound_from(
     if request.size.frames == 1:
         raise LuminaError("--sound is for videos, and --frames is 1; write 8 or more.")
     files, note = bundled_voice(models.bundle and str(models.bundle.folder))
-    settings = SoundSettings(
+    settings = AudioSettings(
         files=files,
         prompt=arguments.prompt if arguments.sound_prompt is None else arguments.sound_prompt,
         seed=arguments.seed,
         device=arguments.device,
         dtype=arguments.dtype,
     )
-    prepare_sound(settings)
+    prepare_audio(settings)
     check_seconds(request.size.frames / request.fps)
     return settings, note
 
 
-def _add_sound(settings: SoundSettings, video: Path) -> int:
+def _add_audio(settings: AudioSettings, video: Path) -> int:
     """Put a sound into the video, which stays when that fails; the exit status. Raises LuminaError."""
     try:
-        with SoundProgress() as progress:
-            make_sound(SoundRequest(settings=settings, video=video, out=video), progress)
+        with AudioProgress() as progress:
+            make_audio(AudioRequest(settings=settings, video=video, out=video), progress)
     except KeyboardInterrupt:
         print(f"Interrupted; {video} is there, without sound.", file=sys.stderr)
         return INTERRUPTED

@@ -6,9 +6,9 @@ import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..audio_pipeline import SoundFiles
-from ..bundle import DEFAULT_BUNDLE, Bundle, bundled, find_bundle
 from ..errors import LuminaError
+from ..pipelines.audio import AudioFiles
+from ..pipelines.bundle import DEFAULT_BUNDLE, Bundle, bundled, find_bundle
 from .options import existing, use_preset
 
 _FLAGS = ("--checkpoint", "--text-encoder", "--vae")
@@ -74,7 +74,7 @@ def bundle_models(arguments: argparse.Namespace) -> Models:
     return Models(bundle.checkpoint, bundle.text_encoder, bundle.vae, bundle)
 
 
-def bundled_voice(name: str | None) -> tuple[SoundFiles, str | None]:
+def bundled_voice(name: str | None) -> tuple[AudioFiles, str | None]:
     """The voice of a bundle, and a sentence for the user where ``name`` is None and it is the default one.
 
     Raises LuminaError for a bundle without one.
@@ -90,4 +90,4 @@ def bundled_voice(name: str | None) -> tuple[SoundFiles, str | None]:
             f"The bundle {bundle.name} has no voice, only pictures; fetch it again, or give --model, --features and "
             "--codec of the command sound."
         )
-    return SoundFiles.of(bundle.sound), None if name else _VOICE_NOTE
+    return AudioFiles.of(bundle.sound), None if name else _VOICE_NOTE

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import LuminaError
-from ..frames import probe
-from ..media import check_target, replacing
-from ..motion import Flow, dis_flow, file_motion_score, read_scores
-from ..ranks import spearman
+from ..evaluation.rank_correlation import spearman
+from ..media.motion_score import Flow, dis_flow, file_motion_score, read_scores
+from ..media.reader import probe
+from ..media.writer import check_target, replacing
 
 NAME = "motion"
 USAGE = "VIDEO... [flags]"

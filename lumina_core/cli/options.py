@@ -6,15 +6,15 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
-from ..budget import propose
-from ..config import VideoConfig
+from ..cost.budget import propose
 from ..errors import LuminaError
-from ..network_options import ROPES
-from ..plan import SamplingPlan
-from ..presets import DEFAULT_PRESET, PRESETS, preset_clip
-from ..shapes import VideoSize
-from ..sizes import pick_size
-from ..solvers import SOLVERS
+from ..network.config import VideoConfig
+from ..network.forward_options import ROPES
+from ..sampling.plan import SamplingPlan
+from ..sampling.presets import DEFAULT_PRESET, PRESETS, preset_clip
+from ..sampling.solvers import SOLVERS
+from ..shapes.latents import VideoSize
+from ..shapes.resolutions import pick_size
 
 _OVERRIDES = (
     *("patch", "guidance", "motion", "negative_motion", "renorm", "time_shift", "points", "solver", "cache"),

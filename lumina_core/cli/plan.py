@@ -6,29 +6,20 @@ import argparse
 import json
 import math
 
-from ..bundle import find_bundle
-from ..checkpoint import read_video_config
-from ..config import VideoConfig
-from ..cost import REFERENCE, PlanCost, Segment, plan_cost
-from ..devices import DTYPES
+from ..checkpoints.video import read_video_config
+from ..cost.flops import REFERENCE, PlanCost, Segment, plan_cost
+from ..cost.memory import GIB, MemoryPlan, Run, memory_plan
+from ..cost.memory_advice import CARD_RESERVE, advice, in_gib
 from ..errors import LuminaError
-from ..memory import GIB, MemoryPlan, Run, memory_plan
-from ..memory_advice import CARD_RESERVE, advice, in_gib
-from ..plan import SamplingPlan
-from ..presets import preset_clip
-from ..shapes import VideoSize
-from ..sizes import area_sizes
+from ..network.config import VideoConfig
+from ..pipelines.bundle import find_bundle
+from ..runtime.devices import DTYPES
+from ..sampling.plan import SamplingPlan
+from ..sampling.presets import preset_clip
+from ..shapes.latents import VideoSize
+from ..shapes.resolutions import area_sizes
 from .models import add_bundle_option
-from .options import (
-    add_plan_options,
-    add_size_options,
-    existing,
-    number,
-    plan_from,
-    preset_name,
-    size_from,
-    use_preset,
-)
+from .options import add_plan_options, add_size_options, existing, number, plan_from, preset_name, size_from, use_preset
 
 NAME = "plan"
 USAGE = "[flags]"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from ..audio_sampler import SoundStep
-from ..pipeline import Watcher
-from ..sampler import StepInfo
+from ..pipelines.video import Watcher
+from ..sampling.audio import AudioStep
+from ..sampling.video import StepInfo
 
 _FORMAT = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}<{remaining}]"
 _SECONDS_IN_A_LOG = 10.0
@@ -51,10 +51,10 @@ class Progress(Watcher):
         self.close()
 
 
-class SoundProgress(Progress):
+class AudioProgress(Progress):
     """The bar counts steps of the sound: all of them cost the same."""
 
-    def step(self, info: SoundStep) -> None:
+    def step(self, info: AudioStep) -> None:
         self._bar.set_description_str(f"sound, step {info.step + 1} of {info.steps}", refresh=False)
         self._bar.update(self._costs[info.step])
 

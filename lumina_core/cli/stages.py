@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LuminaError
-from ..fields import build
+from ..mini.audio_bundling import AudioBundleRecipe
+from ..mini.audio_codec import AudioCodecRecipe
+from ..mini.audio_dataset import AudioDataRecipe
+from ..mini.audio_encoders import AudioEncodersRecipe
 from ..mini.autoencoder import AutoencoderRecipe
 from ..mini.bundling import BundleRecipe
 from ..mini.dataset import DrawnDataRecipe
-from ..mini.sound_bundling import SoundBundleRecipe
-from ..mini.sound_codec import SoundCodecRecipe
-from ..mini.sound_data import SoundDataRecipe
-from ..mini.sound_encoders import SoundEncodersRecipe
 from ..mini.text_encoder import TextEncoderRecipe
+from ..runtime.dataclass_schema import build
+from ..train.audio.recipe import AudioRecipe
 from ..train.recipe import Recipe
-from ..train.sound.recipe import SoundRecipe
 
 KIND = "kind"
 _DEFAULT = "video"
@@ -45,17 +45,17 @@ KINDS = {
     "text_encoder": Kind(TextEncoderRecipe, lambda recipe: []),
     "drawn_data": Kind(DrawnDataRecipe, lambda recipe: [recipe.vae]),
     "sound": Kind(
-        SoundRecipe,
+        AudioRecipe,
         lambda recipe: [
             *(path for path in (recipe.start_from, recipe.features) if path),
             *(path for source in recipe.sources.values() for path in (source.encoded, source.held_out) if path),
         ],
     ),
     "bundle": Kind(BundleRecipe, lambda recipe: [recipe.network, recipe.text_encoder, recipe.vae]),
-    "sound_codec": Kind(SoundCodecRecipe, lambda recipe: []),
-    "sound_encoders": Kind(SoundEncodersRecipe, lambda recipe: []),
-    "sound_data": Kind(SoundDataRecipe, lambda recipe: [recipe.features, recipe.codec]),
-    "sound_bundle": Kind(SoundBundleRecipe, lambda recipe: [recipe.out, recipe.network, recipe.features, recipe.codec]),
+    "sound_codec": Kind(AudioCodecRecipe, lambda recipe: []),
+    "sound_encoders": Kind(AudioEncodersRecipe, lambda recipe: []),
+    "sound_data": Kind(AudioDataRecipe, lambda recipe: [recipe.features, recipe.codec]),
+    "sound_bundle": Kind(AudioBundleRecipe, lambda recipe: [recipe.out, recipe.network, recipe.features, recipe.codec]),
 }
 
 

@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LuminaError
-from ..mini import sound_codec, sound_encoders
+from ..mini import audio_codec as sound_codec
+from ..mini import audio_encoders as sound_encoders
+from ..mini.audio_bundling import write_audio_bundle
+from ..mini.audio_dataset import write_audio_data
 from ..mini.autoencoder import train_autoencoder
 from ..mini.bundling import write_bundle
 from ..mini.dataset import write_drawn_data
-from ..mini.sound_bundling import write_sound_bundle
-from ..mini.sound_data import write_sound_data
 from ..mini.text_encoder import FIGURES, train_text_encoder
+from ..train.audio.trainer import AudioTrainer
 from ..train.distributed import Processes, processes
 from ..train.loop import StepReport, Trainer
 from ..train.plot import plot_losses
-from ..train.sound.trainer import SoundTrainer
 from ..train.state import newest_state
 from ..train.validate import read_losses, source_means
 from ..train.video import VideoTrainer
@@ -153,47 +154,47 @@ def _bundle(stage: Stage) -> int:
     return 0
 
 
-def _train_sound_codec(stage: Stage) -> int:
+def _train_audio_codec(stage: Stage) -> int:
     if _done(stage, sound_codec.FIGURES):
         return 0
     with _bar(stage, stage.recipe.steps) as show:
-        figures = sound_codec.train_sound_codec(stage.recipe, lambda step, loss: show(f"loss {loss:.3f}"))
+        figures = sound_codec.train_audio_codec(stage.recipe, lambda step, loss: show(f"loss {loss:.3f}"))
     return _tell(stage, figures)
 
 
-def _train_sound_encoders(stage: Stage) -> int:
+def _train_audio_encoders(stage: Stage) -> int:
     if _done(stage, sound_encoders.FIGURES):
         return 0
     with _bar(stage, stage.recipe.clip_steps + stage.recipe.sync_steps) as show:
-        figures = sound_encoders.train_sound_encoders(
+        figures = sound_encoders.train_audio_encoders(
             stage.recipe, lambda encoder, step, loss: show(f"{encoder}, loss {loss:.3f}")
         )
     return _tell(stage, {f"{part} {name}": value for part, found in figures.items() for name, value in found.items()})
 
 
-def _draw_sound_data(stage: Stage) -> int:
+def _draw_audio_data(stage: Stage) -> int:
     with _bar(stage, sum(stage.recipe.counts())) as show:
-        write_sound_data(stage.recipe, lambda name: show(name))
+        write_audio_data(stage.recipe, lambda name: show(name))
     print(stage.recipe.out, flush=True)
     return 0
 
 
-def _sound_bundle(stage: Stage) -> int:
-    print(write_sound_bundle(stage.recipe), flush=True)
+def _audio_bundle(stage: Stage) -> int:
+    print(write_audio_bundle(stage.recipe), flush=True)
     return 0
 
 
 _RUNNERS = {
     "video": partial(_train_network, VideoTrainer),
-    "sound": partial(_train_network, SoundTrainer),
+    "sound": partial(_train_network, AudioTrainer),
     "autoencoder": _train_autoencoder,
     "text_encoder": _train_text_encoder,
     "drawn_data": _draw_data,
     "bundle": _bundle,
-    "sound_codec": _train_sound_codec,
-    "sound_encoders": _train_sound_encoders,
-    "sound_data": _draw_sound_data,
-    "sound_bundle": _sound_bundle,
+    "sound_codec": _train_audio_codec,
+    "sound_encoders": _train_audio_encoders,
+    "sound_data": _draw_audio_data,
+    "sound_bundle": _audio_bundle,
 }
 
 

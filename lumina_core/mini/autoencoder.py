@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from ..compact_vae import CompactVAE, CompactVAEConfig
-from ..shapes import VAE_FRAMES
+from ..shapes.latents import VAE_FRAMES
+from ..vae.compact import CompactVAE, CompactVAEConfig
 from .draw import draw
 from .world import FRAMES, random_scene
 

@@ -1,4 +1,4 @@
-"""The last step of the mini bundle: its parts into one folder, in the layout that ``lumina_core.bundle`` reads."""
+"""Assembles the mini bundle: its parts into one folder, in the layout that ``pipelines.bundle`` reads."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from ..bundle import DESCRIPTION
-from ..checkpoint import RELEASED_NAMES, load_video_model, video_metadata
+from ..checkpoints.video import RELEASED_NAMES, load_video_model, video_metadata
 from ..errors import LuminaError
-from ..shapes import VAE_FRAMES, VAE_SPACE
+from ..pipelines.bundle import DESCRIPTION
+from ..shapes.latents import VAE_FRAMES, VAE_SPACE
 from ..train.network import start_weights
-from ..vae import WEIGHTS as VAE_WEIGHTS
-from ..vae import load_video_vae
-from ..vae_codec import VideoVAE
+from ..vae.codec import VideoVAE
+from ..vae.loader import WEIGHTS as VAE_WEIGHTS
+from ..vae.loader import load_video_vae
 from .draw import draw
 from .world import FPS, FRAMES, SIDE, random_scene
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from ..motion import Flow, dis_flow, motion_score
+from ..media.motion_score import Flow, dis_flow, motion_score
 from ..train.shards import IMAGE, VIDEO, ShardWriter
-from ..vae import load_video_vae
-from ..vae_codec import VideoVAE
+from ..vae.codec import VideoVAE
+from ..vae.loader import load_video_vae
 from .captions import LANGUAGES, caption
 from .draw import draw
 from .world import FPS, FRAMES, Scene, random_scene

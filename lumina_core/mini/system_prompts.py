@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..text import SYSTEM_PROMPT
+from ..text.gemma import SYSTEM_PROMPT
 
 _FORM = (
     "You are an assistant designed to generate {what} with the highest degree of image-text alignment "

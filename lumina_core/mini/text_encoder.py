@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from ..embeddings import masked_mean
-from ..text import TextEncoder, load_text_encoder
+from ..network.embeddings import masked_mean
+from ..text.gemma import TextEncoder, load_text_encoder
 from .captions import LANGUAGES, caption
 from .system_prompts import SYSTEM_PROMPTS
 from .tokenizer import write_tokenizer

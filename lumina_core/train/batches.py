@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import LuminaError
-from .chance import chance
 from .recipe import Source, Task, one_patch
+from .rng import chance
 from .shards import EncodedSet
 
 COARSEST = 4

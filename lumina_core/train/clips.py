@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from ..errors import LuminaError
-from ..frames import frames_at, probe
-from ..sizes import area_sizes, nearest_size
-from ..vae_codec import FRAME_BATCH
+from ..media.reader import frames_at, probe
+from ..shapes.resolutions import area_sizes, nearest_size
+from ..vae.codec import FRAME_BATCH
 from .crop import crop_to
 
 FEWEST = FRAME_BATCH + 1

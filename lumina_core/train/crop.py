@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from ..sizes import Size
+from ..shapes.resolutions import Size
 
 
 def crop_to(frames: torch.Tensor, size: Size) -> torch.Tensor:

@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from ..devices import AUTO, pick_device
 from ..errors import LuminaError
+from ..runtime.devices import AUTO, pick_device
 from .batches import Share
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 
 from ..errors import LuminaError
-from ..motion import Flow, dis_flow, file_motion_score
-from ..vae_codec import VideoVAE
+from ..media.motion_score import Flow, dis_flow, file_motion_score
+from ..vae.codec import VideoVAE
 from .clips import EncodeSettings, read_clip, read_picture
 from .encoding import (
     SKIPPED,

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import LuminaError
-from ..media import replacing
+from ..media.writer import replacing
 from .shards import INDEX
 
 SETTINGS, SKIPPED = "encode.json", "skipped.jsonl"

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from ..sampler import NO_MOTION
-from .chance import happens
+from ..sampling.video import NO_MOTION
 from .objective import draw_time
 from .recipe import Drop, Source, Task
+from .rng import happens
 from .shards import IMAGE, Entry
 
 

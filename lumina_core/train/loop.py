@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from ..errors import LuminaError
-from .average import averaged, follow
 from .batches import Batches, Pick, Share
 from .distributed import Processes, whole
+from .ema import averaged, follow
 from .log import TrainingLog
 from .network import Trained
 from .objective import item_losses

@@ -1,6 +1,6 @@
 """Low-rank additions in training: each chosen linear layer of the frozen network gets two small trained ones beside it.
 
-Source: LoRA (arXiv 2106.09685), section 4.1. The saved keys are those of ``lumina_core.lora``.
+Source: LoRA (arXiv 2106.09685), section 4.1. The saved keys are those of ``lumina_core.checkpoints.lora``.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from ..lora import ALPHA, DOWN, PREFIX, UP
-from ..video_model import MultiScaleNextDiT
-from .chance import generator
+from ..checkpoints.lora import ALPHA, DOWN, PREFIX, UP
+from ..network.video import MultiScaleNextDiT
 from .recipe import Lora
+from .rng import generator
 
 
 class LoraLinear(nn.Linear):

@@ -11,16 +11,16 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ..checkpoint import load_video_model
+from ..checkpoints.lora import ALPHA
+from ..checkpoints.video import load_video_model
 from ..errors import LuminaError
-from ..lora import ALPHA
-from ..video_model import MultiScaleNextDiT
-from ..weights import Weights
-from .chance import generator
+from ..network.video import MultiScaleNextDiT
+from ..runtime.tensor_files import Weights
 from .distributed import ALONE, Processes, laid_out, whole
 from .initialise import initialise
 from .lora import add_lora, lora_tensors
 from .recipe import Recipe
+from .rng import generator
 from .state import EMA, LORA, WEIGHTS, newest_state
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from ..clock import shift_time
 from ..errors import LuminaError
+from ..sampling.timesteps import shift_time
 
 UNIFORM, LOG_NORMAL = "uniform", "lognorm"
 DISTRIBUTIONS = (UNIFORM, LOG_NORMAL)

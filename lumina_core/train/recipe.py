@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..config import VideoConfig
 from ..errors import LuminaError
-from ..plan import SamplingPlan
-from ..schedules import PatchSize, parse_patch
-from ..shapes import VideoSize
-from ..text import SYSTEM_PROMPT
+from ..network.config import VideoConfig
+from ..sampling.plan import SamplingPlan
+from ..shapes.latents import VideoSize
+from ..shapes.schedules import PatchSize, parse_patch
+from ..text.gemma import SYSTEM_PROMPT
 from .objective import DISTRIBUTIONS, UNIFORM
 from .shards import IMAGE, VIDEO
 

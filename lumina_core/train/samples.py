@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from ..media import write_image, write_video
-from ..noise import seeded_noise
-from ..sampler import Text, sample
-from ..text import TextEncoder
-from ..vae_codec import VideoVAE
-from ..video_model import MultiScaleNextDiT
+from ..media.writer import write_image, write_video
+from ..network.video import MultiScaleNextDiT
+from ..sampling.noise import seeded_noise
+from ..sampling.video import Text, sample
+from ..text.gemma import TextEncoder
+from ..vae.codec import VideoVAE
 from .recipe import Samples
 
 FOLDER = "samples"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LuminaError
-from ..motion import SCORE_KEYS
+from ..media.motion_score import SCORE_KEYS
 from .shards import IMAGE, VIDEO
 
 SUFFIXES = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ..errors import LuminaError
-from ..weights import Weights, read_safetensors
+from ..runtime.tensor_files import Weights, read_safetensors
 
 WEIGHTS, EMA, OPTIMIZER, ABOUT = "weights.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json"
 LORA, LORA_EMA = "lora.safetensors", "lora-ema.safetensors"

@@ -14,10 +14,10 @@ import torch
 
 from ..errors import LuminaError
 from .batches import used_shape
-from .chance import generator
 from .items import cut
 from .objective import item_losses, noised
 from .recipe import Recipe, Source, Task
+from .rng import generator
 from .shards import EncodedSet
 
 FILE = "validation.csv"

@@ -7,22 +7,22 @@ from dataclasses import replace
 
 import torch
 
-from ..checkpoint import video_metadata
-from ..config import VideoConfig
-from ..devices import pick_device
+from ..checkpoints.video import video_metadata
 from ..errors import LuminaError
-from ..shapes import LatentSize
-from ..text import MAX_TOKENS, TextEncoder, load_text_encoder
-from ..vae import load_video_vae
-from .average import averaged
+from ..network.config import VideoConfig
+from ..runtime.devices import pick_device
+from ..shapes.latents import LatentSize
+from ..text.gemma import MAX_TOKENS, TextEncoder, load_text_encoder
+from ..vae.loader import load_video_vae
 from .batches import Batches, Pick, TaskBatches
-from .chance import generator
 from .distributed import ALONE, Processes
+from .ema import averaged
 from .items import TrainItem, make_item
 from .loop import Trainer
 from .network import build_network
 from .objective import noised
 from .recipe import Recipe, Task, one_patch
+from .rng import generator
 from .samples import draw_samples, write_samples
 from .shards import EncodedSet
 from .validate import HeldOut

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from scripts.make_tiny_sound import write_codec
+from scripts.make_tiny_audio import write_codec
 
 
 def write_tiny_codec(folder: Path, channels: int = 4, seed: int = 0) -> Path:

@@ -1,7 +1,7 @@
 """A short plan and the request of a small video, for tests of the pipeline."""
 
 from lumina_core import SamplingPlan, VideoSize
-from lumina_core.pipeline import GenerateRequest
+from lumina_core.pipelines.video import GenerateRequest
 
 PLAN = SamplingPlan(
     patch="2x4 | 0.3: 2x2 | 0.6: 1x2", guidance="4 | 0.5: 0", motion=6, negative_motion=2, renorm=2, points=6

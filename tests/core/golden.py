@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from lumina_core import MultiScaleNextDiT, PatchSize, Piecewise, SamplingPlan
-from lumina_core.config import VideoConfig
-from lumina_core.guidance import guide
+from lumina_core.network.config import VideoConfig
+from lumina_core.sampling.guidance import guide
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NAMES = ("cfg1", "cfg2")

@@ -5,10 +5,10 @@ import torch
 
 from benchmarks import activations
 from benchmarks.live_bytes import LiveBytes
-from lumina_core import memory
-from lumina_core.config import VideoConfig
-from lumina_core.schedules import PatchSize
-from lumina_core.shapes import LatentSize
+from lumina_core.cost import memory
+from lumina_core.network.config import VideoConfig
+from lumina_core.shapes.latents import LatentSize
+from lumina_core.shapes.schedules import PatchSize
 
 SMALL = VideoConfig(dim=192, layers=2, heads=4, kv_heads=4, ffn_hidden=512, text_dim=128, cond_dim=192)
 GROUPED = VideoConfig(dim=256, layers=1, heads=8, kv_heads=2, ffn_hidden=256, text_dim=320, cond_dim=64, qk_norm=False)

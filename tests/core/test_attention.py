@@ -7,8 +7,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from lumina_core import attention
-from lumina_core.attention import TORCH, best_attention, choose_attention, plain_attention, torch_attention
+from lumina_core.network import attention
+from lumina_core.network.attention import TORCH, best_attention, choose_attention, plain_attention, torch_attention
 
 CPU = torch.device("cpu")
 WIDTH = 16

@@ -6,9 +6,9 @@ import pytest
 import torch
 from audio_case import click
 
-from lumina_core.audio.av_align import FPS, _motion, agreement, av_align, av_align_file, motion_peaks
-from lumina_core.audio.onsets import find_onsets
 from lumina_core.errors import LuminaError
+from lumina_core.evaluation.av_align import FPS, _motion, agreement, av_align, av_align_file, motion_peaks
+from lumina_core.evaluation.onsets import find_onsets
 
 SECONDS = 2.0
 

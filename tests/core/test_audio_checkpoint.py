@@ -6,16 +6,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lumina_core.audio_checkpoint import (
+from lumina_core.checkpoints.audio import (
     CHECKPOINT_NAME,
     METADATA_KEY,
-    load_sound_model,
-    read_sound_config,
-    sound_metadata,
+    audio_metadata,
+    load_audio_model,
+    read_audio_config,
 )
-from lumina_core.audio_config import MMAUDIO, AudioConfig
-from lumina_core.audio_model import SoundNextDiT
 from lumina_core.errors import LuminaError
+from lumina_core.network.audio import AudioNextDiT
+from lumina_core.network.audio_config import MMAUDIO, AudioConfig
 
 CONFIG = AudioConfig(
     channels=3, bins=8, dim=32, layers=1, heads=4, kv_heads=2, visual_dim=10, text_dim=12, sync_dim=6, text_tokens=5,
@@ -27,12 +27,12 @@ CONFIG = AudioConfig(
 def written(tmp_path):
     """written(change=..., metadata=...): a checkpoint file, its weights changed in place."""
     torch.manual_seed(0)
-    network = SoundNextDiT(CONFIG)
+    network = AudioNextDiT(CONFIG)
 
     def write(change=lambda weights: None, metadata=None):
         weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
         change(weights)
-        save_file(weights, tmp_path / CHECKPOINT_NAME, sound_metadata(CONFIG) if metadata is None else metadata)
+        save_file(weights, tmp_path / CHECKPOINT_NAME, audio_metadata(CONFIG) if metadata is None else metadata)
         return tmp_path / CHECKPOINT_NAME
 
     write.network = network
@@ -42,8 +42,8 @@ def written(tmp_path):
 def test_a_checkpoint_comes_back_with_every_choice(written):
     file = written()
     for path in (file, file.parent):
-        loaded = load_sound_model(path)
-        assert loaded.config == read_sound_config(path) == CONFIG
+        loaded = load_audio_model(path)
+        assert loaded.config == read_audio_config(path) == CONFIG
         assert not loaded.training
         for name, value in written.network.state_dict().items():
             assert torch.equal(loaded.state_dict()[name], value)
@@ -54,11 +54,11 @@ def test_names_of_other_tools_are_cleaned(written):
         for name in list(weights):
             weights[f"model.diffusion_model.{name}"] = weights.pop(name)
 
-    assert load_sound_model(written(compiled)).config == CONFIG
+    assert load_audio_model(written(compiled)).config == CONFIG
 
 
 def _header(**changes):
-    return {METADATA_KEY: json.dumps({**json.loads(sound_metadata(CONFIG)[METADATA_KEY]), **changes})}
+    return {METADATA_KEY: json.dumps({**json.loads(audio_metadata(CONFIG)[METADATA_KEY]), **changes})}
 
 
 @pytest.mark.parametrize(
@@ -79,25 +79,25 @@ def _header(**changes):
 )
 def test_what_is_no_whole_checkpoint_is_told(written, change, metadata, words):
     with pytest.raises(LuminaError) as told:
-        load_sound_model(written(change, metadata))
+        load_audio_model(written(change, metadata))
     assert words in str(told.value)
 
 
 def test_a_header_is_enough_to_refuse(written):
     with pytest.raises(LuminaError, match="missing"):
-        read_sound_config(written(lambda weights: weights.pop("null_sync")))
+        read_audio_config(written(lambda weights: weights.pop("null_sync")))
 
 
 def test_truncated_and_absent_files_are_told(written, tmp_path):
     file = written()
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(LuminaError, match="cannot be read"):
-        load_sound_model(file)
+        load_audio_model(file)
     with pytest.raises(LuminaError, match="does not exist"):
-        load_sound_model(tmp_path / "none.safetensors")
+        load_audio_model(tmp_path / "none.safetensors")
     (tmp_path / "empty").mkdir()
     with pytest.raises(LuminaError, match="holds no model.safetensors"):
-        load_sound_model(tmp_path / "empty")
+        load_audio_model(tmp_path / "empty")
     (tmp_path / "model.pth").write_bytes(b"x")
     with pytest.raises(LuminaError, match="expected a .safetensors"):
-        load_sound_model(tmp_path / "model.pth")
+        load_audio_model(tmp_path / "model.pth")

@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lumina_core.audio import clip_files
+from lumina_core.audio import clip_loader as clip_files
 from lumina_core.audio.clip import ClipFeatures
-from lumina_core.audio.clip_files import DFN5B, from_open_clip, load_clip
+from lumina_core.audio.clip_loader import DFN5B, from_open_clip, load_clip
 from lumina_core.errors import LuminaError
-from lumina_core.mini.sound_tokenizer import BOS, EOS, write_sound_tokenizer
+from lumina_core.mini.audio_tokenizer import BOS, EOS, write_audio_tokenizer
 
 TEXTS = ["the sound of a bell", "", "A red star, and a Zeppelin!"]
 
@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
     from transformers import CLIPConfig, CLIPModel
 
     path = tmp_path_factory.mktemp("clip")
-    config = CLIPConfig.from_dict(settings(write_sound_tokenizer(path)))
+    config = CLIPConfig.from_dict(settings(write_audio_tokenizer(path)))
     torch.manual_seed(5)
     model = CLIPModel(config)
     for value in model.parameters():
@@ -182,7 +182,7 @@ def single(original, folder, tmp_path, monkeypatch):
     """A folder with a tokenizer and open_clip's file, of sizes that pass for DFN5B's."""
     from safetensors.torch import save_file
 
-    write_sound_tokenizer(tmp_path)
+    write_audio_tokenizer(tmp_path)
     monkeypatch.setattr(clip_files, "DFN5B", settings(original.config.text_config.vocab_size))
     save_file(as_open_clip(original), tmp_path / "dfn.safetensors")
     return tmp_path

@@ -9,7 +9,7 @@ import torch
 from audio_case import tone, write_tiny_codec
 from safetensors.torch import load_file, save_file
 
-from lumina_core.audio.codec import load_audio_codec, read_codec_channels
+from lumina_core.audio.codec_loader import load_audio_codec, read_codec_channels
 from lumina_core.errors import LuminaError
 
 

@@ -14,9 +14,9 @@ from lumina_core.audio.features import (
     square,
 )
 from lumina_core.audio.synchformer import SyncConfig, SyncEncoder
-from lumina_core.audio.synchformer_files import save_sync_encoder
+from lumina_core.audio.synchformer_loader import save_sync_encoder
 from lumina_core.errors import LuminaError
-from lumina_core.media import write_video
+from lumina_core.media.writer import write_video
 
 SIDE = 8
 
@@ -190,14 +190,14 @@ def folder(tmp_path_factory):
     """Real networks, tiny and random."""
     from transformers import CLIPConfig, CLIPModel
 
-    from lumina_core.mini.sound_tokenizer import write_sound_tokenizer
+    from lumina_core.mini.audio_tokenizer import write_audio_tokenizer
 
     path = tmp_path_factory.mktemp("features")
     (path / "clip").mkdir()
     (path / "sync").mkdir()
     tower = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = CLIPConfig(
-        text_config=tower | {"vocab_size": write_sound_tokenizer(path / "clip"), "eos_token_id": 3, "bos_token_id": 1},
+        text_config=tower | {"vocab_size": write_audio_tokenizer(path / "clip"), "eos_token_id": 3, "bos_token_id": 1},
         vision_config=tower | {"image_size": 8, "patch_size": 4},
         projection_dim=6,
     )

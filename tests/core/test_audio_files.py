@@ -7,9 +7,9 @@ import pytest
 import torch
 from audio_case import click, tone
 
-from lumina_core.audio.files import has_sound, mux, read_audio, write_wav
+from lumina_core.audio.files import has_audio, mux, read_audio, write_wav
 from lumina_core.errors import LuminaError
-from lumina_core.media import read_metadata, write_video
+from lumina_core.media.writer import read_metadata, write_video
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_pictures_are_copied_and_both_streams_are_equally_long(clip, tmp_path):
     assert found["audio"][0] == pytest.approx(found["video"][0], abs=1024 / 16000)
     assert packets(out) == packets(clip)
     assert read_metadata(out)["lumina_video"] == "mine" and read_metadata(out)["more"] == "yes"
-    assert not has_sound(clip) and has_sound(out)
+    assert not has_audio(clip) and has_audio(out)
 
 
 @pytest.mark.parametrize("at", [0.0, 0.8, 2.3])
@@ -88,7 +88,7 @@ def test_what_cannot_be_read_is_told_and_nothing_is_left(clip, tmp_path):
         (lambda: read_audio(clip), "has no sound"),
         (lambda: read_audio(tmp_path / "text.mp4"), "cannot be read"),
         (lambda: read_audio(tmp_path / "none.mp4"), "does not exist"),
-        (lambda: has_sound(tmp_path / "text.mp4"), "cannot be read"),
+        (lambda: has_audio(tmp_path / "text.mp4"), "cannot be read"),
         (lambda: mux(sound, tone(440, 0.5), 16000, tmp_path / "x.mp4"), "has no pictures"),
         (lambda: mux(tmp_path / "text.mp4", tone(440, 0.5), 16000, tmp_path / "x.mp4"), "cannot be read"),
         (lambda: mux(clip, tone(440, 0.5), 16000, tmp_path / "x.avi"), "x.avi"),

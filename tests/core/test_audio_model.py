@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lumina_core.audio_condition import SoundCondition
-from lumina_core.audio_config import SOUND_PRESETS, AudioConfig
-from lumina_core.audio_model import SoundNextDiT, patchify_sound, unpatchify_sound
 from lumina_core.errors import LuminaError
-from lumina_core.extrapolation import sound_scaling
+from lumina_core.network.audio import AudioNextDiT, patchify_audio, unpatchify_audio
+from lumina_core.network.audio_conditioning import AudioCondition
+from lumina_core.network.audio_config import AUDIO_PRESETS, AudioConfig
+from lumina_core.network.extrapolation import audio_scaling
 
 SMALL = AudioConfig(
     channels=3, bins=8, patch=(2, 4), dim=32, layers=2, heads=4, kv_heads=2, visual_dim=10, text_dim=12, sync_dim=6,
@@ -30,12 +30,12 @@ def seeded(network):
 
 @pytest.fixture(scope="module")
 def network():
-    return seeded(SoundNextDiT(SMALL))
+    return seeded(AudioNextDiT(SMALL))
 
 
 def condition(random, batch=2):
     mask = torch.tensor([[True, True, True, False, False], [True, True, False, False, True]])[:batch]
-    return SoundCondition.of(random(batch, 5, 10), random(batch, 2, 8, 6), random(batch, 5, 12), mask)
+    return AudioCondition.of(random(batch, 5, 10), random(batch, 2, 8, 6), random(batch, 5, 12), mask)
 
 
 def slow_norm(x, weight=None, bias=None, eps=1e-5):
@@ -169,14 +169,14 @@ def test_network_equals_the_slow_one(network, random):
 
 def test_patches_come_back(random):
     x = random(2, 3, 6, 8)
-    tokens = patchify_sound(x, (2, 4))
+    tokens = patchify_audio(x, (2, 4))
     assert tokens.shape == (2, 6, 24)
-    assert torch.equal(unpatchify_sound(tokens, (2, 4), 6), x)
+    assert torch.equal(unpatchify_audio(tokens, (2, 4), 6), x)
 
 
 def test_zero_gates_leave_self_attention_alone(network, random):
     """With every cross-attention gate at zero the context reaches the network through pooling alone."""
-    changed = SoundNextDiT(SMALL)
+    changed = AudioNextDiT(SMALL)
     changed.load_state_dict(network.state_dict())
     for layer in changed.layers:
         layer.attention.gate.data.zero_()
@@ -209,13 +209,13 @@ def test_left_out_streams_are_the_null_features(network, random):
 def test_items_do_not_meet(network, random):
     asked, x, t = condition(random), random(2, 3, ROWS, 8), torch.tensor([0.25, 0.75])
     both = network(x, t, replace(asked, no_video=torch.tensor([True, False])))
-    alone = SoundCondition.of(asked.visual[1:], asked.sync[1:], asked.text[1:], asked.text_mask[1:])
+    alone = AudioCondition.of(asked.visual[1:], asked.sync[1:], asked.text[1:], asked.text_mask[1:])
     assert torch.allclose(both[1:], network(x[1:], t[1:], alone), atol=1e-5)
 
 
 def test_sync_features_act_on_their_own_rows_first(network, random):
     """Without attention between rows, a change in the last segment touches only the slots that it lies in."""
-    still = SoundNextDiT(SMALL)
+    still = AudioNextDiT(SMALL)
     still.load_state_dict(network.state_dict())
     still.requires_grad_(False)
     for layer in still.layers:
@@ -239,7 +239,7 @@ def test_rows_cover_the_duration(seconds, rows):
 
 @pytest.mark.parametrize("trained, scaled", [(None, False), (ROWS, False), (2 * ROWS, False), (ROWS // 2, True)])
 def test_rows_beyond_those_trained_on_are_scaled(network, random, trained, scaled):
-    longer = SoundNextDiT(replace(SMALL, train_rows=trained))
+    longer = AudioNextDiT(replace(SMALL, train_rows=trained))
     longer.load_state_dict(network.state_dict())
     inputs = random(2, 3, ROWS, 8), torch.tensor([0.2, 0.7]), condition(random)
     assert torch.equal(longer.eval()(*inputs), network(*inputs)) != scaled
@@ -247,10 +247,10 @@ def test_rows_beyond_those_trained_on_are_scaled(network, random, trained, scale
 
 def test_sound_is_scaled_along_time_alone():
     config = replace(SMALL, train_rows=8)
-    (found,) = sound_scaling(config, 20, torch.tensor([0.4, 0.4]))
+    (found,) = audio_scaling(config, 20, torch.tensor([0.4, 0.4]))
     assert found.factors == (2.5, 1) and found.trained == (4, 2)
     assert found.divisors(1, 4, 100.0).tolist() == [1, 1]
-    assert sound_scaling(config, 8, torch.tensor([0.4])) == (None,)
+    assert audio_scaling(config, 8, torch.tensor([0.4])) == (None,)
 
 
 def test_longer_sounds_run(network, random):
@@ -295,9 +295,9 @@ def test_configurations_that_make_no_network(values, words):
 
 def test_presets_have_the_sizes_that_are_written():
     counts = {}
-    for name, config in SOUND_PRESETS.items():
+    for name, config in AUDIO_PRESETS.items():
         with torch.device("meta"):
-            network = SoundNextDiT(config)
+            network = AudioNextDiT(config)
         counts[name] = sum(p.numel() for p in network.layers.parameters()) / 1e6
     assert {name: round(count) for name, count in counts.items() if name != "tiny"} == {"S": 170, "M": 383, "L": 496}
     assert 3 < counts["tiny"] < 10

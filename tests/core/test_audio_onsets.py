@@ -6,17 +6,9 @@ import torch
 from audio_case import click, tone
 
 from lumina_core.audio.mel import SAMPLE_RATE
-from lumina_core.audio.onsets import (
-    APART,
-    Agreement,
-    Onsets,
-    accuracy_and_precision,
-    find_onsets,
-    match,
-    pooled,
-)
 from lumina_core.errors import LuminaError
-from lumina_core.mini.sound_world import events, random_sound_scene, synthesise
+from lumina_core.evaluation.onsets import APART, Agreement, Onsets, accuracy_and_precision, find_onsets, match, pooled
+from lumina_core.mini.audio_world import events, random_audio_scene, synthesise
 
 
 @pytest.mark.parametrize("at", [0.04, 0.5, 1.0017, 1.333, 2.97])
@@ -64,7 +56,7 @@ def test_the_threshold_sorts_by_strength():
 def test_every_event_of_the_mini_world_is_heard():
     found = []
     for seed in range(10):
-        scene = random_sound_scene(dice.Random(seed))
+        scene = random_audio_scene(dice.Random(seed))
         found.append(match(find_onsets(synthesise(scene)[None]).times, [event.time for event in events(scene)]))
     whole = pooled(found)
     assert whole.true > 10

@@ -11,27 +11,27 @@ import pytest
 import torch
 
 from lumina_core import LuminaError, SamplingCancelled
-from lumina_core.audio.feature_widths import read_feature_widths
+from lumina_core.audio.feature_config import read_feature_widths
 from lumina_core.audio.features import load_feature_encoder
-from lumina_core.audio.files import has_sound, read_audio
-from lumina_core.audio_config import AudioConfig
-from lumina_core.audio_pipeline import (
+from lumina_core.audio.files import has_audio, read_audio
+from lumina_core.media.reader import frames_at, probe
+from lumina_core.media.writer import read_metadata, write_video
+from lumina_core.network.audio_config import AudioConfig
+from lumina_core.pipelines.audio import (
     METADATA_KEY,
     SILENT,
-    SoundFiles,
-    SoundRequest,
-    SoundSettings,
-    make_sound,
-    prepare_sound,
-    sound_for_frames,
+    AudioFiles,
+    AudioRequest,
+    AudioSettings,
+    audio_for_frames,
+    make_audio,
+    prepare_audio,
 )
-from lumina_core.audio_sampler import SoundPlan
-from lumina_core.frames import frames_at, probe
-from lumina_core.media import read_metadata, write_video
-from lumina_core.pipeline import Watcher
-from scripts.make_tiny_sound import SYNC, VISUAL, write_codec, write_sound
+from lumina_core.pipelines.video import Watcher
+from lumina_core.sampling.audio import AudioPlan
+from scripts.make_tiny_audio import SYNC, VISUAL, write_codec, write_sound
 
-PLAN = SoundPlan(steps=2, video_guidance=1.0, text_guidance=1.0)
+PLAN = AudioPlan(steps=2, video_guidance=1.0, text_guidance=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def voice(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def settings(voice):
-    return SoundSettings(files=SoundFiles.of(voice), prompt="a bell", plan=PLAN)
+    return AudioSettings(files=AudioFiles.of(voice), prompt="a bell", plan=PLAN)
 
 
 @pytest.fixture(scope="module")
@@ -102,12 +102,12 @@ def streams(path):
 @pytest.mark.parametrize("frames, fps", [(16, 8.0), (13, 25.0), (75, 29.97), (120, 120.0), (6, 4.0)])
 def test_the_sound_is_as_long_as_the_video_and_the_pictures_are_copied(settings, videos, tmp_path, frames, fps):
     video, out = videos(frames, fps), tmp_path / "out.mp4"
-    result = make_sound(SoundRequest(settings=settings, video=video, out=out))
+    result = make_audio(AudioRequest(settings=settings, video=video, out=out))
     kinds, packets = streams(out)
     assert [kind for kind, _ in kinds] == ["video", "audio"]
     # One frame of AAC is 1024 samples.
     assert abs(kinds[0][1] - kinds[1][1]) <= 1024 / 16000
-    assert packets == streams(video)[1] and not has_sound(video)
+    assert packets == streams(video)[1] and not has_audio(video)
     assert result.length == pytest.approx(probe(video).seconds, abs=1e-4)
     assert (result.file, result.rate, result.nfe, result.passes) == (out, 16000, 2, 6)
     assert read_audio(out).abs().max() > 1e-3
@@ -118,29 +118,29 @@ def test_a_wav_has_every_sample(settings, videos, tmp_path):
     import wave
 
     out = tmp_path / "out.wav"
-    make_sound(SoundRequest(settings=settings, video=videos(13, 25.0), out=out))
+    make_audio(AudioRequest(settings=settings, video=videos(13, 25.0), out=out))
     with wave.open(str(out)) as file:
         assert (file.getnchannels(), file.getframerate(), file.getnframes()) == (1, 16000, round(13 / 25 * 16000))
 
 
 def test_what_made_it_is_written_beside_what_was_there(settings, videos, tmp_path):
     out = tmp_path / "out.mp4"
-    make_sound(SoundRequest(settings=replace(settings, seed=4), video=videos(), out=out))
+    make_audio(AudioRequest(settings=replace(settings, seed=4), video=videos(), out=out))
     metadata = read_metadata(out)
     made = json.loads(metadata[METADATA_KEY])
     assert metadata["lumina_video"] == "kept"
     assert (made["prompt"], made["seed"], made["model"]) == ("a bell", 4, "model.safetensors")
-    assert SoundPlan(**made["plan"]) == PLAN
+    assert AudioPlan(**made["plan"]) == PLAN
 
 
 def test_a_sound_that_is_there_is_replaced_and_told_also_in_place(settings, videos, tmp_path):
     file = shutil.copy(videos(), tmp_path / "clip.mp4")
-    request = SoundRequest(settings=settings, video=file, out=file)
+    request = AudioRequest(settings=settings, video=file, out=file)
     quiet = Told()
-    make_sound(request, quiet)
-    assert has_sound(file) and quiet.notes == []
+    make_audio(request, quiet)
+    assert has_audio(file) and quiet.notes == []
     first, told = read_audio(file), Told()
-    make_sound(replace(request, settings=replace(settings, seed=9)), told)
+    make_audio(replace(request, settings=replace(settings, seed=9)), told)
     assert told.notes == [f"{file} has a sound already, which is replaced in {file}."]
     assert [kind for kind, _ in streams(file)[0]] == ["video", "audio"]
     assert not torch.allclose(read_audio(file), first, atol=1e-3)
@@ -148,26 +148,26 @@ def test_a_sound_that_is_there_is_replaced_and_told_also_in_place(settings, vide
 
 def test_frames_in_memory_sound_as_the_file_with_them(settings, videos):
     frames = torch.stack(list(frames_at(videos(), [number / 8 for number in range(16)]))).float() / 255
-    sound = sound_for_frames(settings, frames, 8.0)
+    sound = audio_for_frames(settings, frames, 8.0)
     file = load_feature_encoder(settings.files.features).file(videos())
     assert sound.waveform.shape == (1, round(file.seconds * 16000)) and sound.passes == 6 and not sound.silent
-    again = sound_for_frames(settings, frames, 8.0)
+    again = audio_for_frames(settings, frames, 8.0)
     assert torch.equal(sound.waveform, again.waveform)
     for changed in ({"seed": 1}, {"prompt": "wood"}, {"negative_prompt": "wood"}, {"prompt": ""}):
-        other = sound_for_frames(replace(settings, **changed), frames, 8.0).waveform
+        other = audio_for_frames(replace(settings, **changed), frames, 8.0).waveform
         assert not torch.allclose(other, sound.waveform, atol=1e-4), changed
-    still = sound_for_frames(settings, frames[:1].expand(16, -1, -1, -1), 8.0).waveform
+    still = audio_for_frames(settings, frames[:1].expand(16, -1, -1, -1), 8.0).waveform
     assert not torch.allclose(still, sound.waveform, atol=1e-4), "it does not look at the video"
 
 
 def test_without_a_prompt_there_is_no_pass_for_it(settings):
     frames = moving(8)
-    assert sound_for_frames(replace(settings, prompt=" "), frames, 8.0).passes == 2 * 2
-    assert sound_for_frames(replace(settings, prompt="", negative_prompt="wood"), frames, 8.0).passes == 2 * 3
+    assert audio_for_frames(replace(settings, prompt=" "), frames, 8.0).passes == 2 * 2
+    assert audio_for_frames(replace(settings, prompt="", negative_prompt="wood"), frames, 8.0).passes == 2 * 3
 
 
 def test_a_run_is_told_and_one_network_is_there_at_a_time(settings, videos, tmp_path, monkeypatch):
-    import lumina_core.audio_pipeline as pipeline
+    import lumina_core.pipelines.audio as pipeline
 
     loaded, gone = [], []
 
@@ -187,10 +187,10 @@ def test_a_run_is_told_and_one_network_is_there_at_a_time(settings, videos, tmp_
         gone.append([ref() is None for ref in loaded])
 
     watched("load_feature_encoder")
-    watched("load_sound_model")
+    watched("load_audio_model")
     monkeypatch.setattr(pipeline, "release_memory", released)
     told = Told()
-    make_sound(SoundRequest(settings=settings, video=videos(), out=tmp_path / "out.mp4"), told)
+    make_audio(AudioRequest(settings=settings, video=videos(), out=tmp_path / "out.mp4"), told)
     assert gone == [[True], [True, True]], "memory is given back while what it holds is still there"
     assert told.steps == [(0, 2), (1, 2)] and told.costs == [1, 1] and told.closed == 1
     assert told.stages[:2] == ["reading the audio codec", "looking at the video"] and told.stages[-1] == "writing"
@@ -198,24 +198,24 @@ def test_a_run_is_told_and_one_network_is_there_at_a_time(settings, videos, tmp_
 
 def test_features_are_kept_and_used_again(settings, videos, tmp_path, monkeypatch):
     kept = tmp_path / "kept.safetensors"
-    first = SoundRequest(settings=settings, video=videos(), out=tmp_path / "a.wav", save_features=kept)
-    make_sound(first)
+    first = AudioRequest(settings=settings, video=videos(), out=tmp_path / "a.wav", save_features=kept)
+    make_audio(first)
     monkeypatch.setattr("lumina_core.audio.features.FeatureEncoder.file", None)
     again = replace(first, save_features=None, features_file=kept, out=tmp_path / "b.wav")
-    make_sound(again)
+    make_audio(again)
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
     other = shutil.copy(videos(24), tmp_path / videos().name)
     with pytest.raises(LuminaError, match=r"of a clip of 2 s, and .* lasts 3 s"):
-        make_sound(replace(again, video=other))
+        make_audio(replace(again, video=other))
     with pytest.raises(LuminaError, match="features of '16-8.0-48.mp4', not of '24-8.0-48.mp4'"):
-        make_sound(replace(again, video=videos(24)))
+        make_audio(replace(again, video=videos(24)))
     with pytest.raises(LuminaError, match="ask for only one of them"):
-        make_sound(replace(again, save_features=tmp_path / "c.safetensors"))
+        make_audio(replace(again, save_features=tmp_path / "c.safetensors"))
 
 
 def test_loudness(settings):
-    quiet = sound_for_frames(replace(settings, loudness=-40.0), moving(16), 8.0).waveform
-    loud = sound_for_frames(replace(settings, loudness=-25.0), moving(16), 8.0).waveform
+    quiet = audio_for_frames(replace(settings, loudness=-40.0), moving(16), 8.0).waveform
+    loud = audio_for_frames(replace(settings, loudness=-25.0), moving(16), 8.0).waveform
     gain = (loud.norm() / quiet.norm()).item()
     assert gain == pytest.approx(10 ** (15 / 20), rel=0.01)
 
@@ -223,26 +223,26 @@ def test_loudness(settings):
 @pytest.mark.parametrize("frames, told", [(2, True), (5, True), (6, False)])
 def test_a_clip_shorter_than_a_segment_is_told_and_as_long_as_it_is(settings, frames, told):
     notes = Told()
-    sound = sound_for_frames(settings, moving(frames), 8.0, notes)
+    sound = audio_for_frames(settings, moving(frames), 8.0, notes)
     assert sound.waveform.shape == (1, frames * 2000)
     held = f"The clip lasts {frames / 8:.3g} s, and the sync encoder looks at 0.64 s at a time: "
     assert [note.startswith(held) for note in notes.notes] == ([True] if told else [])
 
 
 def test_silence_is_told(settings, monkeypatch):
-    monkeypatch.setattr("lumina_core.audio_pipeline.decode", lambda codec, latents, seconds: torch.zeros(1, 1600))
+    monkeypatch.setattr("lumina_core.pipelines.audio.decode", lambda codec, latents, seconds: torch.zeros(1, 1600))
     told = Told()
-    sound = sound_for_frames(replace(settings, loudness=-20.0), moving(8), 8.0, told)
+    sound = audio_for_frames(replace(settings, loudness=-20.0), moving(8), 8.0, told)
     assert sound.silent and told.notes == [SILENT] and not sound.waveform.any()
 
 
 def test_a_broken_waveform_is_refused_and_nothing_is_written(settings, videos, tmp_path, monkeypatch):
-    from lumina_core.audio.codec import AudioCodec
+    from lumina_core.audio.codec_loader import AudioCodec
 
     broken = torch.full((1, 16000 * 2), float("nan"))
     monkeypatch.setattr(AudioCodec, "to_waveform", lambda self, latents, samples: broken)
     with pytest.raises(LuminaError, match="The sound holds NaN or infinite values; try another dtype"):
-        make_sound(SoundRequest(settings=settings, video=videos(), out=tmp_path / "out.mp4"))
+        make_audio(AudioRequest(settings=settings, video=videos(), out=tmp_path / "out.mp4"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -255,21 +255,21 @@ def test_an_interrupt_leaves_the_old_file(settings, videos, tmp_path):
     out.write_text("old")
     stop = Stop()
     with pytest.raises(SamplingCancelled):
-        make_sound(SoundRequest(settings=settings, video=videos(), out=out), stop)
+        make_audio(AudioRequest(settings=settings, video=videos(), out=out), stop)
     assert out.read_text() == "old" and stop.closed == 1 and len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.fixture
 def nothing_loads(monkeypatch):
     """Loading weights, which no refusal may come after, fails."""
-    for name in ("load_audio_codec", "load_feature_encoder", "load_sound_model"):
-        monkeypatch.setattr(f"lumina_core.audio_pipeline.{name}", None)
+    for name in ("load_audio_codec", "load_feature_encoder", "load_audio_model"):
+        monkeypatch.setattr(f"lumina_core.pipelines.audio.{name}", None)
 
 
 def test_parts_that_do_not_go_together_are_told_before_loading(settings, voice, tmp_path, nothing_loads):
     def refused(words, **changed):
         with pytest.raises(LuminaError, match=words) as told:
-            prepare_sound(replace(settings, files=replace(settings.files, **changed)))
+            prepare_audio(replace(settings, files=replace(settings.files, **changed)))
         assert "\n" not in str(told.value)
 
     write_codec(tmp_path / "eight", 1, channels=8)
@@ -283,7 +283,7 @@ def test_parts_that_do_not_go_together_are_told_before_loading(settings, voice, 
     cut.write_bytes((voice / "model.safetensors").read_bytes()[:5000])
     refused("cut.safetensors cannot be read", model=cut)
     other = next((voice / "features" / "sync").glob("*.safetensors"))
-    refused("is no Lumina-V2A sound model .*recipes/sound", model=other)
+    refused("is no Lumina-V2A sound model .*recipes/audio", model=other)
     wide = shutil.copytree(voice / "features", tmp_path / "wide")
     config = json.loads((wide / "clip" / "config.json").read_text(encoding="utf-8"))
     (wide / "clip" / "config.json").write_text(json.dumps(config | {"projection_dim": 40}), encoding="utf-8")
@@ -312,13 +312,13 @@ def test_widths_of_files_of_others(voice, tmp_path):
 ])  # fmt: skip
 def test_wrong_settings(settings, changed, words, nothing_loads):
     with pytest.raises(LuminaError, match=words):
-        prepare_sound(replace(settings, **changed))
+        prepare_audio(replace(settings, **changed))
 
 
 def test_videos_that_get_no_sound(settings, videos, tmp_path, nothing_loads):
     def refused(words, video, out=tmp_path / "out.mp4"):
         with pytest.raises(LuminaError, match=words):
-            make_sound(SoundRequest(settings=settings, video=video, out=out))
+            make_audio(AudioRequest(settings=settings, video=video, out=out))
 
     refused("absent.mp4 does not exist", tmp_path / "absent.mp4")
     (tmp_path / "text.mp4").write_text("no video")
@@ -355,10 +355,10 @@ def raw_video(path):
 ])  # fmt: skip
 def test_frames_that_get_no_sound(settings, frames, fps, words, nothing_loads):
     with pytest.raises(LuminaError, match=words):
-        sound_for_frames(settings, frames, fps)
+        audio_for_frames(settings, frames, fps)
 
 
 def test_a_prompt_that_is_too_long_is_told(settings):
     told = Told()
-    sound_for_frames(replace(settings, prompt="bell " * 30), moving(8), 8.0, told)
+    audio_for_frames(replace(settings, prompt="bell " * 30), moving(8), 8.0, told)
     assert re.fullmatch(r"The prompt is too long: its last \d+ tokens were cut\.", told.notes[0])

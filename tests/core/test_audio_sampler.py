@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from lumina_core import LuminaError, SamplingCancelled
-from lumina_core.audio_condition import SoundCondition
-from lumina_core.audio_config import AudioConfig
-from lumina_core.audio_model import SoundNextDiT
-from lumina_core.audio_sampler import SoundPlan, sample_sound
-from lumina_core.noise import seeded_noise
+from lumina_core.network.audio import AudioNextDiT
+from lumina_core.network.audio_conditioning import AudioCondition
+from lumina_core.network.audio_config import AudioConfig
+from lumina_core.sampling.audio import AudioPlan, sample_audio
+from lumina_core.sampling.noise import seeded_noise
 
 CONFIG = AudioConfig(
     channels=3, bins=4, dim=32, layers=2, heads=2, kv_heads=1, visual_dim=6, text_dim=5, sync_dim=4, cond_dim=16,
@@ -21,7 +21,7 @@ CONFIG = AudioConfig(
 
 @pytest.fixture
 def network(random):
-    model = SoundNextDiT(CONFIG)
+    model = AudioNextDiT(CONFIG)
     with torch.no_grad():
         for weight in model.parameters():
             weight.copy_(random(*weight.shape) * 0.3)
@@ -34,7 +34,7 @@ def condition(random):
     """Of two clips of 1 s; the last token of the second text is hidden."""
     mask = torch.ones(2, 3, dtype=torch.bool)
     mask[1, -1] = False
-    return SoundCondition.of(random(2, 8, 6), random(2, 3, 8, 4), random(2, 3, 5), mask)
+    return AudioCondition.of(random(2, 8, 6), random(2, 3, 8, 4), random(2, 3, 5), mask)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def slowly(network, noise, plan, condition, negative=None):
     gv, gt = plan.video_guidance, plan.text_guidance
     rows = []
     for item in range(len(noise)):
-        mine = SoundCondition(*(x[item : item + 1] for x in vars(condition).values()))
+        mine = AudioCondition(*(x[item : item + 1] for x in vars(condition).values()))
         x = noise[item : item + 1]
         for step in range(plan.steps):
             a, b = ((k / plan.steps) for k in (step, step + 1))
@@ -88,9 +88,9 @@ def slowly(network, noise, plan, condition, negative=None):
 @pytest.mark.parametrize("video, text", [(2.0, 0.5), (1.5, 0.0), (0.0, 3.0), (0.0, 0.0)])
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 def test_equals_a_slow_loop(network, noise, condition, negative, video, text, shift, with_negative):
-    plan = SoundPlan(steps=4, video_guidance=video, text_guidance=text, time_shift=shift)
+    plan = AudioPlan(steps=4, video_guidance=video, text_guidance=text, time_shift=shift)
     other = negative if with_negative else None
-    found = sample_sound(network, noise, plan, condition, other)
+    found = sample_audio(network, noise, plan, condition, other)
     with torch.no_grad():
         expected = slowly(network, noise, plan, condition, other)
     assert found.shape == noise.shape
@@ -101,8 +101,8 @@ def test_equals_a_slow_loop(network, noise, condition, negative, video, text, sh
 @pytest.mark.parametrize("video, text, passes", [(2, 1, 3), (2, 0, 2), (0, 1, 2), (0, 0, 1)])
 def test_a_scale_of_0_skips_its_pass_and_all_passes_are_one_call(network, noise, condition, video, text, passes):
     recorder = Recorder(network)
-    plan = SoundPlan(steps=3, video_guidance=video, text_guidance=text)
-    sample_sound(recorder, noise, plan, condition)
+    plan = AudioPlan(steps=3, video_guidance=video, text_guidance=text)
+    sample_audio(recorder, noise, plan, condition)
     assert [len(x) for x, _, _ in recorder.calls] == [2 * passes] * 3
     assert plan.passes(condition) == 3 * passes
     asked = recorder.calls[0][2]
@@ -111,9 +111,9 @@ def test_a_scale_of_0_skips_its_pass_and_all_passes_are_one_call(network, noise,
 
 
 def test_passes_that_would_equal_the_positive_one_are_skipped(network, noise, condition, negative):
-    plan = SoundPlan(steps=2, video_guidance=2, text_guidance=1)
+    plan = AudioPlan(steps=2, video_guidance=2, text_guidance=1)
     recorder = Recorder(network)
-    sample_sound(recorder, noise, plan, condition.without_text())
+    sample_audio(recorder, noise, plan, condition.without_text())
     assert len(recorder.calls[0][0]) == 2 * 2 and plan.passes(condition.without_text()) == 4
     assert plan.passes(condition.without_text().without_video()) == 2
     # A negative prompt is something to move away from, though there is no prompt.
@@ -122,7 +122,7 @@ def test_passes_that_would_equal_the_positive_one_are_skipped(network, noise, co
 
 def test_a_negative_prompt_keeps_the_video_and_takes_the_place_of_no_text(network, noise, condition, negative):
     recorder = Recorder(network)
-    sample_sound(recorder, noise, SoundPlan(steps=1, video_guidance=0, text_guidance=1), condition, negative)
+    sample_audio(recorder, noise, AudioPlan(steps=1, video_guidance=0, text_guidance=1), condition, negative)
     asked = recorder.calls[0][2]
     assert not asked.no_text.any() and not asked.no_video.any()
     assert torch.equal(asked.visual[2:], condition.visual) and torch.equal(asked.sync[2:], condition.sync)
@@ -135,10 +135,10 @@ def test_a_negative_prompt_keeps_the_video_and_takes_the_place_of_no_text(networ
 
 
 def test_one_clip_serves_every_item(network, noise, condition):
-    one = SoundCondition(*(x[:1] for x in vars(condition).values()))
-    plan = SoundPlan(steps=2)
+    one = AudioCondition(*(x[:1] for x in vars(condition).values()))
+    plan = AudioPlan(steps=2)
     torch.testing.assert_close(
-        sample_sound(network, noise, plan, one), sample_sound(network, noise, plan, one.expand(2))
+        sample_audio(network, noise, plan, one), sample_audio(network, noise, plan, one.expand(2))
     )
 
 
@@ -157,8 +157,8 @@ def test_solver_order_and_evaluations(noise, condition, solver, order, steps):
     errors = []
     for count in (steps, 2 * steps):
         recorder = Recorder(Flow())
-        plan = SoundPlan(steps=count, video_guidance=0, text_guidance=0, solver=solver)
-        found = sample_sound(recorder, noise.double(), plan, condition)
+        plan = AudioPlan(steps=count, video_guidance=0, text_guidance=0, solver=solver)
+        found = sample_audio(recorder, noise.double(), plan, condition)
         errors.append((found - recorder.network.exact(noise.double())).abs().max().item())
         assert plan.nfe == len(recorder.calls)
         assert [float(t[0]) for _, t, _ in recorder.calls] == pytest.approx(list(plan.evaluations()))
@@ -167,30 +167,30 @@ def test_solver_order_and_evaluations(noise, condition, solver, order, steps):
 
 def test_the_grid_runs_from_noise_to_sound():
     for shift in (1.0, 2.5):
-        grid = SoundPlan(steps=10, time_shift=shift).grid()
+        grid = AudioPlan(steps=10, time_shift=shift).grid()
         assert len(grid) == 11 and grid[0] == 0 and grid[-1] == 1 and (grid.diff() > 0).all()
-    assert SoundPlan(steps=25).nfe == 25 and SoundPlan(steps=10, solver="rk4").nfe == 40
+    assert AudioPlan(steps=25).nfe == 25 and AudioPlan(steps=10, solver="rk4").nfe == 40
 
 
 def test_each_step_is_told_and_can_cancel(network, noise, condition):
-    plan, told = SoundPlan(steps=5, time_shift=2.0), []
-    final = sample_sound(network, noise, plan, condition, on_step=told.append)
+    plan, told = AudioPlan(steps=5, time_shift=2.0), []
+    final = sample_audio(network, noise, plan, condition, on_step=told.append)
     assert [(info.step, info.steps) for info in told] == [(step, 5) for step in range(5)]
     assert [info.t for info in told] == pytest.approx(plan.grid()[:-1].tolist())
     assert torch.equal(told[-1].latents, final)
     assert torch.allclose(told[-1].denoised, final, atol=1e-5)
     recorder = Recorder(network)
     with pytest.raises(SamplingCancelled, match="Cancelled after step 2 of 5"):
-        sample_sound(recorder, noise, plan, condition, on_step=lambda info: info.step < 1)
+        sample_audio(recorder, noise, plan, condition, on_step=lambda info: info.step < 1)
     assert len(recorder.calls) == 2
     for value in (None, True, 0):
-        sample_sound(network, noise, plan, condition, on_step=lambda info, value=value: value)
+        sample_audio(network, noise, plan, condition, on_step=lambda info, value=value: value)
 
 
 def test_a_seed_decides_the_sound(network, condition):
-    cpu, plan = torch.device("cpu"), SoundPlan(steps=2)
+    cpu, plan = torch.device("cpu"), AudioPlan(steps=2)
     made = [
-        sample_sound(network, seeded_noise((2, 3, 24, 4), seed, cpu, torch.float32), plan, condition)
+        sample_audio(network, seeded_noise((2, 3, 24, 4), seed, cpu, torch.float32), plan, condition)
         for seed in (7, 7, 8)
     ]
     assert torch.equal(made[0], made[1]) and not torch.allclose(made[0], made[2], atol=0.1)
@@ -198,7 +198,7 @@ def test_a_seed_decides_the_sound(network, condition):
 
 def test_the_network_runs_in_the_dtype_of_the_noise(network, noise, condition):
     recorder = Recorder(network.to(torch.bfloat16))
-    found = sample_sound(recorder, noise.bfloat16(), SoundPlan(steps=2), condition)
+    found = sample_audio(recorder, noise.bfloat16(), AudioPlan(steps=2), condition)
     assert found.dtype == torch.bfloat16
     for x, t, asked in recorder.calls:
         assert {x.dtype, t.dtype, asked.visual.dtype, asked.text.dtype, asked.sync.dtype} == {torch.bfloat16}
@@ -217,7 +217,7 @@ def test_the_network_runs_in_the_dtype_of_the_noise(network, noise, condition):
 ])  # fmt: skip
 def test_a_bad_plan_is_told(fields, words):
     with pytest.raises(LuminaError) as told:
-        SoundPlan(**fields)
+        AudioPlan(**fields)
     assert words in str(told.value) and str(told.value).count(".") <= 2 + words.count(".")
 
 
@@ -225,24 +225,24 @@ def test_a_bad_plan_is_told(fields, words):
 def test_a_network_that_is_broken_stops_after_one_step(noise, condition, bad):
     recorder = Recorder(lambda x, t, asked: torch.full_like(x, bad))
     with pytest.raises(LuminaError, match="The first step of the sound gave NaN or infinite values"):
-        sample_sound(recorder, noise, SoundPlan(), condition)
+        sample_audio(recorder, noise, AudioPlan(), condition)
     assert len(recorder.calls) == 1
 
 
 def test_an_untrained_network_stops_after_one_step(noise, condition):
-    fresh = SoundNextDiT(CONFIG)
+    fresh = AudioNextDiT(CONFIG)
     torch.nn.init.zeros_(fresh.final_layer.linear.weight)
     torch.nn.init.zeros_(fresh.final_layer.linear.bias)
     with pytest.raises(LuminaError, match="one constant value; the sound model is untrained"):
-        sample_sound(fresh, noise, SoundPlan(), condition)
+        sample_audio(fresh, noise, AudioPlan(), condition)
 
 
 def test_sizes_that_do_not_fit_are_told_before_any_step(network, noise, condition, negative, random):
-    plan, recorder = SoundPlan(steps=1), Recorder(network)
+    plan, recorder = AudioPlan(steps=1), Recorder(network)
 
     def refused(words, x=noise, asked=condition, other=None):
         with pytest.raises(LuminaError, match=words):
-            sample_sound(recorder, x, plan, asked, other)
+            sample_audio(recorder, x, plan, asked, other)
 
     refused("noise has 5 axes; expected 4", noise[None])
     refused("condition is of 2 clips, and the noise has 3", random(3, 3, 24, 4))

@@ -4,7 +4,8 @@ import torch
 from audio_case import click, tone
 
 from lumina_core.audio.mel import log_mel
-from lumina_core.audio.spectral import (
+from lumina_core.errors import LuminaError
+from lumina_core.evaluation.spectral import (
     envelope_lag,
     frechet,
     log_spectral_distance,
@@ -12,7 +13,6 @@ from lumina_core.audio.spectral import (
     mel_frechet,
     silence_share,
 )
-from lumina_core.errors import LuminaError
 
 
 def test_a_sound_is_no_distance_from_itself():

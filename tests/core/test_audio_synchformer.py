@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lumina_core.audio.synchformer import SEGMENT, SLOTS, SyncConfig, SyncEncoder
-from lumina_core.audio.synchformer_files import METADATA_KEY, load_sync_encoder, save_sync_encoder
+from lumina_core.audio.synchformer_loader import METADATA_KEY, load_sync_encoder, save_sync_encoder
 from lumina_core.errors import LuminaError
 
 SMALL = SyncConfig(width=12, layers=2, heads=3, mlp=20, side=6, patch=2)
@@ -161,7 +161,7 @@ def test_sizes_that_make_no_encoder_are_told(sizes):
 @pytest.fixture
 def released(monkeypatch, small):
     """The weights as the released files have them, of a small network that passes for the released one."""
-    monkeypatch.setattr("lumina_core.audio.synchformer_files.SyncConfig", lambda **sizes: SMALL)
+    monkeypatch.setattr("lumina_core.audio.synchformer_loader.SyncConfig", lambda **sizes: SMALL)
     return small.state_dict()
 
 

@@ -6,13 +6,20 @@ import pytest
 import torch
 from torch import nn
 
-from lumina_core.attention import torch_attention
-from lumina_core.blocks import FEED_FORWARD_TOKENS, Attention, FinalLayer, NextDiTBlock, add_gated_norm, scaled_norm
-from lumina_core.config import BlockConfig
-from lumina_core.cpu_layers import RMSNorm
 from lumina_core.errors import LuminaError
-from lumina_core.ops import TORCH_OPS
-from lumina_core.rope import rotate, rotation
+from lumina_core.network.attention import torch_attention
+from lumina_core.network.block import (
+    FEED_FORWARD_TOKENS,
+    Attention,
+    FinalLayer,
+    NextDiTBlock,
+    add_gated_norm,
+    scaled_norm,
+)
+from lumina_core.network.config import BlockConfig
+from lumina_core.network.cpu_kernels import RMSNorm
+from lumina_core.network.ops import TORCH_OPS
+from lumina_core.network.rope import rotate, rotation
 
 B, L, S, HEAD = 2, 12, 5, 16
 MODES = pytest.mark.parametrize("training", [False, True], ids=["overwriting", "with gradients"])

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from lumina_core import PRESETS, LatentSize, LuminaError, PatchSize, Piecewise, SamplingPlan
-from lumina_core.budget import fitting, propose
-from lumina_core.config import VideoConfig
-from lumina_core.cost import plan_cost
-from lumina_core.presets import preset_clip
+from lumina_core.cost.budget import fitting, propose
+from lumina_core.cost.flops import plan_cost
+from lumina_core.network.config import VideoConfig
+from lumina_core.sampling.presets import preset_clip
 
 CONFIG = VideoConfig()
 SIZE = LatentSize(8, 24, 32)

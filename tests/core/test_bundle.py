@@ -8,26 +8,26 @@ import pytest
 import torch
 
 from lumina_core import LuminaError
-from lumina_core.audio.codec import read_codec_channels
-from lumina_core.audio.feature_widths import read_feature_widths
-from lumina_core.audio_checkpoint import read_sound_config
-from lumina_core.audio_pipeline import SoundFiles, SoundSettings, sound_for_frames
-from lumina_core.audio_sampler import SoundPlan
-from lumina_core.bundle import DESCRIPTION, bundled, find_bundle, read_bundle
-from lumina_core.checkpoint import LATENT_RGB, METADATA_KEY, load_video_model, read_video_config
+from lumina_core.audio.codec_loader import read_codec_channels
+from lumina_core.audio.feature_config import read_feature_widths
+from lumina_core.checkpoints.audio import read_audio_config
+from lumina_core.checkpoints.video import LATENT_RGB, METADATA_KEY, load_video_model, read_video_config
 from lumina_core.cli import main
-from lumina_core.frames import probe
-from lumina_core.media import read_metadata
+from lumina_core.media.reader import probe
+from lumina_core.media.writer import read_metadata
+from lumina_core.mini.audio_bundling import AudioBundleRecipe, write_audio_bundle
 from lumina_core.mini.bundling import BundleRecipe
 from lumina_core.mini.bundling import write_bundle as write_mini_bundle
-from lumina_core.mini.sound_bundling import SoundBundleRecipe, write_sound_bundle
-from lumina_core.preview import LATENT_RGB_FACTORS, latents_to_rgb, preview_factors
-from lumina_core.shapes import VideoSize
-from lumina_core.text import read_text_width
-from lumina_core.vae import load_video_vae, read_vae_channels
-from lumina_core.weights import read_safetensors
+from lumina_core.pipelines.audio import AudioFiles, AudioSettings, audio_for_frames
+from lumina_core.pipelines.bundle import DESCRIPTION, bundled, find_bundle, read_bundle
+from lumina_core.runtime.tensor_files import read_safetensors
+from lumina_core.sampling.audio import AudioPlan
+from lumina_core.shapes.latents import VideoSize
+from lumina_core.text.gemma import read_text_width
+from lumina_core.vae.latent_preview import LATENT_RGB_FACTORS, latents_to_rgb, preview_factors
+from lumina_core.vae.loader import load_video_vae, read_vae_channels
+from scripts.make_tiny_audio import CHANNELS, write_codec, write_sound
 from scripts.make_tiny_set import BUNDLE, BUNDLE_CHANNELS, TEXT_WIDTH, write_bundle
-from scripts.make_tiny_sound import CHANNELS, write_codec, write_sound
 
 QUICK = ["--points", "4", "--frames", "16"]
 
@@ -42,7 +42,7 @@ def shelf(tmp_path_factory):
 
 @pytest.fixture
 def shipped(shelf, monkeypatch):
-    monkeypatch.setattr("lumina_core.bundle.SHIPPED", shelf)
+    monkeypatch.setattr("lumina_core.pipelines.bundle.SHIPPED", shelf)
     return shelf
 
 
@@ -69,7 +69,7 @@ def test_a_bundle_is_found_by_name_and_by_folder(shipped, described):
 
 
 def test_no_folder_of_bundles_is_none(tmp_path, monkeypatch):
-    monkeypatch.setattr("lumina_core.bundle.SHIPPED", tmp_path / "absent")
+    monkeypatch.setattr("lumina_core.pipelines.bundle.SHIPPED", tmp_path / "absent")
     assert bundled() == []
     with pytest.raises(LuminaError, match="There is no bundle 'mini'; give the folder of one"):
         find_bundle("mini")
@@ -128,8 +128,8 @@ def test_the_released_factors_are_for_released_channels_alone(shelf, tiny_set, t
 def test_a_bundle_has_a_voice_or_none(shelf, described):
     bundle = read_bundle(shelf / "mini")
     assert bundle.sound == shelf / "mini" / "sound"
-    files = SoundFiles.of(bundle.sound)
-    config = read_sound_config(files.model)
+    files = AudioFiles.of(bundle.sound)
+    config = read_audio_config(files.model)
     assert read_codec_channels(files.codec) == config.channels
     assert read_feature_widths(files.features) == (config.visual_dim, config.sync_dim, config.text_dim)
     assert read_bundle(described(sound=None)).sound is None
@@ -147,10 +147,10 @@ def test_a_voice_is_put_into_a_bundle(voiceless, tmp_path):
     parts = write_sound(tmp_path / "parts", seed=9)
     (parts / "features" / "clip" / "step-1").mkdir()
     (parts / "codec" / "vae" / "log.csv").write_text("of the training")
-    recipe = SoundBundleRecipe(
+    recipe = AudioBundleRecipe(
         out=voiceless, network=parts / "model.safetensors", features=parts / "features", codec=parts / "codec"
     )
-    assert write_sound_bundle(recipe) == voiceless / "sound"
+    assert write_audio_bundle(recipe) == voiceless / "sound"
     bundle = read_bundle(voiceless)
     assert bundle.sound == voiceless / "sound" and bundle.prompt == BUNDLE["prompt"]
     assert not (bundle.sound / "features/clip/step-1").exists() and not (bundle.sound / "codec/vae/log.csv").exists()
@@ -161,9 +161,9 @@ def test_a_voice_is_put_into_a_bundle(voiceless, tmp_path):
         stored = torch.bfloat16 if file.name == "model.safetensors" and file.parent == bundle.sound else torch.float16
         assert {value.dtype for value in weights.values() if value.is_floating_point()} == {stored}
     clip = torch.rand(16, 32, 32, 3, generator=torch.Generator().manual_seed(0))
-    plan = SoundPlan(steps=2, video_guidance=0, text_guidance=0)
+    plan = AudioPlan(steps=2, video_guidance=0, text_guidance=0)
     made, rounded = (
-        sound_for_frames(SoundSettings(files=SoundFiles.of(folder), plan=plan), clip, 8.0).waveform
+        audio_for_frames(AudioSettings(files=AudioFiles.of(folder), plan=plan), clip, 8.0).waveform
         for folder in (parts, bundle.sound)
     )
     assert 0 < (made - rounded).norm() < 0.05 * made.norm()
@@ -174,9 +174,9 @@ def test_parts_of_a_voice_that_do_not_fit_are_told(voiceless, tmp_path):
     recipe = {"network": parts / "model.safetensors", "features": parts / "features", "codec": parts / "codec"}
     write_codec(tmp_path / "other", 1, channels=CHANNELS + 1)
     with pytest.raises(LuminaError, match="has 4 latent channels and the codec of .*other 5; train the network on"):
-        write_sound_bundle(SoundBundleRecipe(out=voiceless, **recipe | {"codec": tmp_path / "other"}))
+        write_audio_bundle(AudioBundleRecipe(out=voiceless, **recipe | {"codec": tmp_path / "other"}))
     with pytest.raises(LuminaError, match=f"has no {DESCRIPTION}"):
-        write_sound_bundle(SoundBundleRecipe(out=tmp_path, **recipe))
+        write_audio_bundle(AudioBundleRecipe(out=tmp_path, **recipe))
     assert not (voiceless / "sound").exists() and read_bundle(voiceless).sound is None
 
 
@@ -306,7 +306,7 @@ def test_a_text_encoder_of_another_width_is_told_before_anything_is_loaded(tiny_
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 64}), encoding="utf-8")
     for name in ("load_video_vae", "load_text_encoder", "load_video_model"):
-        monkeypatch.setattr(f"lumina_core.pipeline.{name}", None)
+        monkeypatch.setattr(f"lumina_core.pipelines.video.{name}", None)
     flags = ["--checkpoint", tiny_set.model, "--text-encoder", folder, "--vae", tiny_set.vae, "--prompt", "a cat"]
     size = ["--width", "64", "--height", "64", "--frames", "16", "--out", tmp_path / "clip.mp4"]
     assert main(["generate", *map(str, flags), *map(str, size)]) == 2
@@ -314,7 +314,7 @@ def test_a_text_encoder_of_another_width_is_told_before_anything_is_loaded(tiny_
 
 
 def test_no_models_and_no_bundle(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("lumina_core.bundle.SHIPPED", tmp_path)
+    monkeypatch.setattr("lumina_core.pipelines.bundle.SHIPPED", tmp_path)
     assert main(["generate", "--prompt", "a cat"]) == 2
     assert "the bundle mini is not there" in capsys.readouterr().err
     assert main(["demo"]) == 2

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lumina_core import LatentSize, LuminaError, PatchSize, load_video_model
-from lumina_core.checkpoint import (
+from lumina_core.checkpoints.video import (
     ARGS_NAME,
     METADATA_KEY,
     RELEASED_NAMES,
@@ -20,7 +20,7 @@ from lumina_core.checkpoint import (
     read_video_config,
     video_metadata,
 )
-from lumina_core.config import VideoConfig
+from lumina_core.network.config import VideoConfig
 
 SAFETENSORS, PTH = RELEASED_NAMES
 

@@ -11,10 +11,10 @@ import pytest
 from lumina_core import PRESETS, LuminaError
 from lumina_core.cli import COMMANDS, build_parser, main
 from lumina_core.cli.progress import Progress
-from lumina_core.config import VideoConfig
-from lumina_core.cost import plan_cost
-from lumina_core.media import read_metadata
-from lumina_core.presets import preset_clip
+from lumina_core.cost.flops import plan_cost
+from lumina_core.media.writer import read_metadata
+from lumina_core.network.config import VideoConfig
+from lumina_core.sampling.presets import preset_clip
 from lumina_core.version import VERSION
 
 ROOT = Path(__file__).parents[2]

@@ -6,11 +6,11 @@ import logging
 import pytest
 
 from lumina_core.cli import main
-from lumina_core.media import write_video
+from lumina_core.evaluation.rank_correlation import spearman
+from lumina_core.media.motion_score import file_motion_score, read_scores
+from lumina_core.media.writer import write_video
 from lumina_core.mini.draw import draw
 from lumina_core.mini.world import Scene
-from lumina_core.motion import file_motion_score, read_scores
-from lumina_core.ranks import spearman
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lumina_core import LuminaError
-from lumina_core.clock import listed_times, schedule_times, shift_time, sigmoid_times, time_grid, to_sigmas
+from lumina_core.sampling.timesteps import listed_times, schedule_times, shift_time, sigmoid_times, time_grid, to_sigmas
 
 
 @pytest.mark.parametrize("points", [2, 3, 12, 70])

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from lumina_core.compact_vae import CompactVAE, CompactVAEConfig, LatentRange
 from lumina_core.mini.autoencoder import write_autoencoder
-from lumina_core.vae import load_video_vae
-from lumina_core.vae_codec import SCALE
+from lumina_core.vae.codec import SCALE
+from lumina_core.vae.compact import CompactVAE, CompactVAEConfig, LatentRange
+from lumina_core.vae.loader import load_video_vae
 
 SIZES = CompactVAEConfig(latent_channels=3, wide=8, narrow=4, depth=1)
 

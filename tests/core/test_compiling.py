@@ -5,10 +5,11 @@ import sysconfig
 import pytest
 import torch
 
-from lumina_core import LuminaError, MultiScaleNextDiT, compiling
+from lumina_core import LuminaError, MultiScaleNextDiT
 from lumina_core.cli import main
-from lumina_core.compiling import CompiledNetwork, EagerAfterFailure, compile_blocks, missing_piece
-from lumina_core.config import VideoConfig
+from lumina_core.network import compilation as compiling
+from lumina_core.network.compilation import CompiledNetwork, EagerAfterFailure, compile_blocks, missing_piece
+from lumina_core.network.config import VideoConfig
 
 CPU = torch.device("cpu")
 CONFIG = VideoConfig(dim=64, layers=2, heads=4, kv_heads=2, ffn_hidden=96, text_dim=48, cond_dim=32)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lumina_core.contact_sheet import contact_sheet, enlarge
+from lumina_core.media.contact_sheet import contact_sheet, enlarge
 
 
 def test_enlarged_pixels_are_the_same_ones(random):

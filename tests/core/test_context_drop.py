@@ -6,17 +6,18 @@ import math
 import pytest
 import torch
 
-from lumina_core import LatentSize, MultiScaleNextDiT, PatchSize, attention
-from lumina_core.attention import plain_attention, torch_attention
-from lumina_core.blocks import Attention
-from lumina_core.compiling import compile_blocks
-from lumina_core.config import BlockConfig, VideoConfig
-from lumina_core.context_drop import KeyPool, dropping_layers, pooled_grid, pooled_rotation
-from lumina_core.image_model import ImageConfig, ImageNextDiT
-from lumina_core.network_options import AS_TRAINED, NetworkOptions
-from lumina_core.ops import TORCH_OPS
-from lumina_core.rope import rotate, rotation
-from lumina_core.rope_scaling import RopeScaling
+from lumina_core import LatentSize, MultiScaleNextDiT, PatchSize
+from lumina_core.network import attention
+from lumina_core.network.attention import plain_attention, torch_attention
+from lumina_core.network.block import Attention
+from lumina_core.network.compilation import compile_blocks
+from lumina_core.network.config import BlockConfig, VideoConfig
+from lumina_core.network.context_drop import KeyPool, dropping_layers, pooled_grid, pooled_rotation
+from lumina_core.network.forward_options import AS_TRAINED, NetworkOptions
+from lumina_core.network.image import ImageConfig, ImageNextDiT
+from lumina_core.network.ops import TORCH_OPS
+from lumina_core.network.rope import rotate, rotation
+from lumina_core.network.rope_scaling import RopeScaling
 
 WIDTHS, THETA, HEAD = (4, 6, 6), 256.0, 16
 GRIDS = [(2, 4, 6), (2, 3, 5), (1, 1, 1), (3, 1, 4), (1, 2, 7)]
@@ -211,7 +212,7 @@ def test_items_of_unequal_time_drop_each_as_it_should(network):
 def test_a_run_keeps_the_tables_of_both(network, monkeypatch):
     made = []
     monkeypatch.setattr(
-        "lumina_core.video_model.pooled_rotation", lambda *where: made.append(1) or pooled_rotation(*where)
+        "lumina_core.network.video.pooled_rotation", lambda *where: made.append(1) or pooled_rotation(*where)
     )
     x, text = inputs()
     context = network.run_context(text, None)

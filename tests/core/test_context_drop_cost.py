@@ -9,16 +9,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.activations import Kernels
 from benchmarks.live_bytes import LiveBytes
-from lumina_core import PRESETS, LatentSize, LuminaError, MultiScaleNextDiT, PatchSize, SamplingPlan, cli, memory
-from lumina_core.attention import repeat_heads
-from lumina_core.budget import propose
-from lumina_core.config import VideoConfig
-from lumina_core.cost import REFERENCE, forward_cost, plan_cost, step_costs
-from lumina_core.network_options import NetworkOptions
-from lumina_core.ops import Ops
-from lumina_core.outline import plan_outline
-from lumina_core.presets import preset_clip
-from lumina_core.timings import Measured, Shape, estimate
+from lumina_core import PRESETS, LatentSize, LuminaError, MultiScaleNextDiT, PatchSize, SamplingPlan, cli
+from lumina_core.cost import memory
+from lumina_core.cost.budget import propose
+from lumina_core.cost.flops import REFERENCE, forward_cost, plan_cost, step_costs
+from lumina_core.cost.runtime import Measured, Shape, estimate
+from lumina_core.cost.summary import plan_outline
+from lumina_core.network.attention import repeat_heads
+from lumina_core.network.config import VideoConfig
+from lumina_core.network.forward_options import NetworkOptions
+from lumina_core.network.ops import Ops
+from lumina_core.sampling.presets import preset_clip
 
 RELEASED = VideoConfig()
 SMALL = VideoConfig(dim=64, layers=4, heads=4, kv_heads=2, ffn_hidden=96, text_dim=48, cond_dim=32)
@@ -90,7 +91,7 @@ def test_a_known_shape_with_fewer_flops_takes_its_part():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 def test_memory_grows_by_the_table_of_pooled_positions_alone(monkeypatch, dtype):
     config, size = replace(RELEASED, layers=2), LatentSize(16, 48, 84)
-    monkeypatch.setattr("lumina_core.video_model.dropping", lambda t, until, layers: [1])
+    monkeypatch.setattr("lumina_core.network.video.dropping", lambda t, until, layers: [1])
     live = LiveBytes()
     with torch.device("meta"):
         model = MultiScaleNextDiT(config, dtype=dtype).requires_grad_(False)

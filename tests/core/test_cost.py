@@ -5,11 +5,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lumina_core import PRESETS, LatentSize, MultiScaleNextDiT, PatchSize, SamplingPlan
-from lumina_core.attention import repeat_heads
-from lumina_core.config import VideoConfig
-from lumina_core.cost import REFERENCE, forward_cost, plan_cost, step_costs
-from lumina_core.ops import Ops
-from lumina_core.presets import preset_clip
+from lumina_core.cost.flops import REFERENCE, forward_cost, plan_cost, step_costs
+from lumina_core.network.attention import repeat_heads
+from lumina_core.network.config import VideoConfig
+from lumina_core.network.ops import Ops
+from lumina_core.sampling.presets import preset_clip
 
 RELEASED = VideoConfig()
 # (tokens, TFLOP, relative, % self-attention, % linear, % text attention) of one pass with 200 text tokens

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from lumina_core import cpu_layers
-from lumina_core.cpu_layers import Linear, RMSNorm, columns_first, gated_linear, norm_and_factor
+from lumina_core.network import cpu_kernels as cpu_layers
+from lumina_core.network.cpu_kernels import Linear, RMSNorm, columns_first, gated_linear, norm_and_factor
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ FAULTS = """
 import resource
 import torch
 from lumina_core import MultiScaleNextDiT, PatchSize
-from lumina_core.config import VideoConfig
+from lumina_core.network.config import VideoConfig
 
 torch.set_num_threads(1)
 network = MultiScaleNextDiT(VideoConfig(dim=512, layers=1, heads=8, kv_heads=8, ffn_hidden=1536, text_dim=64))

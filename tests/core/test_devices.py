@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from lumina_core import LuminaError, devices
-from lumina_core.devices import pick_device, pick_dtype
-from lumina_core.noise import seeded_noise
-from lumina_core.shapes import LatentSize
+from lumina_core import LuminaError
+from lumina_core.runtime import devices
+from lumina_core.runtime.devices import pick_device, pick_dtype
+from lumina_core.sampling.noise import seeded_noise
+from lumina_core.shapes.latents import LatentSize
 
 
 def test_the_seed_decides_and_dtypes_start_alike():

@@ -5,16 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-import lumina_core.video_model
+import lumina_core.network.video
 from lumina_core import LatentSize, LuminaError, MultiScaleNextDiT, PatchSize, SamplingPlan, sample
-from lumina_core.attention import plain_attention
-from lumina_core.audio_checkpoint import read_sound_config
-from lumina_core.bundle import find_bundle
-from lumina_core.checkpoint import read_video_config
-from lumina_core.config import VideoConfig
-from lumina_core.extrapolation import proportional_scale, size_warning, video_factors, video_scaling
-from lumina_core.network_options import ROPES, NetworkOptions
-from lumina_core.rope import rotation
+from lumina_core.checkpoints.audio import read_audio_config
+from lumina_core.checkpoints.video import read_video_config
+from lumina_core.network.attention import plain_attention
+from lumina_core.network.config import VideoConfig
+from lumina_core.network.extrapolation import proportional_scale, size_warning, video_factors, video_scaling
+from lumina_core.network.forward_options import ROPES, NetworkOptions
+from lumina_core.network.rope import rotation
+from lumina_core.pipelines.bundle import find_bundle
 from scripts.make_tiny_set import random_weights
 
 TRAINED = LatentSize(2, 4, 8)
@@ -101,7 +101,7 @@ def test_a_run_makes_a_table_only_where_it_changes(random, monkeypatch, rope, ta
         made.append(where)
         return rotation(*where)
 
-    monkeypatch.setattr(lumina_core.video_model, "rotation", counted)
+    monkeypatch.setattr(lumina_core.network.video, "rotation", counted)
     plan = SamplingPlan(patch="2x2 | 0.5: 1x2", points=9, guidance="3 | 0.2: 0", rope=rope)
     sample(network(), random(1, CONFIG.channels, 4, 8, 16), plan, (random(1, 5, 24), None), (random(1, 3, 24), None))
     assert len(made) == tables
@@ -165,4 +165,4 @@ def test_what_is_foretold_from_earlier_steps_begins_anew_where_positions_jump():
 def test_the_mini_bundle_says_what_it_was_trained_on():
     bundle = find_bundle("mini")
     assert read_video_config(bundle.checkpoint).train_size == bundle.size.latent()
-    assert read_sound_config(bundle.sound).train_rows == 100, "4 s"
+    assert read_audio_config(bundle.sound).train_rows == 100, "4 s"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lumina_core.media import write_image, write_video
-from lumina_core.shapes import LATENT_CHANNELS
+from lumina_core.media.writer import write_image, write_video
+from lumina_core.shapes.latents import LATENT_CHANNELS
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fit_preview.py"
 

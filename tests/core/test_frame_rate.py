@@ -4,7 +4,7 @@ import pytest
 from test_frames import write
 
 from lumina_core.errors import LuminaError
-from lumina_core.frames import rate_varies
+from lumina_core.media.reader import rate_varies
 
 
 @pytest.mark.parametrize("fps", [7.5, 24, 29.97, 120])

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-import lumina_core.frames
+import lumina_core.media.reader
 from lumina_core.errors import LuminaError
-from lumina_core.frames import frames_at, probe, read_frames
-from lumina_core.media import write_video
+from lumina_core.media.reader import frames_at, probe, read_frames
+from lumina_core.media.writer import write_video
 
 BITS = 8
 
@@ -95,14 +95,14 @@ def test_the_video_ends_half_an_interval_after_its_last_frame(tmp_path):
 
 def test_no_more_is_decoded_than_needed(tmp_path, monkeypatch):
     path = write(tmp_path / "a.mp4", [n / 25 for n in range(200)], keyframes=10)
-    timed, decoded = lumina_core.frames._timed, []
+    timed, decoded = lumina_core.media.reader._timed, []
 
     def watched(*arguments):
         for at, frame in timed(*arguments):
             decoded.append(at)
             yield at, frame
 
-    monkeypatch.setattr(lumina_core.frames, "_timed", watched)
+    monkeypatch.setattr(lumina_core.media.reader, "_timed", watched)
     list(frames_at(path, [0.0, 0.48]))
     assert decoded == pytest.approx([n / 25 for n in range(13)])
     decoded.clear()

@@ -4,7 +4,7 @@ import golden
 import pytest
 
 from lumina_core import LuminaError, Piecewise
-from lumina_core.clock import time_grid
+from lumina_core.sampling.timesteps import time_grid
 
 GRIDS = golden.read_json("grids")["grids"]
 MENDED = "grid/17"

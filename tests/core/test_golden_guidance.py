@@ -4,8 +4,8 @@ import golden
 import pytest
 import torch
 
-from lumina_core.plan import SamplingPlan
-from lumina_core.sampler import _Velocity
+from lumina_core.sampling.plan import SamplingPlan
+from lumina_core.sampling.video import _Velocity
 
 TOLERANCE = 5e-4
 CASES = golden.cases("multicfg")

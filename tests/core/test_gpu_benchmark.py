@@ -15,7 +15,7 @@ from gpu_parts import figures, report  # noqa: E402 - found through the line abo
 from gpu_parts.budget import RESERVE, Budget  # noqa: E402
 from gpu_parts.measure import Shape  # noqa: E402
 
-from lumina_core.presets import preset_clip  # noqa: E402
+from lumina_core.sampling.presets import preset_clip  # noqa: E402
 
 CLIPS = tuple(Shape(name, preset_clip(name).size.latent()) for name in ("f16F64R512", "f24F96R960"))
 SECONDS = {"2x4": 0.1, "2x2": 0.5, "1x2": 2.0}

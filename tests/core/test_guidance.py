@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lumina_core.guidance import guide
+from lumina_core.sampling.guidance import guide
 
 
 def slow_guide(positive, negatives, renorm):

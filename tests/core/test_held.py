@@ -5,8 +5,8 @@ import torch
 
 from benchmarks.tables.held import sample_held
 from lumina_core.errors import LuminaError
-from lumina_core.held import NEVER, given_latents, release_times
-from lumina_core.plan import SamplingPlan
+from lumina_core.sampling.frame_conditioning import NEVER, given_latents, release_times
+from lumina_core.sampling.plan import SamplingPlan
 
 
 @pytest.mark.parametrize(("given", "frames"), [(1, 8), (2, 8), (4, 24), (7, 8)])

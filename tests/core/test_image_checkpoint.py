@@ -11,11 +11,11 @@ from image_case import DIM, SIDE, TEXT, reference
 from safetensors.torch import load_file, save_file
 
 from lumina_core import LuminaError, load_video_model
-from lumina_core.checkpoint import ARGS_NAME, read_video_config
-from lumina_core.checkpoint_kind import IMAGE, KINDS, kind_of
-from lumina_core.image_checkpoint import load_image_model
-from lumina_core.shapes import LatentSize
-from scripts.make_tiny_sound import write_sound_model
+from lumina_core.checkpoints.detect import IMAGE, KINDS, kind_of
+from lumina_core.checkpoints.image import load_image_model
+from lumina_core.checkpoints.video import ARGS_NAME, read_video_config
+from lumina_core.shapes.latents import LatentSize
+from scripts.make_tiny_audio import write_sound_model
 
 RELEASED = "consolidated.00-of-01.safetensors"
 DIFFUSERS = "transformer/diffusion_pytorch_model.safetensors"

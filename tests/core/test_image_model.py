@@ -10,13 +10,15 @@ import torch
 from image_case import CHANNELS, DIM, HEADS, SIDE, TEXT, reference, reference_velocity
 
 import lumina_core
-from lumina_core import LuminaError, PatchSize, SamplingPlan, image_checkpoint, image_model, sample
-from lumina_core.blocks import NextDiTBlock
-from lumina_core.image_checkpoint import load_image_model
-from lumina_core.image_model import ImageConfig, ImageNextDiT
-from lumina_core.network_options import NetworkOptions
-from lumina_core.rope import interleave, rotation
-from lumina_core.shapes import LatentSize
+from lumina_core import LuminaError, PatchSize, SamplingPlan, sample
+from lumina_core.checkpoints import image as image_checkpoint
+from lumina_core.checkpoints.image import load_image_model
+from lumina_core.network import image as image_model
+from lumina_core.network.block import NextDiTBlock
+from lumina_core.network.forward_options import NetworkOptions
+from lumina_core.network.image import ImageConfig, ImageNextDiT
+from lumina_core.network.rope import interleave, rotation
+from lumina_core.shapes.latents import LatentSize
 
 PATCH = PatchSize(1, 2)
 TOLERANCE = 1e-4

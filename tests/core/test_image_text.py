@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from lumina_core import LuminaError
-from lumina_core.text import MAX_TOKENS, SYSTEM_PROMPT, load_text_encoder, read_text_width
+from lumina_core.text.gemma import MAX_TOKENS, SYSTEM_PROMPT, load_text_encoder, read_text_width
 from scripts.make_tiny_set import IMAGE_TEXT_FOLDER, IMAGE_TEXT_WIDTH
 
 PROMPTS = ["a cat on the water", "", "孤舟蓑笠翁 🐔 and a fire over the sea"]

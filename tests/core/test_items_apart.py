@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-import lumina_core.video_model
+import lumina_core.network.video
 from lumina_core import MultiScaleNextDiT, PatchSize
-from lumina_core.config import VideoConfig
+from lumina_core.network.config import VideoConfig
 from scripts.make_tiny_set import random_weights
 
 CONFIG = VideoConfig(dim=32, layers=2, heads=2, kv_heads=1, ffn_hidden=64, text_dim=24, cond_dim=16)
@@ -37,7 +37,7 @@ def run(network, seen: list[int], keep: bool) -> torch.Tensor:
 def test_items_apart_equal_items_together(network, monkeypatch, keep):
     together, apart = [], []
     expected = run(network, together, keep)
-    monkeypatch.setattr(lumina_core.video_model, "APART_ON_CPU", TOKENS)
+    monkeypatch.setattr(lumina_core.network.video, "APART_ON_CPU", TOKENS)
     found = run(network, apart, keep)
     assert (together, apart) == ([3], [1, 1, 1])
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
@@ -45,13 +45,13 @@ def test_items_apart_equal_items_together(network, monkeypatch, keep):
 
 def test_small_items_stay_together(network, monkeypatch):
     seen = []
-    monkeypatch.setattr(lumina_core.video_model, "APART_ON_CPU", TOKENS + 1)
+    monkeypatch.setattr(lumina_core.network.video, "APART_ON_CPU", TOKENS + 1)
     run(network, seen, keep=False)
     assert seen == [3]
 
 
 def test_gradients_flow_through_one_batch(network, random, monkeypatch):
-    monkeypatch.setattr(lumina_core.video_model, "APART_ON_CPU", TOKENS)
+    monkeypatch.setattr(lumina_core.network.video, "APART_ON_CPU", TOKENS)
     seen = []
     network.layers[0].register_forward_hook(lambda _, inputs, out: seen.append(len(out)))
     x = random(2, CONFIG.channels, 2, 4, 8).requires_grad_()

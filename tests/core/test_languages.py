@@ -9,7 +9,14 @@ import torch
 from gemma_like import TEXTS, write_text_encoder
 
 from lumina_core.errors import LuminaError
-from lumina_core.text import MAX_TOKENS, SYSTEM_PROMPT, beginning, check_text, load_text_encoder, with_system_prompt
+from lumina_core.text.gemma import (
+    MAX_TOKENS,
+    SYSTEM_PROMPT,
+    beginning,
+    check_text,
+    load_text_encoder,
+    with_system_prompt,
+)
 
 
 @pytest.fixture(scope="module")

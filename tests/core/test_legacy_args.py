@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lumina_core import LuminaError
-from lumina_core.legacy_args import MAX_BYTES, read_model_args
+from lumina_core.checkpoints.model_args import MAX_BYTES, read_model_args
 
 RELEASED = {
     "cache_data_on_disk": False, "results_dir": "results/f8F32R256", "use_wandb": True,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lumina_core.errors import LuminaError
-from lumina_core.media import check_target, read_metadata, write_image, write_video
+from lumina_core.media.writer import check_target, read_metadata, write_image, write_video
 
 METADATA = {"prompt": "猫 in the sea; a = b\nsecond line", "lumina_video": json.dumps({"plan": {"points": 70}})}
 

@@ -6,14 +6,10 @@ import pytest
 import torch
 
 from benchmarks.live_bytes import LiveBytes
-from lumina_core import pipeline
-from lumina_core.bundle import find_bundle
-from lumina_core.checkpoint import read_video_config
+from lumina_core.checkpoints.video import read_video_config
 from lumina_core.cli import main
 from lumina_core.cli.plan import memory_verdict
-from lumina_core.config import VideoConfig
-from lumina_core.errors import LuminaError
-from lumina_core.memory import (
+from lumina_core.cost.memory import (
     COMPACT_VAE_NUMBERS,
     GIB,
     STATE_BYTES,
@@ -23,14 +19,18 @@ from lumina_core.memory import (
     memory_plan,
     parameters,
 )
-from lumina_core.memory_advice import advice, check_room, in_gib, smaller
-from lumina_core.presets import PRESETS, preset_clip
-from lumina_core.sampler import sample
-from lumina_core.schedules import PatchSize
-from lumina_core.solvers import SOLVERS
-from lumina_core.vae import RELEASED as RELEASED_VAE
-from lumina_core.vae import load_video_vae
-from lumina_core.video_model import MultiScaleNextDiT
+from lumina_core.cost.memory_advice import advice, check_room, in_gib, smaller
+from lumina_core.errors import LuminaError
+from lumina_core.network.config import VideoConfig
+from lumina_core.network.video import MultiScaleNextDiT
+from lumina_core.pipelines import video as pipeline
+from lumina_core.pipelines.bundle import find_bundle
+from lumina_core.sampling.presets import PRESETS, preset_clip
+from lumina_core.sampling.solvers import SOLVERS
+from lumina_core.sampling.video import sample
+from lumina_core.shapes.schedules import PatchSize
+from lumina_core.vae.loader import RELEASED as RELEASED_VAE
+from lumina_core.vae.loader import load_video_vae
 
 RELEASED = Run(VideoConfig(), preset_clip("f24F96R960").size.latent(), PRESETS["f24F96R960"])
 SMALL = VideoConfig(dim=192, layers=3, heads=4, kv_heads=2, ffn_hidden=512, text_dim=128, cond_dim=96, qk_norm=False)

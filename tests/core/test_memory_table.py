@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lumina_core.config import VideoConfig
-from lumina_core.memory import Run, memory_plan
-from lumina_core.presets import PRESETS, preset_clip
+from lumina_core.cost.memory import Run, memory_plan
+from lumina_core.network.config import VideoConfig
+from lumina_core.sampling.presets import PRESETS, preset_clip
 
 ROOT = Path(__file__).parents[2]
 spec = importlib.util.spec_from_file_location("build_memory_table", ROOT / "scripts" / "build_memory_table.py")

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from lumina_core.compact_vae import CompactVAE
 from lumina_core.mini.autoencoder import AutoencoderRecipe, psnr, train_autoencoder
 from lumina_core.mini.draw import draw
 from lumina_core.mini.world import Scene
-from lumina_core.vae import load_video_vae
+from lumina_core.vae.compact import CompactVAE
+from lumina_core.vae.loader import load_video_vae
 
 SMALL = {"wide": 16, "narrow": 16, "depth": 1, "batch": 4}
 

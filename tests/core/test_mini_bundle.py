@@ -10,15 +10,15 @@ import torch
 import yaml
 
 from lumina_core import LuminaError
-from lumina_core.bundle import find_bundle
-from lumina_core.checkpoint import LATENT_RGB, METADATA_KEY, load_video_model
+from lumina_core.checkpoints.video import LATENT_RGB, METADATA_KEY, load_video_model
 from lumina_core.cli import main
 from lumina_core.mini.bundling import BundleRecipe, fit_latent_rgb, write_bundle
-from lumina_core.text import load_text_encoder
+from lumina_core.pipelines.bundle import find_bundle
+from lumina_core.runtime.tensor_files import read_safetensors
+from lumina_core.text.gemma import load_text_encoder
 from lumina_core.train.shards import read_index
 from lumina_core.train.state import EMA, WEIGHTS, newest_state
-from lumina_core.vae import load_video_vae
-from lumina_core.weights import read_safetensors
+from lumina_core.vae.loader import load_video_vae
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mini"
 # The shipped warm-up and average would leave so short a run at its beginning.

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lumina_core.media.motion_score import motion_score
 from lumina_core.mini.dataset import CLIPS, OUTLINES, PICTURES, DrawnDataRecipe, drawn_items, write_drawn_data
 from lumina_core.mini.draw import draw
 from lumina_core.mini.world import FPS, FRAMES, SIDE, combination, held_out
-from lumina_core.motion import motion_score
 from lumina_core.train.shards import EncodedSet, read_index
-from lumina_core.vae import load_video_vae
+from lumina_core.vae.loader import load_video_vae
 from scripts.make_tiny_set import BUNDLE_CHANNELS, write_bundle
 
 COUNTS = {"clips": 3, "pictures": 4, "outlines": 2, "held_out": 2}

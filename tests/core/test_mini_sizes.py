@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from lumina_core.bundle import find_bundle
 from lumina_core.cli import main
-from lumina_core.pipeline import GenerateRequest, Watcher, generate
-from lumina_core.presets import PRESETS
-from lumina_core.shapes import VideoSize
-from lumina_core.sizes import area_sizes
+from lumina_core.pipelines.bundle import find_bundle
+from lumina_core.pipelines.video import GenerateRequest, Watcher, generate
+from lumina_core.sampling.presets import PRESETS
+from lumina_core.shapes.latents import VideoSize
+from lumina_core.shapes.resolutions import area_sizes
 
 
 class Shown(Watcher):

@@ -11,7 +11,7 @@ from lumina_core.mini.system_prompts import SYSTEM_PROMPTS
 from lumina_core.mini.text_encoder import FIGURES, TextEncoderRecipe, train_text_encoder
 from lumina_core.mini.tokenizer import BOS, PAD, UNKNOWN, write_tokenizer
 from lumina_core.mini.world import random_scene
-from lumina_core.text import MAX_TOKENS, SYSTEM_PROMPT, load_text_encoder, read_text_width
+from lumina_core.text.gemma import MAX_TOKENS, SYSTEM_PROMPT, load_text_encoder, read_text_width
 
 
 @pytest.fixture(scope="module")

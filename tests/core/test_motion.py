@@ -10,12 +10,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lumina_core import motion
 from lumina_core.errors import LuminaError
-from lumina_core.media import write_video
+from lumina_core.media import motion_score as motion
+from lumina_core.media.motion_score import HEIGHT, WIDTH, dis_flow, file_motion_score, motion_score, read_scores
+from lumina_core.media.writer import write_video
 from lumina_core.mini.draw import draw
 from lumina_core.mini.world import Scene
-from lumina_core.motion import HEIGHT, WIDTH, dis_flow, file_motion_score, motion_score, read_scores
 
 
 @pytest.fixture(autouse=True)

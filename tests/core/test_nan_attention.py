@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lumina_core import PRESETS, LuminaError, sample
-from lumina_core.attention import best_attention
+from lumina_core.network.attention import best_attention
 
 PLAN = PRESETS["f24F96R960-MultiScale"].replace(points=4, guidance="0")
 

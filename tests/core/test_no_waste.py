@@ -7,13 +7,13 @@ from collections import Counter
 import pytest
 import torch
 
-import lumina_core.video_model
+import lumina_core.network.video
 from benchmarks.live_bytes import LiveBytes
 from lumina_core import PRESETS, MultiScaleNextDiT, SamplingPlan, sample
-from lumina_core.blocks import NextDiTBlock
-from lumina_core.config import BlockConfig, VideoConfig
-from lumina_core.ops import TORCH_OPS
-from lumina_core.rope import rotation
+from lumina_core.network.block import NextDiTBlock
+from lumina_core.network.config import BlockConfig, VideoConfig
+from lumina_core.network.ops import TORCH_OPS
+from lumina_core.network.rope import rotation
 from scripts.make_tiny_set import random_weights
 
 CONFIG = VideoConfig(dim=32, layers=2, heads=2, kv_heads=1, ffn_hidden=64, text_dim=24, cond_dim=16)
@@ -79,7 +79,7 @@ def test_a_rotary_table_is_made_once_per_segment(random, network, monkeypatch):
         grids.append(grid)
         return rotation(grid, *rest)
 
-    monkeypatch.setattr(lumina_core.video_model, "rotation", counted)
+    monkeypatch.setattr(lumina_core.network.video, "rotation", counted)
     sample(network, random(*LATENT), SWITCHING, *texts(random))
     assert grids == [(1, 1, 2), (1, 2, 4), (2, 2, 4)]
 

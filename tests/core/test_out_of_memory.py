@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from lumina_core import PRESETS, LuminaError, PatchSize, sample
-from lumina_core.config import VideoConfig
-from lumina_core.out_of_memory import OneByOne, OutOfMemory, does_not_fit, is_out_of_memory
-from lumina_core.shapes import LatentSize
+from lumina_core.network.config import VideoConfig
+from lumina_core.runtime.oom import OneByOne, OutOfMemory, does_not_fit, is_out_of_memory
+from lumina_core.shapes.latents import LatentSize
 
 FINE, MIDDLE, COARSE = VideoConfig().patches
 PLAN = PRESETS["f24F96R960-MultiScale"].replace(points=8, guidance="1 | 0.2: 0")

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from lumina_core.config import VideoConfig
-from lumina_core.outline import fault_outline, plan_outline, schedule_outline
-from lumina_core.plan import SamplingPlan, number_schedule, patch_schedule
-from lumina_core.schedules import ScheduleError
-from lumina_core.shapes import LatentSize
+from lumina_core.cost.summary import fault_outline, plan_outline, schedule_outline
+from lumina_core.network.config import VideoConfig
+from lumina_core.sampling.plan import SamplingPlan, number_schedule, patch_schedule
+from lumina_core.shapes.latents import LatentSize
+from lumina_core.shapes.schedules import ScheduleError
 
 SIZE = LatentSize(8, 16, 16)
 

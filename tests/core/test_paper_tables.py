@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lumina_core.compact_vae import CompactVAE, CompactVAEConfig
 from lumina_core.mini.captions import CHINESE, ENGLISH
 from lumina_core.mini.draw import draw
 from lumina_core.mini.judge import judge
 from lumina_core.mini.world import combination, held_out
-from lumina_core.presets import PRESETS
-from lumina_core.shapes import LATENT_CHANNELS
+from lumina_core.sampling.presets import PRESETS
+from lumina_core.shapes.latents import LATENT_CHANNELS
+from lumina_core.vae.compact import CompactVAE, CompactVAEConfig
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lumina_core import PatchSize
-from lumina_core.patchify import patchify, unpatchify
+from lumina_core.network.patchify import patchify, unpatchify
 
 PATCHES = [PatchSize(1, 2), PatchSize(2, 2), PatchSize(2, 4), PatchSize(4, 1)]
 

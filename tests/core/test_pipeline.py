@@ -8,16 +8,17 @@ import torch
 from generate_case import PLAN
 from safetensors.torch import load_file
 
-from lumina_core import VideoSize, load_video_model, pipeline, sample
-from lumina_core.checkpoint import RELEASED_NAMES, read_video_config
-from lumina_core.config import VideoConfig
-from lumina_core.cpu_layers import HAS_ONEDNN, columns_first
-from lumina_core.media import read_metadata
-from lumina_core.noise import seeded_noise
-from lumina_core.pipeline import METADATA_KEY, Watcher, generate
-from lumina_core.shapes import LatentSize
-from lumina_core.text import load_text_encoder
-from lumina_core.vae import load_video_vae
+from lumina_core import VideoSize, load_video_model, sample
+from lumina_core.checkpoints.video import RELEASED_NAMES, read_video_config
+from lumina_core.media.writer import read_metadata
+from lumina_core.network.config import VideoConfig
+from lumina_core.network.cpu_kernels import HAS_ONEDNN, columns_first
+from lumina_core.pipelines import video as pipeline
+from lumina_core.pipelines.video import METADATA_KEY, Watcher, generate
+from lumina_core.sampling.noise import seeded_noise
+from lumina_core.shapes.latents import LatentSize
+from lumina_core.text.gemma import load_text_encoder
+from lumina_core.vae.loader import load_video_vae
 from lumina_core.version import VERSION
 
 

@@ -9,10 +9,11 @@ from generate_case import PLAN
 from safetensors.torch import load_file, save_file
 
 import scripts.make_tiny_set as tiny_maker
-from lumina_core import LuminaError, VideoSize, pipeline
-from lumina_core.checkpoint import RELEASED_NAMES
-from lumina_core.pipeline import generate, prepare
-from lumina_core.shapes import LatentSize
+from lumina_core import LuminaError, VideoSize
+from lumina_core.checkpoints.video import RELEASED_NAMES
+from lumina_core.pipelines import video as pipeline
+from lumina_core.pipelines.video import generate, prepare
+from lumina_core.shapes.latents import LatentSize
 
 
 @pytest.fixture
@@ -172,7 +173,7 @@ def test_an_older_file_survives_a_failed_run(request_with, monkeypatch):
         yield torch.zeros(8, 32, 64, 3)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lumina_core.vae_codec.VideoVAE.decode_stream", failing)
+    monkeypatch.setattr("lumina_core.vae.codec.VideoVAE.decode_stream", failing)
     with pytest.raises(KeyboardInterrupt):
         generate(request)
     assert request.out.read_bytes() == b"precious"

@@ -1,7 +1,7 @@
 """The released numbers, literally, and those of the mini bundle."""
 
 from lumina_core import PRESETS, VideoSize
-from lumina_core.presets import DEFAULT_PRESET, preset_clip
+from lumina_core.sampling.presets import DEFAULT_PRESET, preset_clip
 
 PLAIN = {
     "solver": "euler", "cache": 0.0, "times": "", "rope": "auto", "proportional": False, "context_drop": 0.0,

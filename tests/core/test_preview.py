@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from lumina_core.preview import LATENT_RGB_FACTORS, latents_to_rgb
-from lumina_core.shapes import LATENT_CHANNELS
+from lumina_core.shapes.latents import LATENT_CHANNELS
+from lumina_core.vae.latent_preview import LATENT_RGB_FACTORS, latents_to_rgb
 
 
 def test_one_pixel_per_latent_pixel_in_range(random):

@@ -121,7 +121,7 @@ def test_comfyignore_keeps_the_pack(path):
         ("lumina_core/a.py", "import comfy.ops"),
         ("lumina_core/a.py", "def f():\n    from comfy import ops"),
         ("lumina_core/a.py", "from ..nodes import names"),
-        ("lumina_core/a.py", "import lumina_core.ops"),
+        ("lumina_core/a.py", "import lumina_core.network.ops"),
         ("lumina_core/a.py", "import transformers"),
         ("lumina_core/a.py", "class A:\n    import diffusers"),
         ("lumina_core/audio/a.py", "from ...nodes import names"),

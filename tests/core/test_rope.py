@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from lumina_core import LuminaError, PatchSize
-from lumina_core.config import VideoConfig
-from lumina_core.rope import rotate, rotation
+from lumina_core.network.config import VideoConfig
+from lumina_core.network.rope import rotate, rotation
 
 LENGTHS, WIDTHS, THETA = (3, 4, 5), (4, 6, 6), 256.0
 
@@ -86,7 +86,7 @@ def test_without_gradients_x_is_overwritten_part_by_part(random, dtype, monkeypa
     x = random(2, 60, 2, 16).to(dtype)
     rope = rotation(LENGTHS, WIDTHS, THETA)
     expected = rotate(x.clone().requires_grad_(), rope).detach()
-    monkeypatch.setattr("lumina_core.rope.PART", 7)
+    monkeypatch.setattr("lumina_core.network.rope.PART", 7)
     with torch.no_grad():
         found = rotate(x, rope)
     assert torch.equal(found, expected) and found.data_ptr() == x.data_ptr()

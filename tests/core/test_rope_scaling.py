@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from lumina_core.network_options import ROPES
-from lumina_core.rope import rotate, rotation
-from lumina_core.rope_scaling import AUTO_METHOD, WATERSHED, RopeScaling, scaled
+from lumina_core.network.forward_options import ROPES
+from lumina_core.network.rope import rotate, rotation
+from lumina_core.network.rope_scaling import AUTO_METHOD, WATERSHED, RopeScaling, scaled
 
 WIDTH, BASE = 8, 256.0
 EXPONENTS = (0, 2, 4, 6)
@@ -112,7 +112,7 @@ def test_items_at_unequal_times_have_tables_of_their_own(random, monkeypatch):
     assert torch.equal(rotate(x.clone(), rope), torch.cat(alone))
     assert not torch.equal(rope[0], rope[1]) and torch.equal(rope[1], rope[2])
     half = rotate(x.bfloat16(), rope)
-    monkeypatch.setattr("lumina_core.rope.PART", 5)
+    monkeypatch.setattr("lumina_core.network.rope.PART", 5)
     with torch.no_grad():
         assert torch.equal(rotate(x.bfloat16(), rope), half)
 

@@ -8,15 +8,8 @@ import golden
 import pytest
 import torch
 
-from lumina_core import (
-    PRESETS,
-    LuminaError,
-    PatchSize,
-    SamplingCancelled,
-    SamplingPlan,
-    sample,
-)
-from lumina_core.solvers import SOLVERS, SolverRun
+from lumina_core import PRESETS, LuminaError, PatchSize, SamplingCancelled, SamplingPlan, sample
+from lumina_core.sampling.solvers import SOLVERS, SolverRun
 
 MULTI = PRESETS["f24F96R960-MultiScale"].replace(points=12)
 

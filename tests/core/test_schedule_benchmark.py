@@ -11,9 +11,9 @@ from benchmarks import schedule
 from benchmarks.load import Round, Timed
 from benchmarks.tables.paper import TABLE_2
 from lumina_core import PatchSize, SamplingPlan
-from lumina_core.config import VideoConfig
-from lumina_core.cost import TextTokens, forward_cost
-from lumina_core.shapes import LatentSize
+from lumina_core.cost.flops import TextTokens, forward_cost
+from lumina_core.network.config import VideoConfig
+from lumina_core.shapes.latents import LatentSize
 
 FINE, MIDDLE, COARSE = PatchSize(1, 2), PatchSize(2, 2), PatchSize(2, 4)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from lumina_core.config import VideoConfig
-from lumina_core.outline import fault_outline, plan_outline, schedule_outline
-from lumina_core.plan import SamplingPlan, number_schedule, patch_schedule
-from lumina_core.presets import PRESETS
-from lumina_core.schedules import PatchSize, ScheduleError
-from lumina_core.shapes import VideoSize
+from lumina_core.cost.summary import fault_outline, plan_outline, schedule_outline
+from lumina_core.network.config import VideoConfig
+from lumina_core.sampling.plan import SamplingPlan, number_schedule, patch_schedule
+from lumina_core.sampling.presets import PRESETS
+from lumina_core.shapes.latents import VideoSize
+from lumina_core.shapes.schedules import PatchSize, ScheduleError
 
 FIXTURE = json.loads((Path(__file__).parents[1] / "fixtures" / "schedules.json").read_text(encoding="utf-8"))
 

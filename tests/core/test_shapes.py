@@ -3,7 +3,7 @@
 import pytest
 
 from lumina_core import LatentSize, LuminaError, PatchSize, VideoSize
-from lumina_core.shapes import nearest_multiple
+from lumina_core.shapes.latents import nearest_multiple
 
 P12, P22, P24 = PatchSize(1, 2), PatchSize(2, 2), PatchSize(2, 4)
 ALL = (P24, P22, P12)

@@ -4,16 +4,16 @@ import re
 
 import pytest
 
-from lumina_core.audio.codec import load_audio_codec
-from lumina_core.audio_checkpoint import read_sound_config
-from lumina_core.audio_pipeline import SoundFiles, SoundSettings, prepare_sound
-from lumina_core.bundle import DESCRIPTION, SHIPPED, bundled, find_bundle
-from lumina_core.checkpoint import read_video_config
+from lumina_core.audio.codec_loader import load_audio_codec
+from lumina_core.checkpoints.audio import read_audio_config
+from lumina_core.checkpoints.video import read_video_config
 from lumina_core.cli import main
-from lumina_core.frames import read_frames
-from lumina_core.preview import preview_factors
-from lumina_core.text import read_text_width
-from lumina_core.vae import read_vae_channels
+from lumina_core.media.reader import read_frames
+from lumina_core.pipelines.audio import AudioFiles, AudioSettings, prepare_audio
+from lumina_core.pipelines.bundle import DESCRIPTION, SHIPPED, bundled, find_bundle
+from lumina_core.text.gemma import read_text_width
+from lumina_core.vae.latent_preview import preview_factors
+from lumina_core.vae.loader import read_vae_channels
 
 REAL = pytest.mark.skipif(
     not (SHIPPED / "mini" / DESCRIPTION).is_file(), reason="bundles/mini is not there: what it draws is unchecked"
@@ -38,8 +38,8 @@ def test_the_shipped_bundle_is_whole():
 )
 def test_the_shipped_voice_is_whole():
     bundle = find_bundle("mini")
-    prepare_sound(SoundSettings(files=SoundFiles.of(bundle.sound)))
-    assert load_audio_codec(bundle.sound / "codec").channels == read_sound_config(bundle.sound).channels
+    prepare_audio(AudioSettings(files=AudioFiles.of(bundle.sound)))
+    assert load_audio_codec(bundle.sound / "codec").channels == read_audio_config(bundle.sound).channels
     assert _megabytes(bundle.sound) <= 30
     assert "sound/" in (bundle.folder / "README.md").read_text(encoding="utf-8")
 

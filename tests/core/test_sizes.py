@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from lumina_core.config import VideoConfig
-from lumina_core.cost import plan_cost
+from lumina_core.cost.flops import plan_cost
+from lumina_core.cost.memory import Run, memory_plan
 from lumina_core.errors import LuminaError
-from lumina_core.memory import Run, memory_plan
-from lumina_core.presets import PRESETS
-from lumina_core.shapes import VideoSize
-from lumina_core.sizes import AREAS, RATIOS, SQUARE, area_sizes, nearest_size, pick_size
+from lumina_core.network.config import VideoConfig
+from lumina_core.sampling.presets import PRESETS
+from lumina_core.shapes.latents import VideoSize
+from lumina_core.shapes.resolutions import AREAS, RATIOS, SQUARE, area_sizes, nearest_size, pick_size
 
 OFFICIAL = json.loads((Path(__file__).parents[1] / "fixtures" / "official_sizes.json").read_text(encoding="utf-8"))
 """What ``generate_crop_size_list`` of the official imgproc.py returned for each training size, in its order."""

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lumina_core.solvers import SOLVERS, SolverRun
+from lumina_core.sampling.solvers import SOLVERS, SolverRun
 
 MANY_STAGES = [name for name, solver in SOLVERS.items() if solver.evaluations > 1]
 REMEMBERING = [name for name, solver in SOLVERS.items() if solver.memory]

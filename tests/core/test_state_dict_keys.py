@@ -3,7 +3,7 @@
 import torch
 
 from lumina_core import MultiScaleNextDiT
-from lumina_core.config import VideoConfig
+from lumina_core.network.config import VideoConfig
 
 # Every key of layer 0 and of the parts around the layers, with the released shapes.
 PARTS = {

@@ -7,7 +7,7 @@ import torch
 
 from lumina_core import PRESETS, SamplingPlan, sample
 from lumina_core.cli import main
-from lumina_core.step_cache import StepCache
+from lumina_core.sampling.step_cache import StepCache
 
 SHAPE = (1, 16, 2, 4, 4)
 TEXT = (torch.ones(1, 2, 3), None)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lumina_core.errors import LuminaError
-from lumina_core.text import MAX_TOKENS, SYSTEM_PROMPT, load_text_encoder, with_system_prompt
+from lumina_core.text.gemma import MAX_TOKENS, SYSTEM_PROMPT, load_text_encoder, with_system_prompt
 
 PROMPTS = ["A cat in the sea", "", "日本語の猫 <x> é 🎉  two  spaces\nand a line"]
 

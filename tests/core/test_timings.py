@@ -2,7 +2,7 @@
 
 import pytest
 
-from lumina_core.timings import Measured, Shape, estimate
+from lumina_core.cost.runtime import Measured, Shape, estimate
 
 
 def shape(patch: str, flops: int, guided: bool = False, tokens: int | None = None) -> Shape:

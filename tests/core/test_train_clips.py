@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from lumina_core.errors import LuminaError
-from lumina_core.media import write_video
+from lumina_core.media.writer import write_video
 from lumina_core.train.clips import EncodeSettings, read_clip, read_picture
 
 SETTINGS = EncodeSettings(size=64, fps=8, seconds=4)

@@ -22,8 +22,8 @@ from train_case import TASKS, case, recipe, state, train, write_clips
 
 import lumina_core.train.distributed as distributed
 from lumina_core import LuminaError
-from lumina_core.embeddings import ScalarEmbedder
-from lumina_core.ops import TORCH_OPS
+from lumina_core.network.embeddings import ScalarEmbedder
+from lumina_core.network.ops import TORCH_OPS
 from lumina_core.train.distributed import ALONE, Processes, processes
 from lumina_core.train.video import VideoTrainer as Trainer
 

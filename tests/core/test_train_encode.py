@@ -12,20 +12,20 @@ from PIL import Image
 
 from lumina_core.cli import main
 from lumina_core.cli.encode import EncodeProgress
-from lumina_core.compact_vae import CompactVAE, CompactVAEConfig
 from lumina_core.errors import LuminaError
-from lumina_core.frames import read_frames
-from lumina_core.media import write_video
-from lumina_core.motion import file_motion_score
-from lumina_core.sizes import area_sizes, nearest_size
+from lumina_core.media.motion_score import file_motion_score
+from lumina_core.media.reader import read_frames
+from lumina_core.media.writer import write_video
+from lumina_core.shapes.resolutions import area_sizes, nearest_size
 from lumina_core.train import encode, encoding
 from lumina_core.train.clips import EncodeSettings
 from lumina_core.train.crop import crop_to
 from lumina_core.train.encode import SKIPPED, EncodeWatcher, encode_source
 from lumina_core.train.shards import EncodedSet
 from lumina_core.train.sources import read_source
-from lumina_core.vae import SCALE, load_video_vae
-from lumina_core.vae_codec import VideoVAE
+from lumina_core.vae.codec import VideoVAE
+from lumina_core.vae.compact import CompactVAE, CompactVAEConfig
+from lumina_core.vae.loader import SCALE, load_video_vae
 
 SETTINGS = EncodeSettings(size=64, fps=8, seconds=4)
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lumina_core.sampler import NO_MOTION
+from lumina_core.sampling.video import NO_MOTION
 from lumina_core.train.items import cut, make_item, motion_condition
 from lumina_core.train.recipe import Drop, Source, Task
 from lumina_core.train.shards import Entry

@@ -10,19 +10,19 @@ from PIL import Image
 from train_case import CHANNELS, TASKS, case, recipe, state, train, write_clips
 
 from lumina_core import LuminaError, SamplingPlan
-from lumina_core.checkpoint import load_video_model
-from lumina_core.frames import probe, read_frames
-from lumina_core.media import read_metadata, write_video
-from lumina_core.noise import seeded_noise
-from lumina_core.sampler import sample
-from lumina_core.text import SYSTEM_PROMPT, load_text_encoder
-from lumina_core.train.average import averaged
+from lumina_core.checkpoints.video import load_video_model
+from lumina_core.media.reader import probe, read_frames
+from lumina_core.media.writer import read_metadata, write_video
+from lumina_core.sampling.noise import seeded_noise
+from lumina_core.sampling.video import sample
+from lumina_core.text.gemma import SYSTEM_PROMPT, load_text_encoder
+from lumina_core.train.ema import averaged
 from lumina_core.train.plot import plot_losses
 from lumina_core.train.recipe import one_patch
 from lumina_core.train.shards import EncodedSet, ShardWriter
 from lumina_core.train.validate import FILE, HeldOut, WindowLoss, read_losses, source_means, write_losses
 from lumina_core.train.video import VideoTrainer as Trainer
-from lumina_core.vae import load_video_vae
+from lumina_core.vae.loader import load_video_vae
 
 WINDOWS = 4
 PROMPTS = ["a cat on the sea", "a bird over the fire"]

@@ -9,12 +9,12 @@ import torch
 from train_case import CHANNELS, TASKS, case, recipe, state, train
 
 from lumina_core import LuminaError
-from lumina_core.checkpoint import load_video_model
-from lumina_core.shapes import LatentSize
-from lumina_core.text import MAX_TOKENS
-from lumina_core.train.chance import generator
+from lumina_core.checkpoints.video import load_video_model
+from lumina_core.shapes.latents import LatentSize
+from lumina_core.text.gemma import MAX_TOKENS
 from lumina_core.train.items import make_item
 from lumina_core.train.recipe import Optimizer, one_patch
+from lumina_core.train.rng import generator
 from lumina_core.train.shards import ShardWriter
 from lumina_core.train.video import VideoTrainer as Trainer
 

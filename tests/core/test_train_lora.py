@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 from train_case import CHANNELS, case, recipe, state, train
 
 from lumina_core import LuminaError, PatchSize, load_video_model
-from lumina_core.checkpoint import read_video_config
+from lumina_core.checkpoints.lora import LoraChoice, apply_lora, check_lora
+from lumina_core.checkpoints.video import read_video_config
 from lumina_core.cli import main
 from lumina_core.cli.generate import lora_choice
-from lumina_core.lora import LoraChoice, apply_lora, check_lora
-from lumina_core.media import read_metadata
+from lumina_core.media.writer import read_metadata
 from lumina_core.train.recipe import LORA_LAYERS
 from lumina_core.train.video import VideoTrainer as Trainer
 

@@ -11,8 +11,8 @@ from train_case import CHANNELS, NETWORK, TASKS, case, recipe
 
 from lumina_core import LuminaError
 from lumina_core.cli.stages import KINDS, read_stage, read_stages
-from lumina_core.fields import build
 from lumina_core.mini.dataset import DrawnDataRecipe
+from lumina_core.runtime.dataclass_schema import build
 from lumina_core.train.recipe import Recipe
 from lumina_core.train.shards import ShardWriter
 from lumina_core.train.video import VideoTrainer as Trainer

@@ -6,11 +6,11 @@ import pytest
 import torch
 from train_case import case, recipe, train, write_clips
 
-from lumina_core.frames import probe
-from lumina_core.train.average import averaged
-from lumina_core.train.chance import generator
+from lumina_core.media.reader import probe
+from lumina_core.train.ema import averaged
 from lumina_core.train.plot import plot_losses
 from lumina_core.train.recipe import one_patch
+from lumina_core.train.rng import generator
 from lumina_core.train.validate import WindowLoss, read_losses, source_means, write_losses
 from lumina_core.train.video import VideoTrainer as Trainer
 

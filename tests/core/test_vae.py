@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lumina_core.errors import LuminaError
-from lumina_core.shapes import LatentSize
-from lumina_core.vae import RELEASED, SCALE, WEIGHTS, latent_count, load_video_vae
-from lumina_core.vae_tiles import Blend, cut, plan_tiles
+from lumina_core.shapes.latents import LatentSize
+from lumina_core.vae.loader import RELEASED, SCALE, WEIGHTS, latent_count, load_video_vae
+from lumina_core.vae.tiling import Blend, cut, plan_tiles
 
 
 @pytest.fixture(scope="module")

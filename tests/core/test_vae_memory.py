@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from benchmarks.live_bytes import LiveBytes
-from lumina_core.media import write_video
-from lumina_core.memory import DECODE_PEAK
-from lumina_core.shapes import LatentSize
-from lumina_core.vae import RELEASED, load_video_vae
-from lumina_core.vae_fallback import decode_stream
+from lumina_core.cost.memory import DECODE_PEAK
+from lumina_core.media.writer import write_video
+from lumina_core.shapes.latents import LatentSize
+from lumina_core.vae.loader import RELEASED, load_video_vae
+from lumina_core.vae.oom_decode import decode_stream
 
 HEIGHT, WIDTH = 8, 12
 FRAME = HEIGHT * WIDTH * 64 * 3 * 4

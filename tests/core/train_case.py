@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from lumina_core import LuminaError
-from lumina_core.fields import build
+from lumina_core.runtime.dataclass_schema import build
 from lumina_core.train.distributed import processes
 from lumina_core.train.recipe import Recipe
 from lumina_core.train.shards import ShardWriter

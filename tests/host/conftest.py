@@ -13,7 +13,7 @@ from graphs import CLIP_FPS, SIZE
 from hosts import HOW_TO_POINT, REPOSITORY, Host, find_hosts, host_environment
 from server import HostServer
 
-from lumina_core.media import write_video
+from lumina_core.media.writer import write_video
 from lumina_core.mini.draw import draw
 from lumina_core.mini.world import Scene
 

@@ -53,7 +53,7 @@ class Graph:
     def clip(self, folder: str = ENCODER) -> Node:
         return self.ours("TextEncoderLoader", folder=folder)
 
-    def sound_model(self, name: str = SOUND_MODEL) -> Node:
+    def audio_model(self, name: str = SOUND_MODEL) -> Node:
         return self.ours("LoadSoundModel", model_name=name)
 
     def features(self, folder: str = FEATURES) -> Node:
@@ -129,12 +129,12 @@ SOUND_TEXTS = {"prompt": "the sound of a bell", "negative_prompt": "a drum"}
 
 def sound_node(graph: Graph, *, model: list | None = None, codec: list | None = None, **inputs: Any) -> Node:
     """Video to Audio, with few steps; ``inputs`` replace the defaults and give images or video."""
-    parts = {"model": model or graph.sound_model()[0], "codec": codec or graph.codec()[0]}
+    parts = {"model": model or graph.audio_model()[0], "codec": codec or graph.codec()[0]}
     numbers = {"steps": 4, "video_guidance": 3.0, "text_guidance": 2.0, "seed": 7, "fps": 24.0}
     return graph.ours("VideoToAudio", features=graph.features()[0], **{**parts, **SOUND_TEXTS, **numbers, **inputs})
 
 
-def sound_parts(graph: Graph, **inputs: Any) -> tuple[Node, Node]:
+def audio_parts(graph: Graph, **inputs: Any) -> tuple[Node, Node]:
     """Conditioning and empty latent of a clip; ``inputs`` as in `sound_node`."""
     given = {**SOUND_TEXTS, "fps": 24.0, **inputs}
     conditioning = graph.ours("SoundConditioning", features=graph.features()[0], **given)

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from server import HostServer, Result
 
 from lumina_core import SamplingPlan, load_video_model, sample
-from lumina_core.text import load_text_encoder
-from lumina_core.vae import SCALE
+from lumina_core.text.gemma import load_text_encoder
+from lumina_core.vae.loader import SCALE
 from scripts.make_tiny_set import MODEL_FOLDER, TEXT_FOLDER
 
 SEED = 7

@@ -21,10 +21,10 @@ from server import HostError, HostServer
 from test_workflows import twin
 
 from lumina_core import LuminaError
-from lumina_core.bundle import DESCRIPTION, SHIPPED, read_bundle
-from lumina_core.checkpoint import read_video_config
-from lumina_core.preview import latents_to_rgb
-from lumina_core.vae import SCALE
+from lumina_core.checkpoints.video import read_video_config
+from lumina_core.pipelines.bundle import DESCRIPTION, SHIPPED, read_bundle
+from lumina_core.vae.latent_preview import latents_to_rgb
+from lumina_core.vae.loader import SCALE
 
 MINI = "mini (bundled)"
 WORKFLOW = "1_mini_text_to_video"

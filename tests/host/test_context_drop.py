@@ -10,7 +10,7 @@ from graphs import MODEL, SIZE, Graph, sampler_node
 from reference import SEED, Core, distance, noise, run_saved
 from server import HostError, HostServer
 
-from lumina_core.presets import PRESETS
+from lumina_core.sampling.presets import PRESETS
 
 SHORT = {"preset": "f16F64R512", "points": 5, "seed": SEED}
 PLAN = PRESETS["f16F64R512"].replace(points=5)
@@ -53,7 +53,7 @@ def test_until_0_is_off(server, core):
 
 def test_another_kind_of_model_is_refused(server):
     graph = Graph()
-    sound = graph.sound_model()
+    sound = graph.audio_model()
     drop = graph.ours("ContextDrop", model=sound[0], until=0.3)
     graph.save_latent(sampler_node(graph, model=drop[0], **SHORT)[0])
     with pytest.raises(HostError, match="Lumina-Video Context Drop takes the MODEL of Load Lumina-Video Model"):

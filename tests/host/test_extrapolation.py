@@ -7,8 +7,8 @@ from graphs import Graph, sampler_node
 from reference import SEED, Core, distance, noise, run_saved
 from server import HostError
 
-from lumina_core.presets import PRESETS
-from lumina_core.shapes import LatentSize
+from lumina_core.sampling.presets import PRESETS
+from lumina_core.shapes.latents import LatentSize
 
 SHORT = {"preset": "f16F64R512", "points": 5, "seed": SEED}
 PLAN = PRESETS["f16F64R512"].replace(points=5)

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from server import HostError, HostServer
 from test_validation import sentence
 
-from lumina_core.config import VideoConfig
-from lumina_core.text import MAX_TOKENS
-from lumina_core.video_model import MultiScaleNextDiT
+from lumina_core.network.config import VideoConfig
+from lumina_core.network.video import MultiScaleNextDiT
+from lumina_core.text.gemma import MAX_TOKENS
 from scripts.make_tiny_set import MODEL_FOLDER, random_weights
 
 WEIGHTS = "consolidated.00-of-01.safetensors"

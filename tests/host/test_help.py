@@ -9,11 +9,11 @@ from help_pages import DOCS, LANGUAGES, Page, value
 from hosts import REPOSITORY
 from server import PACK
 
-from lumina_core.bundle import find_bundle
-from lumina_core.checkpoint import read_video_config
-from lumina_core.config import VideoConfig
-from lumina_core.cost import plan_cost
-from lumina_core.presets import PRESETS, preset_clip
+from lumina_core.checkpoints.video import read_video_config
+from lumina_core.cost.flops import plan_cost
+from lumina_core.network.config import VideoConfig
+from lumina_core.pipelines.bundle import find_bundle
+from lumina_core.sampling.presets import PRESETS, preset_clip
 
 PNG = b"\x89PNG\r\n\x1a\n"
 TIMELINES = {

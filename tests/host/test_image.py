@@ -16,9 +16,9 @@ from test_live import _progress
 from test_validation import sentence
 
 from lumina_core import SamplingPlan, sample
-from lumina_core.image_checkpoint import load_image_model
-from lumina_core.image_model import ImageConfig, ImageNextDiT
-from lumina_core.text import load_text_encoder
+from lumina_core.checkpoints.image import load_image_model
+from lumina_core.network.image import ImageConfig, ImageNextDiT
+from lumina_core.text.gemma import load_text_encoder
 from scripts.make_tiny_set import IMAGE_MODEL_FOLDER, IMAGE_SIDE, IMAGE_TEXT_FOLDER
 
 SCALE = 0.13025

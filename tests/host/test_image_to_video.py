@@ -10,8 +10,8 @@ from test_failures import failure
 from test_validation import refusal
 
 from benchmarks.tables.held import sample_held
-from lumina_core.held import release_times
-from lumina_core.presets import PRESETS
+from lumina_core.sampling.frame_conditioning import release_times
+from lumina_core.sampling.presets import PRESETS
 
 PRESET = "f16F64R512-MultiScale"
 POINTS = 9
@@ -206,7 +206,7 @@ def test_wrong_frames_are_refused_when_queued(server):
 
 def test_another_model_and_another_vae_are_told(server):
     graph = Graph()
-    sound = graph.sound_model()
+    sound = graph.audio_model()
     graph.save_latent(begun(graph, None, frames(graph, 1), model=sound[0])[1])
     assert failure(server, graph).startswith("The model is of the kind ")
     graph = Graph()

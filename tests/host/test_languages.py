@@ -14,7 +14,7 @@ from hosts import REPOSITORY
 from run_inside import run_inside
 from test_validation import refusal
 
-from lumina_core.text import MAX_TOKENS, SYSTEM_PROMPT, load_text_encoder
+from lumina_core.text.gemma import MAX_TOKENS, SYSTEM_PROMPT, load_text_encoder
 
 sys.path.append(str(REPOSITORY / "tests" / "core"))
 

@@ -9,8 +9,8 @@ from PIL import Image
 from reference import saved_latents
 
 from lumina_core import PRESETS
-from lumina_core.preview import latents_to_rgb
-from lumina_core.solvers import SOLVERS
+from lumina_core.sampling.solvers import SOLVERS
+from lumina_core.vae.latent_preview import latents_to_rgb
 
 # Large enough that a step outlasts the way of a message to the test and back by far.
 LARGE = {"width": 256, "height": 256, "frames": 32}

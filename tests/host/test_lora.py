@@ -7,7 +7,7 @@ from reference import SEED, Core, distance, noise, run_saved
 from safetensors.torch import save_file
 
 from lumina_core import PRESETS, load_video_model
-from lumina_core.lora import apply_lora
+from lumina_core.checkpoints.lora import apply_lora
 from lumina_core.train.lora import add_lora, lora_tensors
 from lumina_core.train.recipe import Lora
 from scripts.make_tiny_set import MODEL_FOLDER

@@ -5,10 +5,10 @@ from graphs import Graph, Node
 from test_failures import failure
 from test_validation import refusal
 
-from lumina_core.media import write_video
+from lumina_core.media.motion_score import file_motion_score
+from lumina_core.media.writer import write_video
 from lumina_core.mini.draw import draw
 from lumina_core.mini.world import Scene
-from lumina_core.motion import file_motion_score
 
 
 @pytest.fixture(scope="module")

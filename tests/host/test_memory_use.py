@@ -10,11 +10,11 @@ import pytest
 from hosts import REPOSITORY
 from run_inside import run_inside
 
-from lumina_core.checkpoint import read_video_config
-from lumina_core.config import VideoConfig
-from lumina_core.memory import forward_bytes
-from lumina_core.schedules import PatchSize
-from lumina_core.shapes import LatentSize
+from lumina_core.checkpoints.video import read_video_config
+from lumina_core.cost.memory import forward_bytes
+from lumina_core.network.config import VideoConfig
+from lumina_core.shapes.latents import LatentSize
+from lumina_core.shapes.schedules import PatchSize
 from scripts.make_tiny_set import MODEL_FOLDER, SOUND_MODEL
 
 LATENT = LatentSize(4, 8, 8)

@@ -10,7 +10,7 @@ import torch
 from run_inside import run_inside
 from safetensors.torch import load_file
 
-from lumina_core.text import MAX_TOKENS, SYSTEM_PROMPT, TextEncoder, beginning, load_text_encoder
+from lumina_core.text.gemma import MAX_TOKENS, SYSTEM_PROMPT, TextEncoder, beginning, load_text_encoder
 
 PROMPTS = {
     "short": "a cat (on a boat:1.3), embedding:sea \\(still\\)",

@@ -6,7 +6,7 @@ from graphs import IMAGE, SIZE, Graph, custom_sampler, guided, preset_parts, sam
 from reference import SEED, Core, distance, noise, run_saved, saved_latents
 
 from lumina_core import PRESETS
-from lumina_core.solvers import SOLVERS
+from lumina_core.sampling.solvers import SOLVERS
 
 TOLERANCE = 1e-4
 """The stated bound; about 3e-6 is measured."""

@@ -9,7 +9,7 @@ from server import HostServer
 from test_page_graph import plan
 from test_validation import refusal
 
-from lumina_core.sizes import area_sizes
+from lumina_core.shapes.resolutions import area_sizes
 
 WIDGETS = {"area": "960-class", "ratio": "16:9", "orientation": "landscape", "seconds": 4.0}
 CASES = {

@@ -8,7 +8,7 @@ from test_page_graph import plan
 from test_validation import refusal
 
 from lumina_core import PRESETS
-from lumina_core.solvers import SOLVERS, SolverRun
+from lumina_core.sampling.solvers import SOLVERS, SolverRun
 
 TOLERANCE = 1e-4
 PRESET = "f16F64R512-MultiScale"
@@ -71,7 +71,7 @@ def test_every_solver_equals_the_core(server, core, solver):
 @pytest.mark.parametrize("solver", REMEMBERING)
 def test_a_run_without_restarts_would_be_seen(core, solver, monkeypatch):
     whole = core.sample(PLAN.replace(solver=solver), noise())
-    monkeypatch.setattr("lumina_core.sampler._solver", lambda plan, dtype: SolverRun(SOLVERS[plan.solver]))
+    monkeypatch.setattr("lumina_core.sampling.video._solver", lambda plan, dtype: SolverRun(SOLVERS[plan.solver]))
     assert distance(core.sample(PLAN.replace(solver=solver), noise()), whole) > 10 * TOLERANCE
 
 

@@ -8,7 +8,7 @@ from graphs import CLIP_FPS, SIZE
 from PIL import Image
 from test_workflows import LONGER, NAMES, shrunk, twin
 
-from lumina_core.presets import preset_clip
+from lumina_core.sampling.presets import preset_clip
 
 # Names of files that only a user has.
 FILES = {"model_name", "vae_name", "clip_name", "folder", "codec_name", "file"}

@@ -12,9 +12,9 @@ import comfy.text_encoders.lumina2 as lumina2
 import folder_paths
 import sentencepiece
 import torch
-from lumina_video_under_test.lumina_core.text import SYSTEM_PROMPT
-from lumina_video_under_test.nodes import clip_support
+from lumina_video_under_test.lumina_core.text.gemma import SYSTEM_PROMPT
 from lumina_video_under_test.nodes.conditioning import TextEncode, encode_text
+from lumina_video_under_test.nodes.host import text_encoder as clip_support
 from safetensors.torch import load_file, save_file
 
 import nodes

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import comfy.samplers
 import torch
 from lumina_video_under_test.lumina_core import LuminaError, SamplingPlan
-from lumina_video_under_test.lumina_core.clock import to_sigmas
+from lumina_video_under_test.lumina_core.sampling.timesteps import to_sigmas
 from lumina_video_under_test.nodes import compile as compile_node
 from lumina_video_under_test.nodes.compile import Compile, set_compiled
 from lumina_video_under_test.nodes.conditioning import set_motion
+from lumina_video_under_test.nodes.host.model_patches import set_patch_schedule
+from lumina_video_under_test.nodes.host.video_model import load_model
 from lumina_video_under_test.nodes.latents import OfficialNoise
-from lumina_video_under_test.nodes.model_patches import set_patch_schedule
-from lumina_video_under_test.nodes.model_support import load_model
 from lumina_video_under_test.nodes.sampling import make_guider
 
 # Not 8 by 8: as many tokens as a head has pairs would be taken for the same number, and cost a graph.

@@ -3,9 +3,10 @@
 from collections import Counter
 
 import torch
-from lumina_video_under_test.lumina_core import SamplingPlan, video_model
-from lumina_video_under_test.nodes.model_patches import set_patch_schedule
-from lumina_video_under_test.nodes.model_support import load_model
+from lumina_video_under_test.lumina_core import SamplingPlan
+from lumina_video_under_test.lumina_core.network import video as video_model
+from lumina_video_under_test.nodes.host.model_patches import set_patch_schedule
+from lumina_video_under_test.nodes.host.video_model import load_model
 from lumina_video_under_test.nodes.multi_scale_sampler import run
 from lumina_video_under_test.nodes.sampling import make_guider
 

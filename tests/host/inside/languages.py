@@ -6,10 +6,10 @@ from pathlib import Path
 
 import folder_paths
 import torch
-from lumina_video_under_test.lumina_core.text import SYSTEM_PROMPT
-from lumina_video_under_test.nodes import clip_support
+from lumina_video_under_test.lumina_core.text.gemma import SYSTEM_PROMPT
 from lumina_video_under_test.nodes.conditioning import TextEncode
-from lumina_video_under_test.nodes.plain_text import plain_text, plain_tokens
+from lumina_video_under_test.nodes.host import text_encoder as clip_support
+from lumina_video_under_test.nodes.host.plain_text import plain_text, plain_tokens
 
 import nodes
 

@@ -15,15 +15,17 @@ import comfy.model_management as management
 import comfy.sampler_helpers
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
-from lumina_video_under_test.lumina_core import run_context, video_model
-from lumina_video_under_test.lumina_core.config import VideoConfig
-from lumina_video_under_test.lumina_core.schedules import parse_patch
-from lumina_video_under_test.lumina_core.video_model import MultiScaleNextDiT
-from lumina_video_under_test.nodes import host, model_support
-from lumina_video_under_test.nodes.memory_use import tell_run_early
-from lumina_video_under_test.nodes.model_patches import set_patch_schedule
-from lumina_video_under_test.nodes.model_support import LuminaVideoConfig, load_model, make_patcher
-from lumina_video_under_test.nodes.sound_model import load_sound
+from lumina_video_under_test.lumina_core.network import text_cache as run_context
+from lumina_video_under_test.lumina_core.network import video as video_model
+from lumina_video_under_test.lumina_core.network.config import VideoConfig
+from lumina_video_under_test.lumina_core.network.video import MultiScaleNextDiT
+from lumina_video_under_test.lumina_core.shapes.schedules import parse_patch
+from lumina_video_under_test.nodes.host import ops as host
+from lumina_video_under_test.nodes.host import video_model as model_support
+from lumina_video_under_test.nodes.host.audio_model import load_audio
+from lumina_video_under_test.nodes.host.memory_use import tell_run_early
+from lumina_video_under_test.nodes.host.model_patches import set_patch_schedule
+from lumina_video_under_test.nodes.host.video_model import LuminaVideoConfig, load_model, make_patcher
 
 import nodes
 
@@ -39,7 +41,7 @@ def main(checkpoint: str, sound: str, live_bytes: str) -> dict:
     tiny, wide = load_model(checkpoint, torch.float32), wide_model()
     counter = module_at(live_bytes).LiveBytes
     return {
-        "counted": counted(wide, load_sound(sound, torch.float32), counter),
+        "counted": counted(wide, load_audio(sound, torch.float32), counter),
         "told": told(tiny),
         "batches": {name: batches(tiny, name) for name in ("1x2", "2x4", "2x4 | 0.5: 1x2")},
         "partial": partial_loading(tiny),

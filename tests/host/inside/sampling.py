@@ -8,8 +8,8 @@ import comfy_extras.nodes_model_advanced as advanced
 import torch
 from lumina_video_under_test.lumina_core import PRESETS, SamplingPlan
 from lumina_video_under_test.nodes.conditioning import set_motion
-from lumina_video_under_test.nodes.model_patches import guard_first_step, set_patch_schedule
-from lumina_video_under_test.nodes.model_support import load_model
+from lumina_video_under_test.nodes.host.model_patches import guard_first_step, set_patch_schedule
+from lumina_video_under_test.nodes.host.video_model import load_model
 from lumina_video_under_test.nodes.multi_scale_sampler import run
 from lumina_video_under_test.nodes.names import OPTIONS_KEY
 from lumina_video_under_test.nodes.sampling import make_guider

@@ -3,7 +3,7 @@
 import comfy.model_management
 import comfy.utils
 import torch
-from lumina_video_under_test.nodes import vae_support
+from lumina_video_under_test.nodes.host import vae as vae_support
 from safetensors.torch import load_file, save_file
 
 import nodes

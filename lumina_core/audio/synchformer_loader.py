@@ -1,0 +1,108 @@
+"""Files of Synchformer's visual encoder: the released layouts, and our own, which states its sizes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import LuminaError
+from ..media.writer import replacing
+from ..runtime.dataclass_schema import build
+from ..runtime.tensor_files import Weights, check_finite, check_fit, read_safetensors, unreadable
+from .synchformer import SyncConfig, SyncEncoder
+
+METADATA_KEY = "lumina_sync"
+"""Safetensors metadata entry of our own files: a JSON object with the fields of ``SyncConfig``."""
+WEIGHTS = "model.safetensors"
+"""Name of the file in a folder."""
+_PREFIXES = ("vfeat_extractor.", "module.v_encoder.", "v_encoder.")
+"""Of the visual encoder: in a whole Synchformer, and in the first stage of its training."""
+_NESTED = ("model", "state_dict")
+"""Entries of the released training states that hold the weights."""
+_IGNORED = ("pre_logits.", "head.", "head_drop.")
+"""Left over from the classifier that the first stage began with."""
+_SUFFIXES = (".safetensors", ".pth", ".pt")
+_CURE = "give a released Synchformer (such as synchformer_state_dict.pth) or the folder of a sync encoder"
+
+
+def load_sync_encoder(path: str | Path, device: torch.device | str = "cpu") -> SyncEncoder:
+    """Load from a .safetensors, .pth or .pt file, or from a folder with one; returns float32, in eval mode.
+
+    Of a whole Synchformer only the visual encoder is read. Raises LuminaError.
+    """
+    file = find_sync_weights(path)
+    config, weights = _read(file)
+    with torch.device("meta"):
+        encoder = SyncEncoder(config)
+    check_fit(file.name, weights, encoder, f"Synchformer's visual encoder of width {config.width}")
+    check_finite(file.name, weights)
+    weights = {key: value.to(device, torch.float32) for key, value in weights.items()}
+    encoder.load_state_dict(weights, strict=True, assign=True)
+    return encoder.eval().requires_grad_(False)
+
+
+def save_sync_encoder(encoder: SyncEncoder, path: Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write our own layout, whole or not at all; ``load_sync_encoder`` reads it as float32."""
+    from safetensors.torch import save_file
+
+    weights = {key: value.detach().to("cpu", dtype).contiguous() for key, value in encoder.state_dict().items()}
+    with replacing(path) as part:
+        save_file(weights, part, metadata={METADATA_KEY: json.dumps(asdict(encoder.config))})
+
+
+def find_sync_weights(path: str | Path) -> Path:
+    """The weights file that ``path`` (a file, or a folder with one) means. Raises LuminaError."""
+    path = Path(path)
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
+        named = [file for file in files if file.name == WEIGHTS] or files
+        if len(named) != 1:
+            raise LuminaError(f"Folder '{path}' holds {len(files)} weight files and no {WEIGHTS}; {_CURE}.")
+        return named[0]
+    if not path.is_file():
+        raise LuminaError(f"Sync encoder '{path}' does not exist; {_CURE}.")
+    if path.suffix not in _SUFFIXES:
+        raise LuminaError(f"'{path.name}' is not a sync encoder; expected a {', '.join(_SUFFIXES)} file.")
+    return path
+
+
+def _read(file: Path) -> tuple[SyncConfig, Weights]:
+    """Sizes, and the visual encoder's weights by their own names."""
+    if file.suffix == ".safetensors":
+        weights, metadata = read_safetensors(file)
+        if METADATA_KEY in metadata:
+            return _config(file, metadata[METADATA_KEY]), weights
+    else:
+        weights = _read_pickle(file)
+    for prefix in _PREFIXES:
+        found = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+        if found:
+            return SyncConfig(), {key: value for key, value in found.items() if not key.startswith(_IGNORED)}
+    raise LuminaError(f"{file.name} holds no visual encoder of Synchformer (no key begins {_PREFIXES[0]}); {_CURE}.")
+
+
+def _config(file: Path, text: str) -> SyncConfig:
+    try:
+        values = json.loads(text)
+    except ValueError:
+        raise LuminaError(f"The header of {file.name} is damaged ('{METADATA_KEY}'); fetch a fresh copy.") from None
+    return build(SyncConfig, values, f"The header of {file.name}")
+
+
+def _read_pickle(file: Path) -> Weights:
+    """Tensors by name, without running code in the file; a training state's other entries are passed over."""
+    try:
+        content: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises nearly anything on a damaged file
+        raise unreadable(file.name, error) from None
+    for name in _NESTED:
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+    if not isinstance(content, Mapping) or not any(isinstance(value, torch.Tensor) for value in content.values()):
+        raise LuminaError(f"{file.name} is not a table of weights by name; {_CURE}.")
+    return {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}

@@ -1,0 +1,116 @@
+"""Lumina-Next checkpoint files to networks: the released layout and diffusers', told apart by their keys."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from ..errors import LuminaError
+from ..network.image import ImageConfig, ImageNextDiT
+from ..runtime.tensor_files import Weights, check_finite, check_fit
+from ..shapes.latents import VAE_SPACE, LatentSize
+from .detect import IMAGE, refuse_other_kinds
+from .model_args import read_model_args
+from .video import ARGS_NAME, clean_keys, layer_sizes, read_file
+
+_NAMES = [f"consolidated{ema}.00-of-01{end}" for ema in ("", "_ema") for end in (".safetensors", ".pth")]
+_NAMES += [f"{folder}diffusion_pytorch_model.safetensors" for folder in ("transformer/", "")]
+_DIFFUSERS = dict(
+    pair.split("=")
+    for pair in """
+    patch_embedder.proj=x_embedder norm_out.linear_1=final_layer.adaLN_modulation.1 norm_out.linear_2=final_layer.linear
+    time_caption_embed.timestep_embedder.linear_1=t_embedder.mlp.0 time_caption_embed.caption_embedder.0=cap_embedder.0
+    time_caption_embed.timestep_embedder.linear_2=t_embedder.mlp.2 time_caption_embed.caption_embedder.1=cap_embedder.1
+    gate=attention.gate attn2.to_out.0=attention.wo norm1.linear=adaLN_modulation.1 norm1.norm=attention_norm1
+    attn1.to_q=attention.wq attn1.to_k=attention.wk attn1.to_v=attention.wv norm2=attention_norm2
+    attn2.to_q=attention.wq attn2.to_k=attention.wk_y attn2.to_v=attention.wv_y norm1_context=attention_y_norm
+    attn1.norm_q=attention.q_norm attn1.norm_k=attention.k_norm feed_forward.linear_1=feed_forward.w1
+    attn2.norm_q=attention.q_norm attn2.norm_k=attention.ky_norm feed_forward.linear_2=feed_forward.w2
+    feed_forward.linear_3=feed_forward.w3
+    """.split()
+)
+"""Names in diffusers' file, those of layers without their number; the queries of both attentions are one's."""
+
+
+def load_image_model(
+    path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> ImageNextDiT:
+    """Load a Lumina-Next from a released or diffusers folder, or from one .safetensors or .pth file.
+
+    Returns the network in eval mode on ``device`` in ``dtype``. Raises LuminaError.
+    """
+    file = find_image_weights(path)
+    config, weights = image_parts(file, read_file(file)[0])
+    with torch.device("meta"):
+        model = ImageNextDiT(config)
+    model.load_state_dict({key: value.to(device, dtype) for key, value in weights.items()}, strict=True, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def find_image_weights(path: str | Path) -> Path:
+    """The weights file that ``path`` (a file, or a folder of either layout) means. Raises LuminaError."""
+    path = Path(path)
+    found = next((file for file in (path, *(path / name for name in _NAMES)) if file.is_file()), None)
+    if found is None:
+        raise LuminaError(f"'{path}' holds no Lumina-Next weights, such as {_NAMES[0]} or {_NAMES[-2]}.")
+    return found
+
+
+def image_parts(file: Path, weights: Mapping[str, torch.Tensor]) -> tuple[ImageConfig, Weights]:
+    """Config and weights by released names, of what was read from ``file``; every key, shape and value is checked.
+
+    Raises LuminaError.
+    """
+    weights = clean_keys(weights)
+    refuse_other_kinds(file.name, weights, IMAGE)
+    check_finite(file.name, weights)
+    weights, side = _released(file.name, weights), _train_side(file)
+    try:
+        config = _config(weights, side)
+    except (KeyError, ValueError, IndexError, ZeroDivisionError):
+        raise LuminaError(
+            f"{file.name} is not a Lumina-Next checkpoint; expected keys such as x_embedder.weight and "
+            "layers.0.attention.wk_y.weight, or diffusers' patch_embedder.proj.weight."
+        ) from None
+    with torch.device("meta"):
+        network = ImageNextDiT(config)
+    check_fit(file.name, weights, network, f"a Lumina-Next of width {config.dim} and {config.layers} layers")
+    return config, weights
+
+
+def _released(name: str, weights: Weights) -> Weights:
+    found: Weights = {}
+    for key, value in weights.items():
+        # Behind the layer's number, if any, and without what a layer's parameter is called.
+        layer, middle, end = re.fullmatch(r"(layers\.\d+\.|)(.+?)(\.weight|\.bias|)", key).groups()
+        new = layer + _DIFFUSERS.get(middle, middle) + end
+        if new in found and not torch.equal(found[new], value):
+            raise LuminaError(f"{name} has two different values of {new}, but Lumina-Next has one; fetch it again.")
+        found[new] = value
+    return found
+
+
+def _config(weights: Weights, side: int) -> ImageConfig:
+    dim, numbers = weights["x_embedder.weight"].shape
+    doubled = weights["final_layer.linear.weight"].shape[0] == 2 * numbers
+    train = LatentSize(1, side, side)
+    return ImageConfig(channels=numbers // 4, learn_sigma=doubled, train_size=train, **layer_sizes(weights, dim))
+
+
+def _train_side(file: Path) -> int:
+    """Latent side of the training pictures, from the settings beside the weights, else the released one."""
+    config, args, side = file.parent / "config.json", file.parent / ARGS_NAME, 128
+    try:
+        if config.is_file():
+            side = json.loads(config.read_text(encoding="utf-8")).get("sample_size", side)
+        elif args.is_file():
+            side = read_model_args(args).get("image_size", side * VAE_SPACE) // VAE_SPACE
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, TypeError, OSError):
+        side = None
+    if not isinstance(side, int) or side < 2:
+        raise LuminaError(f"The settings beside {file.name} give no size of the training pictures; fetch them again.")
+    return side

@@ -1,0 +1,143 @@
+"""Read ``model_args.pth`` without running what is in it.
+
+The released file is a pickled ``argparse.Namespace``. This reader walks the opcodes and keeps plain values; anything
+that would import or call something else is refused, so no code in the file can run.
+"""
+
+from __future__ import annotations
+
+import io
+import pickletools
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from ..errors import LuminaError
+
+MAX_BYTES = 1 << 20
+_NAMESPACE = object()
+_MARK = object()
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
+_VALUES = {
+    "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "INT", "LONG", "BINFLOAT", "FLOAT",
+    "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE",
+}  # fmt: skip
+_IGNORED = {"PROTO", "FRAME"}
+
+
+def read_model_args(path: str | Path) -> dict[str, Any]:
+    """Fields of the Namespace in ``path``, plain values only; raises LuminaError."""
+    path = Path(path)
+    try:
+        stream = io.BytesIO(_pickle_bytes(path))
+        # A file of the old torch format holds a magic number, a version and system facts before the object.
+        for _ in range(4):
+            found = _read_object(stream)
+            if isinstance(found, _Fields):
+                return dict(found)
+    except _Refused as error:
+        raise LuminaError(
+            f"{path.name} asks to run {error}, which a settings file never needs; it was not opened, "
+            "so delete it or fetch it again from the model's own page."
+        ) from None
+    except LuminaError:
+        raise
+    except Exception as error:
+        raise LuminaError(
+            f"{path.name} cannot be read ({type(error).__name__}); expected the settings that the official trainer "
+            "saves, so fetch it again or delete it to use the released values."
+        ) from None
+    raise LuminaError(f"{path.name} holds no argparse.Namespace; fetch it again from the model's own page.")
+
+
+class _Refused(Exception):
+    """The name of something that the file wants imported or called."""
+
+
+class _Fields(dict):
+    """A Namespace's attributes."""
+
+
+def _pickle_bytes(path: Path) -> bytes:
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES)
+    with zipfile.ZipFile(path) as archive:
+        names = [n for n in archive.namelist() if n == "data.pkl" or n.endswith("/data.pkl")]
+        if len(names) != 1 or archive.getinfo(names[0]).file_size > MAX_BYTES:
+            raise LuminaError(f"{path.name} is not a settings file: expected one data.pkl of at most 1 MiB in it.")
+        return archive.read(names[0])
+
+
+def _read_object(stream: io.BytesIO) -> Any:
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
+    for opcode, argument, _ in pickletools.genops(stream):
+        name = opcode.name
+        if name == "STOP":
+            return stack.pop()
+        if name in _CONSTANTS:
+            stack.append(_CONSTANTS[name])
+        elif name in _EMPTY:
+            stack.append(_EMPTY[name]())
+        elif name in _VALUES:
+            stack.append(argument)
+        elif name == "MARK":
+            stack.append(_MARK)
+        elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
+            memo[int(argument)] = stack[-1]
+        elif name == "MEMOIZE":
+            memo[len(memo)] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET", "GET"):
+            stack.append(memo[int(argument)])
+        elif name not in _IGNORED:
+            _apply(name, argument, stack)
+    raise ValueError("no end")
+
+
+def _apply(name: str, argument: Any, stack: list[Any]) -> None:
+    """Opcodes that combine what is on the stack."""
+    if name in ("APPENDS", "SETITEMS", "TUPLE"):
+        items = _pop_to_mark(stack)
+        _combine(name, items, stack)
+    elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+        count = int(name[-1])
+        stack[-count:] = [tuple(stack[-count:])]
+    elif name == "APPEND":
+        _combine("APPENDS", [stack.pop()], stack)
+    elif name == "SETITEM":
+        items = [stack.pop(-2), stack.pop()]
+        _combine("SETITEMS", items, stack)
+    elif name == "GLOBAL":
+        stack.append(_namespace(argument))
+    elif name == "STACK_GLOBAL":
+        stack[-2:] = [_namespace(f"{stack[-2]} {stack[-1]}")]
+    elif name in ("NEWOBJ", "REDUCE") and stack[-2] is _NAMESPACE and stack[-1] == ():
+        stack[-2:] = [_Fields()]
+    elif name == "BUILD" and isinstance(stack[-2], _Fields) and isinstance(stack[-1], dict):
+        stack[-2].update(stack.pop())
+    else:
+        raise _Refused(f"the opcode {name}")
+
+
+def _combine(name: str, items: list[Any], stack: list[Any]) -> None:
+    if name == "TUPLE":
+        stack.append(tuple(items))
+    elif name == "APPENDS":
+        stack[-1].extend(items)
+    else:
+        stack[-1].update(zip(items[::2], items[1::2], strict=True))
+
+
+def _pop_to_mark(stack: list[Any]) -> list[Any]:
+    items = []
+    while (item := stack.pop()) is not _MARK:
+        items.append(item)
+    return items[::-1]
+
+
+def _namespace(name: str) -> object:
+    if name != "argparse Namespace":
+        raise _Refused(f"'{name.replace(' ', '.')}'")
+    return _NAMESPACE

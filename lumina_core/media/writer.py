@@ -1,0 +1,184 @@
+"""Frames into files: mp4 (H.264) and png, with metadata, written whole or not at all."""
+
+import contextlib
+import math
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import torch
+
+from ..errors import LuminaError
+
+QUALITY = "17"  # x264 crf: visually lossless, so that the file shows the model and not the codec
+CONTAINER_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder"}
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What was written; width and height in pixels, fps in frames per second."""
+
+    path: Path
+    width: int
+    height: int
+    frames: int
+    fps: float
+
+
+def check_target(path: str | Path, suffix: str) -> Path:
+    """The path as a Path, if a file with that suffix can be written there; call it before long work.
+
+    Raises LuminaError for another suffix, a missing or read-only folder, or a folder of that name.
+    """
+    target = Path(path)
+    if target.suffix.lower() != suffix:
+        raise LuminaError(f"Output {target.name} has suffix {target.suffix!r}, expected a name ending in {suffix}.")
+    if target.is_dir():
+        raise LuminaError(f"Output {target} is a folder, expected a file name in it.")
+    if not target.parent.is_dir():
+        raise LuminaError(f"Output folder {target.parent} does not exist; create it or choose another.")
+    probe = _part_of(target)
+    try:
+        probe.touch()
+    except OSError as error:
+        raise LuminaError(
+            f"Output folder {target.parent} cannot be written to ({error.strerror}); choose another."
+        ) from error
+    probe.unlink(missing_ok=True)
+    return target
+
+
+def write_video(
+    path: str | Path,
+    frames: torch.Tensor | Iterable[torch.Tensor],
+    fps: float,
+    metadata: dict[str, str] | None = None,
+) -> VideoInfo:
+    """Write an mp4 while frames arrive; an existing file is replaced only when all of them are encoded.
+
+    frames: one or an iterable of (f, H, W, 3) float tensors in 0..1 with even H and W. metadata: any keys; they are
+    read back by `read_metadata`, and by ffprobe.
+    Raises LuminaError for a bad target, fps or shape, no frames, or values that are not finite; the target stays as it
+    was.
+    """
+    target = check_target(path, ".mp4")
+    if not (math.isfinite(fps) and 0 < fps <= 1000):
+        raise LuminaError(f"fps is {fps}, expected a number above 0 and up to 1000.")
+    chunks = iter([frames] if isinstance(frames, torch.Tensor) else frames)
+    first = next(chunks, None)
+    if first is None or not len(first):
+        raise LuminaError(f"There are no frames to write to {target.name}, expected at least one.")
+    height, width = _check_frames(first)
+    if height % 2 or width % 2:
+        raise LuminaError(
+            f"The frames are {width}x{height} pixels, expected even width and height for H.264; crop or resize them."
+        )
+    with replacing(target) as part:
+        count = _encode(part, chain([first], chunks), (height, width), fps, metadata or {})
+    return VideoInfo(target, width, height, count, float(fps))
+
+
+def write_image(path: str | Path, frame: torch.Tensor, metadata: dict[str, str] | None = None) -> Path:
+    """Write one frame, (H, W, 3) or (1, H, W, 3) float in 0..1, as png; an existing file is replaced."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    target = check_target(path, ".png")
+    frames = frame[None] if frame.ndim == 3 else frame
+    _check_frames(frames)
+    if len(frames) != 1:
+        raise LuminaError(f"There are {len(frames)} frames for {target.name}, expected one; write them as .mp4.")
+    info = PngInfo()
+    for key, value in (metadata or {}).items():
+        info.add_itxt(key, value)
+    with replacing(target) as part:
+        Image.fromarray(_to_bytes(frames)[0]).save(part, format="PNG", pnginfo=info)
+    return target
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The metadata that `write_video` or `write_image` put into a file. Raises LuminaError if it cannot be read."""
+    source = Path(path)
+    if not source.is_file():
+        raise LuminaError(f"Media file {source} does not exist; give an .mp4 or .png file.")
+    if source.suffix.lower() == ".png":
+        return _png_metadata(source)
+    import av
+
+    try:
+        with av.open(source) as container:
+            return {key: value for key, value in container.metadata.items() if key not in CONTAINER_KEYS}
+    except av.FFmpegError as error:
+        raise LuminaError(f"{source} is not a video that can be read; give an .mp4 or .png file.") from error
+
+
+def _png_metadata(source: Path) -> dict[str, str]:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(source) as image:
+            return {key: str(value) for key, value in image.text.items()}
+    except (UnidentifiedImageError, OSError, AttributeError) as error:
+        raise LuminaError(f"{source} is not a png picture that can be read; give an .mp4 or .png file.") from error
+
+
+def _encode(part: Path, chunks: Iterable[torch.Tensor], size: tuple[int, int], fps: float, metadata: dict) -> int:
+    import av
+
+    # use_metadata_tags keeps keys that mp4 does not know; faststart lets a browser play while it loads.
+    options = {"movflags": "faststart+use_metadata_tags"}
+    count = 0
+    with av.open(part, "w", format="mp4", options=options) as container:
+        container.metadata.update(metadata)
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.height, stream.width = size
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": QUALITY}
+        context = stream.codec_context
+        # Untagged video is shown with other colours by every second player.
+        context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
+        context.color_range = 1  # 16..235
+        for chunk in chunks:
+            if _check_frames(chunk) != size:
+                raise LuminaError(f"Frame {count} is {chunk.shape[2]}x{chunk.shape[1]}, expected {size[1]}x{size[0]}.")
+            for picture in _to_bytes(chunk):
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace="ITU709")))
+                count += 1
+        container.mux(stream.encode())
+    return count
+
+
+def _check_frames(frames: torch.Tensor) -> tuple[int, int]:
+    if frames.ndim != 4 or frames.shape[-1] != 3 or not frames.is_floating_point():
+        raise LuminaError(
+            f"The frames are {str(frames.dtype).removeprefix('torch.')} of shape {tuple(frames.shape)}, "
+            "expected float (frames, height, width, 3) in 0..1."
+        )
+    return frames.shape[1], frames.shape[2]
+
+
+def _to_bytes(frames: torch.Tensor):
+    """(f, H, W, 3) float in 0..1 to a numpy array of bytes, rounded."""
+    if not frames.isfinite().all():
+        raise LuminaError("The frames hold values that are not finite, expected 0..1; decode again in another dtype.")
+    return frames.detach().float().mul(255).round_().clamp_(0, 255).to("cpu", torch.uint8).contiguous().numpy()
+
+
+def _part_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A temporary name beside `target` that becomes it at the end, or is removed on any failure."""
+    part = _part_of(target)
+    try:
+        yield part
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

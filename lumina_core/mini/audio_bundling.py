@@ -1,0 +1,90 @@
+"""The last step of the mini voice: its parts into a bundle that has pictures already."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..audio.codec_loader import read_codec_channels
+from ..audio.feature_config import read_feature_widths
+from ..checkpoints.audio import CHECKPOINT_NAME, read_audio_config
+from ..errors import LuminaError
+from ..media.writer import replacing
+from ..pipelines.audio import CODEC, FEATURES
+from ..pipelines.bundle import DESCRIPTION, read_bundle
+from ..runtime.tensor_files import read_safetensors
+from ..train.network import start_weights
+from .bundling import SOUND
+
+_PARTS = (f"{CODEC}/vae", f"{CODEC}/vocoder", f"{FEATURES}/clip", f"{FEATURES}/sync")
+_NETWORK_STORED, _REST_STORED = torch.bfloat16, torch.float16
+"""The network in the dtype that it runs in on a GPU. Codec and encoders run in float32 everywhere, and their rounding
+is heard: fp16 has three more bits for their weights, none of which is large."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioBundleRecipe:
+    """Where the parts are.
+
+    Args:
+        out: folder of a bundle, which gets a voice; one that it has is replaced.
+        network: run of the sound network; its newest averaged weights are taken.
+        features, codec: folders.
+    """
+
+    out: Path
+    network: Path
+    features: Path
+    codec: Path
+
+
+def write_audio_bundle(recipe: AudioBundleRecipe) -> Path:
+    """Write the bundle's sound folder; returns it. Raises LuminaError for parts that do not fit together."""
+    read_bundle(recipe.out)
+    network = start_weights(recipe.network)
+    config = read_audio_config(network)
+    config.check_features(*read_feature_widths(recipe.features))
+    channels = read_codec_channels(recipe.codec)
+    if channels != config.channels:
+        raise LuminaError(
+            f"The network of {recipe.network} has {config.channels} latent channels and the codec of {recipe.codec} "
+            f"{channels}; train the network on this codec's latents."
+        )
+    target = recipe.out / SOUND
+    _copy_weights(network, target / CHECKPOINT_NAME, _NETWORK_STORED)
+    for part in _PARTS:
+        source = (recipe.codec if part.startswith(CODEC) else recipe.features) / Path(part).name
+        _copy_folder(source, target / part)
+    _name_in_description(recipe.out)
+    return target
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    """Weights, and the files that loaders read beside them; not what a training leaves."""
+    for file in sorted(source.iterdir()):
+        if file.suffix == ".safetensors":
+            _copy_weights(file, target / file.name, _REST_STORED)
+        elif file.suffix in (".json", ".txt") and file.is_file():
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target / file.name)
+
+
+def _copy_weights(source: Path, target: Path, dtype: torch.dtype) -> None:
+    from safetensors.torch import save_file
+
+    weights, metadata = read_safetensors(source)
+    stored = {key: value.to(dtype) if value.is_floating_point() else value for key, value in weights.items()}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as part:
+        save_file(stored, part, metadata=metadata | {"format": "pt"})
+
+
+def _name_in_description(folder: Path) -> None:
+    file = folder / DESCRIPTION
+    values = json.loads(file.read_text(encoding="utf-8")) | {SOUND: SOUND}
+    with replacing(file) as part:
+        part.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,68 @@
+"""Captions of clips with sound, in English and Chinese: what is seen, what is heard, or both."""
+
+from __future__ import annotations
+
+import random
+
+from .audio_world import BELL, DRUM, WOOD, AudioScene
+from .captions import CHINESE, COLOUR_WORDS, ENGLISH, SHAPE_WORDS, caption
+
+MATERIAL_WORDS = {
+    ENGLISH: {
+        BELL: ("a bell", "bells", "a ringing bell"),
+        WOOD: ("wood", "a wooden block", "knocking on wood"),
+        DRUM: ("a drum", "drums", "a beaten drum"),
+    },
+    CHINESE: {BELL: ("钟声", "铃声"), WOOD: ("木头声", "敲木头的声音"), DRUM: ("鼓声", "敲鼓的声音")},
+}
+AUDIO_WORDINGS = {
+    ENGLISH: ("The sound of {material}.", "sound of {material}", "It sounds like {material}."),
+    CHINESE: ("{material}。", "听起来像{material}。"),
+}
+PAIR_WORDINGS = {
+    ENGLISH: ("Two {colour} {shape}s collide.", "two {colour} {shape}s meet and turn back"),
+    CHINESE: ("两个{colour}的{shape}相撞。",),
+}
+
+
+def audio_caption(scene: AudioScene, rng: random.Random, language: str = ENGLISH) -> str:
+    """A caption; the material is named where the scene's is asked for, often without a word on what is seen."""
+    seen = _seen(scene, rng, language)
+    if not scene.asked:
+        return seen
+    heard = material_caption(scene.material, rng, language)
+    return heard if rng.random() < 0.5 else f"{seen} {heard}"
+
+
+def material_caption(material: str, rng: random.Random, language: str = ENGLISH) -> str:
+    """A caption that names only what it sounds like."""
+    return rng.choice(AUDIO_WORDINGS[language]).format(material=rng.choice(MATERIAL_WORDS[language][material]))
+
+
+def _seen(scene: AudioScene, rng: random.Random, language: str) -> str:
+    if not scene.pair:
+        return caption(scene.look, rng, language)
+    return rng.choice(PAIR_WORDINGS[language]).format(
+        colour=rng.choice(COLOUR_WORDS[language][scene.look.colour]),
+        shape=rng.choice(SHAPE_WORDS[language][scene.look.shape]),
+    )
+
+
+def sound_words() -> list[str]:
+    """Every English word of these captions that the clips' own captions may lack, in lower case and once each."""
+    texts = [text for entry in MATERIAL_WORDS[ENGLISH].values() for text in entry]
+    texts += [*AUDIO_WORDINGS[ENGLISH], *PAIR_WORDINGS[ENGLISH]]
+    texts += [f"{text}s" for entry in SHAPE_WORDS[ENGLISH].values() for text in entry]
+    found: dict[str, None] = {}
+    for text in texts:
+        for word in text.lower().replace(",", " ").replace(".", " ").split():
+            if "{" not in word:
+                found[word] = None
+    return list(found)
+
+
+def sound_characters() -> list[str]:
+    """Every Chinese character (and mark) of these captions, once each."""
+    texts = [text for entry in MATERIAL_WORDS[CHINESE].values() for text in entry]
+    texts += [*AUDIO_WORDINGS[CHINESE], *PAIR_WORDINGS[CHINESE]]
+    return sorted({character for text in texts for character in text if not character.isascii()})

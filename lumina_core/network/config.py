@@ -1,0 +1,140 @@
+"""Sizes of the networks; frozen, checked on construction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..errors import LuminaError
+from ..shapes.latents import LATENT_CHANNELS, LatentSize
+from ..shapes.schedules import PatchSize
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockConfig:
+    """One Next-DiT block, the same for video, image and audio.
+
+    Args:
+        dim: token width.
+        heads: query heads.
+        kv_heads: key and value heads; query head h reads head ``h // (heads // kv_heads)``.
+        ffn_hidden: hidden width of the gated feed-forward layer.
+        context_dim: width of the tokens that the gated cross-attention reads (text, or visual and text).
+        cond_dim: width of the conditioning vector behind scale and gate.
+        qk_norm: LayerNorm over all heads together on queries and keys.
+        norm_eps: epsilon of the RMSNorms.
+    """
+
+    dim: int
+    heads: int
+    kv_heads: int
+    ffn_hidden: int
+    context_dim: int
+    cond_dim: int
+    qk_norm: bool = True
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.dim % self.heads or self.heads % self.kv_heads:
+            raise LuminaError(
+                f"The network has width {self.dim}, {self.heads} heads and {self.kv_heads} key/value heads; "
+                "each must be a multiple of the next."
+            )
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.heads
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoConfig:
+    """The Multi-scale Next-DiT. Defaults are the released model's (paper section 3, official train.sh).
+
+    Args:
+        patches: every patch size that the checkpoint has layers for.
+        text_dim: width of the text features.
+        rope_theta: base of the rotary frequencies.
+        t_scale, motion_scale: factors on t and on the motion score before their embedding.
+        latent_rgb: red, green and blue of each latent channel, for previews, and in one more row those of latents of
+            zeros; None where they are not known.
+        train_size: latent size of the clips that the weights were trained on; None where it is not known.
+    """
+
+    vae_hint: ClassVar[str] = "that of CogVideoX-2b has 16"
+    text_hint: ClassVar[str] = "Gemma-2-2B is 2304 wide"
+
+    patches: tuple[PatchSize, ...] = (PatchSize(1, 2), PatchSize(2, 2), PatchSize(2, 4))
+    channels: int = LATENT_CHANNELS
+    dim: int = 2304
+    layers: int = 24
+    heads: int = 16
+    kv_heads: int = 8
+    ffn_hidden: int = 6144
+    text_dim: int = 2304
+    cond_dim: int = 1024
+    qk_norm: bool = True
+    norm_eps: float = 1e-5
+    rope_theta: float = 256.0
+    t_scale: float = 1000.0
+    motion_scale: float = 20.0
+    latent_rgb: tuple[tuple[float, float, float], ...] | None = None
+    train_size: LatentSize | None = None
+
+    def __post_init__(self) -> None:
+        if not self.patches:
+            raise LuminaError("The network has no patch size; it needs at least one, such as 1x2.")
+        if self.block.head_dim % 16:
+            raise LuminaError(
+                f"Heads are {self.block.head_dim} wide; 3-axis rotary positions need a multiple of 16 (width / heads)."
+            )
+        if self.latent_rgb is not None and len(self.latent_rgb) not in (self.channels, self.channels + 1):
+            raise LuminaError(f"latent_rgb has {len(self.latent_rgb)} rows; the latents have {self.channels} channels.")
+
+    @property
+    def block(self) -> BlockConfig:
+        return BlockConfig(
+            dim=self.dim,
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            ffn_hidden=self.ffn_hidden,
+            context_dim=self.text_dim,
+            cond_dim=self.cond_dim,
+            qk_norm=self.qk_norm,
+            norm_eps=self.norm_eps,
+        )
+
+    @property
+    def rope_axes(self) -> tuple[int, int, int]:
+        """Width of each head that encodes frames, height and width: 2, 3 and 3 eighths."""
+        eighth = self.block.head_dim // 8
+        return 2 * eighth, 3 * eighth, 3 * eighth
+
+    def check_patch(self, patch: PatchSize) -> None:
+        """Raise LuminaError unless the network has layers for ``patch``."""
+        if patch not in self.patches:
+            have = ", ".join(str(p) for p in self.patches)
+            raise LuminaError(f"Patch size {patch} is not in this checkpoint, which has {have}; use one of these.")
+
+    def check_size(self, size: LatentSize, patches: Iterable[PatchSize]) -> None:
+        """Raise LuminaError unless the network has every patch size and each fits ``size``."""
+        patches = tuple(patches)
+        for patch in patches:
+            self.check_patch(patch)
+        size.check_all(patches)
+
+    def check_channels(self, channels: int) -> None:
+        """Raise LuminaError unless latents of so many channels, as a VAE makes them, fit."""
+        if channels != self.channels:
+            raise LuminaError(
+                f"The latents have {channels} channels, and this checkpoint's {self.channels}; use the VAE that "
+                f"it was trained with ({self.vae_hint})."
+            )
+
+    def check_text_width(self, width: int) -> None:
+        """Raise LuminaError unless text features of ``width`` fit."""
+        if width != self.text_dim:
+            raise LuminaError(
+                f"The text features are {width} wide, and this checkpoint reads {self.text_dim}; use the text encoder "
+                f"that it was trained with ({self.text_hint})."
+            )

@@ -1,0 +1,101 @@
+"""Lumina-Next's image network: the video network with one patch size, two interleaved axes and no motion score.
+
+Source: Lumina-T2X, lumina_next_t2i/models/model.py; equal to diffusers' LuminaNextDiT2DModel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from einops import rearrange
+
+from ..errors import LuminaError
+from ..shapes.latents import LatentSize
+from ..shapes.schedules import PatchSize
+from .block import FinalLayer
+from .config import VideoConfig
+from .embeddings import masked_mean
+from .ops import TORCH_OPS, Ops
+from .patchify import unpatchify
+from .rope import Rotation, interleave
+from .text_cache import RunContext
+from .video import MultiScaleNextDiT
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig(VideoConfig):
+    """Defaults are those of Lumina-Next-T2I and -SFT. Latents are a video's of one frame.
+
+    Args:
+        learn_sigma: twice the channels come out, and the second half, a variance of no use to a flow, is left.
+        guided_channels: how many channels the guidance moves, the others following the prompt alone, as in the
+            released sampler (3 of 4); None is all.
+    """
+
+    vae_hint: ClassVar[str] = "that of SDXL has 4"
+    text_hint: ClassVar[str] = "Gemma-2B, the first one, is 2048 wide"
+
+    patches: tuple[PatchSize, ...] = (PatchSize(1, 2),)
+    channels: int = 4
+    heads: int = 32
+    text_dim: int = 2048
+    rope_theta: float = 10000.0
+    t_scale: float = 1.0
+    train_size: LatentSize | None = LatentSize(1, 128, 128)
+    learn_sigma: bool = True
+    guided_channels: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.block.head_dim % 4:
+            raise LuminaError(
+                f"Heads are {self.block.head_dim} wide; 2-axis rotary positions need a multiple of 4 (width / heads)."
+            )
+
+    def check_size(self, size: LatentSize, patches: Iterable[PatchSize]) -> None:
+        """Raise LuminaError unless these are latents of one picture that the patch size divides."""
+        if size.frames != 1:
+            raise LuminaError(f"The latents have {size.frames} frames; this checkpoint makes pictures, so give it 1.")
+        super().check_size(size, patches)
+
+    @property
+    def rope_axes(self) -> tuple[int, int, int]:
+        """Width of each head that encodes frames, height and width."""
+        half = self.block.head_dim // 2
+        return 0, half, half
+
+
+class ImageNextDiT(MultiScaleNextDiT):
+    """Velocity of a latent image (B, C, 1, H, W). Parameter names are those of the released checkpoints."""
+
+    config: ImageConfig
+
+    def __init__(self, config: ImageConfig, ops: Ops = TORCH_OPS, device=None, dtype=None):
+        super().__init__(config, ops, device, dtype)
+        del self.all_x_embedder, self.all_final_layer, self.motion_embedder
+        where = {"device": device, "dtype": dtype}
+        numbers = config.patches[0].space ** 2 * config.channels
+        self.x_embedder = ops.linear(numbers, config.dim, **where)
+        out = numbers * 2 if config.learn_sigma else numbers
+        self.final_layer = FinalLayer(config.dim, config.cond_dim, out, ops, **where)
+
+    def condition(self, t: torch.Tensor, text: RunContext, motion: object, dtype: torch.dtype) -> torch.Tensor:
+        """Time and pooled text, added: (B, 1, A) float32; images have no motion score."""
+        pooled = text.pooled(lambda features, mask: self.cap_embedder(masked_mean(features, mask), dtype))
+        return (self.t_embedder(t * self.config.t_scale, dtype) + pooled)[:, None, :]
+
+    def turns(self, rope: Rotation) -> Rotation:
+        """Height and width take turns along a head."""
+        return interleave(rope, 2)
+
+    def read(self, x: torch.Tensor, patch: PatchSize) -> torch.Tensor:
+        """A patch vector runs over (channel, height, width) on the way in, and over (height, width, channel) out."""
+        p = patch.space
+        return self.x_embedder(rearrange(x, "b c f (h p) (w q) -> b (f h w) (c p q)", p=p, q=p))
+
+    def write(self, tokens: torch.Tensor, cond: torch.Tensor, patch: PatchSize, size: LatentSize) -> torch.Tensor:
+        """Latents of ``size``, of the first half of the channels where there are two."""
+        x = unpatchify(self.final_layer(tokens, cond), patch, (size.frames, size.height, size.width))
+        return x[:, : self.config.channels]

@@ -1,0 +1,96 @@
+"""Recipe texts into frozen dataclasses: every field known, every value of the right kind, or a sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import LuminaError
+
+T = TypeVar("T")
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
+
+
+def build(kind: type[T], values: Any, where: str) -> T:
+    """A dataclass from a mapping. ``where`` names the place in the recipe. Raises LuminaError.
+
+    Fields may be bool, int, float, str, Path, another dataclass, tuple[...] of those, dict[str, ...] of those, and any
+    of them or None. A dataclass with a field ``name`` takes it from the key it stands under in a dict.
+    """
+    if not isinstance(values, Mapping):
+        raise LuminaError(f"{where} is {values!r}; write fields with values.")
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            cure = f"did you mean {near[0]}?" if near else f"known fields are {', '.join(known)}."
+            raise LuminaError(f"{where} has an unknown field '{name}'; {cure}")
+    for name, field in known.items():
+        if name not in values and _required(field):
+            raise LuminaError(f"{where} lacks the field '{name}'; add it.")
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _value(hints[name], value, f"{where}, {name},") for name, value in values.items()})
+
+
+def _required(field: dataclasses.Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in inner:
+            return None
+        return _value(next(kind for kind in inner if kind is not type(None)), value, where)
+    if origin is tuple:
+        return _sequence(inner, value, where)
+    if origin is dict:
+        return _table(inner[1], value, where)
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value, where.rstrip(","))
+    return _plain(hint, value, where)
+
+
+def _sequence(inner: tuple, value: Any, where: str) -> tuple:
+    if not isinstance(value, (list, tuple)):
+        raise LuminaError(f"{where} is {value!r}; write a list.")
+    kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
+    if len(kinds) != len(value):
+        raise LuminaError(f"{where} has {len(value)} values; write {len(kinds)}.")
+    return tuple(_value(kind, item, where) for kind, item in zip(kinds, value, strict=True))
+
+
+def _table(kind: Any, value: Any, where: str) -> dict:
+    if not isinstance(value, Mapping):
+        raise LuminaError(f"{where} is {value!r}; write names with fields below them.")
+    named = dataclasses.is_dataclass(kind) and "name" in {field.name for field in dataclasses.fields(kind)}
+    found = {}
+    for name, item in value.items():
+        if named and isinstance(item, Mapping):
+            item = {**item, "name": str(name)}
+        found[str(name)] = _value(kind, item, f"{where.rstrip(',')}, {name},")
+    return found
+
+
+def _plain(kind: type, value: Any, where: str) -> Any:
+    if kind is typing.Any:
+        return value
+    if kind is float and isinstance(value, str):
+        # YAML reads 2e-4 as a text; it wants 2.0e-4.
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    right = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+    if not right:
+        raise LuminaError(f"{where} is {value!r}; write {_KINDS.get(kind, kind.__name__)}.")
+    return value

@@ -1,0 +1,219 @@
+"""From noise to sound latents: the plan of a run, and its solver and guidance around the network.
+
+As for video, the state is float32, every network call sees x and t in the run's dtype, and guidance is float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+
+from ..errors import LuminaError
+from ..network.audio_conditioning import AudioCondition
+from .guidance import guide
+from .solvers import SOLVERS, SolverRun
+from .timesteps import time_grid
+from .video import SamplingCancelled
+
+Text = tuple[torch.Tensor, torch.Tensor]
+"""Features (1 or B, L, D) and bool mask (1 or B, L)."""
+
+
+@dataclass(frozen=True)
+class AudioPlan:
+    """What decides a run; the paper states none of it.
+
+    Args:
+        steps: intervals of the time grid; 25 as MMAudio.
+        video_guidance, text_guidance: scales gv and gt of ``pos + gv (pos - without the video) + gt (pos - without the
+            text, or with the negative prompt)``; 0 skips a pass. Where video and text add up, 3.5 and 3.5 are MMAudio's
+            one scale of 4.5 over neither.
+        solver: a name in ``lumina_core.sampling.solvers.SOLVERS``.
+        time_shift: the grid's shift, above 0; 1 is none.
+
+    Raises:
+        LuminaError: a field is out of range; the sentence names it.
+    """
+
+    steps: int = 25
+    video_guidance: float = 3.5
+    text_guidance: float = 3.5
+    solver: str = "euler"
+    time_shift: float = 1.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
+            raise LuminaError(f"steps is {self.steps!r}; write a whole number of at least 1.")
+        for name in ("video_guidance", "text_guidance"):
+            if not _is_number(getattr(self, name)) or getattr(self, name) < 0:
+                raise LuminaError(f"{name} is {getattr(self, name)!r}; write a number from 0 (0 skips the pass).")
+        if self.solver not in SOLVERS:
+            raise LuminaError(f"solver is '{self.solver}'; choose one of {', '.join(SOLVERS)}.")
+        if not _is_number(self.time_shift) or not self.time_shift > 0:
+            raise LuminaError(f"time_shift is {self.time_shift!r}; write a number above 0 (1 = no shift).")
+
+    def grid(self) -> torch.Tensor:
+        """The ``steps + 1`` times of the run, float32, from 0 (noise) to 1."""
+        return time_grid(self.steps + 1, self.time_shift)
+
+    def evaluations(self) -> Iterator[float]:
+        """The flow time of every evaluation of the network, in order."""
+        grid = self.grid()
+        for start, end in zip(grid[:-1], grid[1:], strict=True):
+            yield from (float(t) for t in SOLVERS[self.solver].stage_times(start, end))
+
+    @property
+    def nfe(self) -> int:
+        """Evaluations of the network; each is up to 3 passes per item."""
+        return sum(1 for _ in self.evaluations())
+
+    def passes(self, condition: AudioCondition, negative: Text | None = None) -> int:
+        """Network passes per item that a run for ``condition`` takes."""
+        return self.nfe * (1 + len(_negatives(self, condition, negative)))
+
+
+@dataclass(frozen=True)
+class AudioStep:
+    """Told after each step. ``t`` is where it began; ``latents`` the state, ``denoised`` the estimate of the data made
+    at its beginning, both (B, C, T, F) float32."""
+
+    step: int
+    steps: int
+    t: float
+    latents: torch.Tensor
+    denoised: torch.Tensor
+
+
+@torch.no_grad()
+def sample_audio(
+    model: Callable[..., torch.Tensor],
+    noise: torch.Tensor,
+    plan: AudioPlan,
+    condition: AudioCondition,
+    negative: Text | None = None,
+    on_step: Callable[[AudioStep], bool | None] | None = None,
+) -> torch.Tensor:
+    """Run ``plan`` and return latents like ``noise``.
+
+    Args:
+        model: ``AudioNextDiT`` or anything called alike.
+        noise: (B, C, T, F); its dtype is the run's dtype.
+        plan: scales, clock and solver.
+        condition: features of B clips, or of one for all items.
+        negative: features and mask of what is not to be heard; None moves away from no text.
+        on_step: called after each step; returning False cancels.
+
+    Raises:
+        LuminaError: sizes that do not fit, before or at the first evaluation; NaN or one constant after it.
+        SamplingCancelled: ``on_step`` returned False.
+    """
+    condition = _fitting(noise, condition, negative)
+    velocity = _Velocity(model, plan, noise, condition, negative)
+    solver, grid = SolverRun(SOLVERS[plan.solver]), plan.grid().to(noise.device)
+    x = noise.float()
+    for step in range(plan.steps):
+        t0, t1 = grid[step], grid[step + 1]
+        following, v = solver.step(velocity, x, t0, t1)
+        if step == 0:
+            check_velocity(v)
+        if on_step is not None:
+            told = AudioStep(step, plan.steps, float(t0), following, x + (1 - t0) * v)
+            if on_step(told) is False:
+                raise SamplingCancelled(f"Cancelled after step {step + 1} of {plan.steps}.")
+        x = following
+    return x.to(noise.dtype)
+
+
+class _Velocity:
+    """The guided velocity that a solver integrates; all passes are one call of the network."""
+
+    def __init__(self, model, plan: AudioPlan, noise: torch.Tensor, condition: AudioCondition, negative: Text | None):
+        self.model, self.dtype, self.batch = model, noise.dtype, len(noise)
+        negatives = _negatives(plan, condition, negative)
+        self.scales = [scale for scale, _ in negatives]
+        stacked = AudioCondition.cat(_equally_long([condition, *(other for _, other in negatives)]))
+        self.condition = stacked.to(noise.device, noise.dtype)
+
+    def __call__(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        passes = len(self.scales) + 1
+        positive, *others = self.model(
+            x.to(self.dtype).repeat(passes, 1, 1, 1),
+            t.to(self.dtype).expand(self.batch * passes),
+            self.condition,
+        ).split(self.batch)
+        return guide(positive, list(zip(self.scales, others, strict=True))).to(self.dtype).float()
+
+
+def check_velocity(velocity: torch.Tensor) -> None:
+    """Raise LuminaError on NaN, infinity or a clip of one constant (B, C, T, F), which would end as noise."""
+    if not bool(torch.isfinite(velocity).all()):
+        raise LuminaError(
+            "The first step of the sound gave NaN or infinite values; try another dtype (bf16 or fp32 in place of "
+            "fp16), or a fresh copy of the sound model."
+        )
+    flat = velocity.flatten(1)
+    if bool((flat.amax(1) == flat.amin(1)).any()):
+        raise LuminaError(
+            "The first step of the sound gave one constant value; the sound model is untrained or damaged, "
+            "so use a fresh copy of it."
+        )
+
+
+def _negatives(plan: AudioPlan, condition: AudioCondition, negative: Text | None) -> list[tuple[float, AudioCondition]]:
+    """Scale and condition of every pass that is moved away from; those that would equal the positive one are left
+    out."""
+    found = []
+    if plan.video_guidance and not bool(condition.no_video.all()):
+        found.append((plan.video_guidance, condition.without_video()))
+    if plan.text_guidance and negative is not None:
+        features, mask = (x.to(condition.text.device) for x in negative)
+        found.append((plan.text_guidance, condition.with_text(features.to(condition.text.dtype), mask)))
+    elif plan.text_guidance and not bool(condition.no_text.all()):
+        found.append((plan.text_guidance, condition.without_text()))
+    return found
+
+
+def _equally_long(conditions: list[AudioCondition]) -> list[AudioCondition]:
+    """Texts padded on the right to the longest, and masked there."""
+    longest = max(condition.text.shape[1] for condition in conditions)
+
+    def padded(condition: AudioCondition) -> AudioCondition:
+        room = longest - condition.text.shape[1]
+        text, mask = F.pad(condition.text, (0, 0, 0, room)), F.pad(condition.text_mask, (0, room))
+        return replace(condition, text=text, text_mask=mask)
+
+    return [padded(condition) for condition in conditions]
+
+
+def _fitting(noise: torch.Tensor, condition: AudioCondition, negative: Text | None) -> AudioCondition:
+    """The condition for every item of the noise. Raises LuminaError."""
+    if noise.ndim != 4:
+        raise LuminaError(f"noise has {noise.ndim} axes; expected 4: batch, channels, rows, bins.")
+    batch = len(noise)
+    if len(condition) not in (1, batch):
+        raise LuminaError(f"The condition is of {len(condition)} clips, and the noise has {batch}; expected as many.")
+    texts = [("prompt", condition.text, condition.text_mask)]
+    if negative is not None:
+        texts.append(("negative prompt", *negative))
+    for name, features, mask in texts:
+        if features.ndim != 3 or features.shape[0] not in (1, batch) or mask.shape != features.shape[:2]:
+            raise LuminaError(
+                f"The {name}'s features have shape {tuple(features.shape)} and its mask {tuple(mask.shape)}; expected "
+                f"(1 or {batch}, tokens, width) and the same without width."
+            )
+        if features.shape[2] != condition.text.shape[2]:
+            raise LuminaError(
+                f"The {name}'s features are {features.shape[2]} wide and the prompt's {condition.text.shape[2]}; "
+                "encode both with one CLIP."
+            )
+        if not bool(mask.any(dim=1).all()):
+            raise LuminaError(f"The {name}'s mask hides every token of an item; leave at least one token visible.")
+    return condition.expand(batch) if len(condition) == 1 else condition
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,218 @@
+"""A sampling plan: everything that decides a run, as one frozen value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, fields, replace
+
+import torch
+
+from ..errors import LuminaError
+from ..network.forward_options import NetworkOptions
+from ..shapes.schedules import PatchSize, Piecewise, ScheduleError, parse_number, parse_patch
+from .solvers import SOLVERS
+from .timesteps import listed_times, schedule_times
+
+NumberSchedule = Piecewise[float | None]
+CACHED_SOLVERS = tuple(name for name, solver in SOLVERS.items() if solver.evaluations == 1)
+"""The solvers that a step cache goes with: one evaluation per step."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One network evaluation that a plan asks for, at flow time ``t``."""
+
+    step: int
+    t: float
+    patch: PatchSize
+    guidance: float
+    motion: float | None
+    negative_motion: float | None
+    context_drop: float = 0.0
+    positions: Hashable = None
+    """Differs where the scaling of positions jumps."""
+
+    @property
+    def guided(self) -> bool:
+        """Whether the negative pass runs too."""
+        return self.guidance > 0
+
+    @property
+    def passes(self) -> int:
+        """Network passes per item: the positive one, and the negative one when guided."""
+        return 2 if self.guided else 1
+
+    @property
+    def segment(self) -> tuple[object, ...]:
+        """Equal for evaluations that the network answers alike; where it changes, the velocity may jump."""
+        negative = self.negative_motion if self.guided else None
+        return str(self.patch), self.guidance, self.motion, negative, self.positions
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """Patch, guidance and motion schedules, renorm, clock and solver of one run.
+
+    Schedules may be given as text, as a plain value or as ``Piecewise``; all are stored as ``Piecewise``.
+
+    Args:
+        patch: patch size over t, such as ``2x4 | 0.03: 2x2 | 0.125: 1x2``.
+        guidance: scale g of ``pos + g (pos - neg)`` over t; the host's cfg is g + 1; 0 or ``none`` skips the negative
+            pass.
+        motion: motion score of the positive pass over t; ``none`` or a negative number gives no motion embedding.
+        negative_motion: the same for the negative pass.
+        renorm: bound on the guided velocity's norm as a multiple of the positive one's; <= 0 is off.
+        time_shift: the grid's shift, above 0; 1 or None is none.
+        points: points of the time grid; ``points - 1`` steps.
+        solver: a name in ``lumina_core.sampling.solvers.SOLVERS``.
+        cache: tolerance of the step cache (see ``step_cache``), 0 to 1; 0 is off, and needed by every solver that
+            evaluates more than once a step.
+        times: time schedule (see ``clock``); empty is the rational one by ``time_shift``, the only one that this
+            matters to. A list of times says the ``points``, too, whatever was given.
+        rope, proportional, context_drop: see ``network_options.NetworkOptions``.
+
+    Raises:
+        LuminaError: a field does not parse or is out of range; the sentence names the field.
+    """
+
+    patch: Piecewise[PatchSize] | PatchSize | str
+    guidance: NumberSchedule | float | str | None = 0.0
+    motion: NumberSchedule | float | str | None = None
+    negative_motion: NumberSchedule | float | str | None = None
+    renorm: float = -1.0
+    time_shift: float | None = 1.0
+    points: int = 70
+    solver: str = "euler"
+    cache: float = 0.0
+    times: str = ""
+    rope: str = "auto"
+    proportional: bool = False
+    context_drop: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._set("patch", patch_schedule(self.patch))
+        for name in ("guidance", "motion", "negative_motion"):
+            self._set(name, number_schedule(name, getattr(self, name)))
+        self._set("time_shift", _number("time_shift", self.time_shift or 1.0))
+        self._set("renorm", _number("renorm", self.renorm))
+        self._check_clock()
+        self._set("cache", _number("cache", self.cache))
+        if not 0 <= self.cache <= 1:
+            raise LuminaError(f"cache is {self.cache}; write a number from 0 (off) to 1.")
+        if self.cache and self.solver not in CACHED_SOLVERS:
+            raise LuminaError(
+                f"cache is {self.cache} and solver is '{self.solver}', which evaluates several times per step; "
+                f"choose one of {', '.join(CACHED_SOLVERS)}, or cache 0."
+            )
+        self._set("context_drop", _number("context_drop", self.context_drop))
+        self.network  # noqa: B018 - checks its fields
+
+    def _check_clock(self) -> None:
+        if not self.time_shift > 0:
+            raise LuminaError(f"time_shift is {self.time_shift}; write a number above 0 (1 = no shift).")
+        if not isinstance(self.times, str):
+            raise LuminaError(f"times is {self.times!r}; write a text, such as 0, 0.1, 0.4, 1.")
+        if (listed := listed_times(self.times)) is not None:
+            self._set("points", len(listed))
+        if isinstance(self.points, bool) or not isinstance(self.points, int) or self.points < 2:
+            raise LuminaError(f"points is {self.points!r}; write a whole number of at least 2 (1 step).")
+        if self.solver not in SOLVERS:
+            raise LuminaError(f"solver is '{self.solver}'; choose one of {', '.join(SOLVERS)}.")
+        if self.points < SOLVERS[self.solver].points:
+            raise LuminaError(
+                f"solver is '{self.solver}' and points is {self.points}, too few for its order; write at least "
+                f"{SOLVERS[self.solver].points} points, or choose euler."
+            )
+        self.grid()
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def steps(self) -> int:
+        return self.points - 1
+
+    @property
+    def patches(self) -> tuple[PatchSize, ...]:
+        """Every patch size of the schedule, in order of use, each once."""
+        return tuple(dict.fromkeys(self.patch.values))
+
+    @property
+    def network(self) -> NetworkOptions:
+        """What the plan changes in the network's forward pass."""
+        return NetworkOptions(self.rope, self.proportional, self.context_drop)
+
+    def grid(self) -> torch.Tensor:
+        """The ``points`` times of the run, float32."""
+        return schedule_times(self.times, self.points, self.time_shift, self.switch_times())
+
+    def switch_times(self) -> tuple[float, ...]:
+        """Every t at which the network is asked otherwise than just before, in rising order."""
+        schedules = (self.patch, self.guidance, self.motion, self.negative_motion)
+        thresholds = {t for schedule in schedules for t in schedule.thresholds}
+        return tuple(t for t in sorted(thresholds) if self.at(t).segment != self.at(math.nextafter(t, 0)).segment)
+
+    def at(self, t: float, step: int = 0) -> Evaluation:
+        """What the network is asked at flow time t."""
+        return Evaluation(
+            step, t, self.patch.at(t), self.guidance.at(t) or 0.0, self.motion.at(t), self.negative_motion.at(t),
+            self.context_drop, self.network.stretch(t),
+        )  # fmt: skip
+
+    def evaluations(self, dtype: torch.dtype = torch.float32) -> Iterator[Evaluation]:
+        """Every evaluation of the run in order, with t rounded to the run's ``dtype`` as the sampler does."""
+        grid = self.grid()
+        stage_times = SOLVERS[self.solver].stage_times
+        for step in range(self.steps):
+            for t in stage_times(grid[step], grid[step + 1]):
+                yield self.at(float(t.to(dtype)), step)
+
+    def switch_steps(self) -> tuple[int, ...]:
+        """Steps (indices into the grid) whose patch size differs from that of the step before."""
+        chosen = [self.patch.at(float(t)) for t in self.grid()[:-1]]
+        return tuple(i for i in range(1, len(chosen)) if chosen[i] != chosen[i - 1])
+
+    def replace(self, **changes: object) -> SamplingPlan:
+        """A copy with some fields changed and checked again."""
+        return replace(self, **changes)
+
+    def as_dict(self) -> dict[str, str | float | int]:
+        """Fields as JSON takes them, schedules as canonical text; ``SamplingPlan(**plan.as_dict()) == plan``."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: str(v) if isinstance(v, Piecewise) else v for name, v in values.items()}
+
+
+def patch_schedule(value: Piecewise[PatchSize] | PatchSize | str) -> Piecewise[PatchSize]:
+    """The ``patch`` field in any of its forms; raises ScheduleError that names the field."""
+    if isinstance(value, Piecewise):
+        return value
+    if isinstance(value, PatchSize):
+        return Piecewise.constant(value)
+    return _named("patch", parse_patch, value)
+
+
+def number_schedule(name: str, value: NumberSchedule | float | str | None) -> NumberSchedule:
+    """The number field ``name`` in any of its forms; raises ScheduleError that names the field."""
+    if isinstance(value, Piecewise):
+        return value
+    if isinstance(value, str):
+        return _named(name, parse_number, value)
+    return Piecewise.constant(None if value is None else _number(name, value))
+
+
+def _named(name, parse, value):
+    try:
+        return parse(value)
+    except ScheduleError as error:
+        raise ScheduleError(f"{name} schedule '{value}': {error}", error.segment) from None
+
+
+def _number(name: str, value: object) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise LuminaError(f"{name} is {value!r}; write a number.") from None
+    if not math.isfinite(number):
+        raise LuminaError(f"{name} is {number}; write a finite number.")
+    return number

@@ -1,0 +1,116 @@
+"""Pixel, latent and token sizes of a clip, all derived from one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..errors import LuminaError
+from .schedules import PatchSize
+
+LATENT_CHANNELS = 16
+"""Of the released models' VAE; a network's own count is ``VideoConfig.channels``."""
+VAE_FRAMES = 4
+"""Video frames per latent frame (CogVideoX VAE)."""
+VAE_SPACE = 8
+"""Pixels per latent pixel, each side (CogVideoX VAE)."""
+MOST_TOKENS = 2**22
+"""Four times what the released models count positions for; a larger clip is a slip of the keyboard."""
+
+
+@dataclass(frozen=True)
+class LatentSize:
+    """Frames, height and width of a latent video (B, channels, frames, height, width)."""
+
+    frames: int
+    height: int
+    width: int
+
+    def shape(self, channels: int) -> tuple[int, int, int, int]:
+        """One item's tensor shape: channels, frames, height, width."""
+        return channels, self.frames, self.height, self.width
+
+    @property
+    def pixel_frames(self) -> int:
+        """Frames that the VAE decodes: an even count gives 4 per latent frame, an odd one 3 fewer in all."""
+        return self.frames * VAE_FRAMES - (VAE_FRAMES - 1) * (self.frames % 2)
+
+    @property
+    def in_pixels(self) -> str:
+        """As people say it, such as ``1248x704 with 96 frames``."""
+        return f"{self.width * VAE_SPACE}x{self.height * VAE_SPACE} with {self.pixel_frames} frames"
+
+    def grid(self, patch: PatchSize) -> tuple[int, int, int]:
+        """Patch positions along frames, height and width. An image (1 frame) fills one temporal patch."""
+        frames = 1 if self.frames == 1 else self.frames // patch.frames
+        return frames, self.height // patch.space, self.width // patch.space
+
+    def tokens(self, patch: PatchSize) -> int:
+        frames, height, width = self.grid(patch)
+        return frames * height * width
+
+    def check(self, patch: PatchSize) -> None:
+        """Raise LuminaError unless ``patch`` divides this size, into no more than ``MOST_TOKENS``."""
+        self._check_division(patch)
+        self._check_tokens(patch)
+
+    def check_all(self, patches: Iterable[PatchSize]) -> None:
+        """``check`` for every patch size of a schedule, with messages whose cure satisfies all of them."""
+        rising = sorted(patches, key=lambda p: (p.space, p.frames))
+        # The coarsest asks for the largest multiple, the finest for the smallest clip.
+        for patch in reversed(rising):
+            self._check_division(patch)
+        for patch in rising:
+            self._check_tokens(patch)
+
+    def _check_division(self, patch: PatchSize) -> None:
+        if self.frames > 1 and self.frames % patch.frames:
+            step = VAE_FRAMES * patch.frames
+            raise LuminaError(
+                f"frames is {self.frames * VAE_FRAMES} ({self.frames} latent frames), which patch size {patch} does "
+                f"not divide; use a multiple of {step}, or 1 for an image."
+            )
+        step = VAE_SPACE * patch.space
+        for name, latent in (("width", self.width), ("height", self.height)):
+            if latent % patch.space:
+                pixels = latent * VAE_SPACE
+                raise LuminaError(
+                    f"{name} is {pixels}, which patch size {patch} does not divide; use a multiple of {step}, "
+                    f"such as {nearest_multiple(pixels, step)}."
+                )
+
+    def _check_tokens(self, patch: PatchSize) -> None:
+        if self.tokens(patch) > MOST_TOKENS:
+            raise LuminaError(
+                f"The clip is {self.in_pixels}, which is {self.tokens(patch)} tokens at patch size {patch}; use at "
+                f"most {MOST_TOKENS}, by fewer frames, a smaller picture or a coarser patch size."
+            )
+
+
+@dataclass(frozen=True)
+class VideoSize:
+    """Width and height in pixels, frames in a clip. frames = 1 is an image."""
+
+    width: int
+    height: int
+    frames: int
+
+    def latent(self) -> LatentSize:
+        """The latent size; raises LuminaError on sizes that the VAE cannot hold."""
+        for name, pixels in (("width", self.width), ("height", self.height)):
+            if pixels < 1 or pixels % VAE_SPACE:
+                raise LuminaError(
+                    f"{name} is {pixels}; use a multiple of {2 * VAE_SPACE} ({4 * VAE_SPACE} when the patch schedule "
+                    f"uses space 4), such as {nearest_multiple(pixels, 2 * VAE_SPACE)}."
+                )
+        if self.frames != 1 and (self.frames < 1 or self.frames % VAE_FRAMES):
+            raise LuminaError(
+                f"frames is {self.frames}; use 1 for an image or a multiple of {VAE_FRAMES}, "
+                f"such as {nearest_multiple(self.frames, VAE_FRAMES)}."
+            )
+        return LatentSize(max(1, self.frames // VAE_FRAMES), self.height // VAE_SPACE, self.width // VAE_SPACE)
+
+
+def nearest_multiple(value: float, step: int) -> int:
+    """The multiple of ``step``, at least one step, that is nearest to ``value``."""
+    return max(step, round(value / step) * step)

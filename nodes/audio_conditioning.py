@@ -1,0 +1,203 @@
+"""The parts of Video to Audio as nodes: conditioning, empty latent, and decoding."""
+
+from __future__ import annotations
+
+import comfy.model_management
+import torch
+from comfy_api.latest import io
+
+from ..lumina_core.audio.features import shortness
+from ..lumina_core.audio.mel import SAMPLE_RATE
+from ..lumina_core.audio.waveform import check_loudness, is_silent, loudness
+from ..lumina_core.errors import LuminaError
+from ..lumina_core.network.audio_config import ROWS_PER_SECOND, AudioConfig
+from .audio_inputs import ABSENT, clip_fault, clip_features, clip_inputs, on_host
+from .audio_loaders import Codec, Features
+from .host.audio_model import NO_TEXT, NO_VIDEO, SYNC, VISUAL
+from .host.audio_parts import HostCodec, HostFeatures
+from .host.node_ui import warn
+from .inputs import first_fault
+from .names import AUDIO_CATEGORY, AUDIO_KEY, schema
+
+SECONDS = AUDIO_KEY + "_seconds"
+"""Length of a LATENT's sound, which its whole rows round up."""
+LONGEST = 600.0
+"""Seconds."""
+SILENT = "The sound is silent; raise video_guidance, or check that the model is trained."
+
+
+def prompt_inputs() -> list[io.Input]:
+    """prompt and negative_prompt."""
+    return [
+        io.String.Input(
+            "prompt",
+            multiline=True,
+            dynamic_prompts=True,
+            tooltip="What is heard; may be empty, then the video decides.",
+        ),
+        io.String.Input("negative_prompt", multiline=True, tooltip="What is not to be heard; may be empty."),
+    ]
+
+
+def loudness_input() -> io.Input:
+    """loudness; optional, so it comes last."""
+    return io.Float.Input(
+        "loudness",
+        default=0.0,
+        min=-70.0,
+        max=0.0,
+        step=0.5,
+        optional=True,
+        tooltip="LUFS that the sound is brought to, such as -16, less where it would clip; 0 leaves it as it comes.",
+    )
+
+
+def loudness_fault(lufs: float | None) -> bool | str:
+    """What ``validate_inputs`` returns for it."""
+    return first_fault(lambda: check_loudness(lufs or None))
+
+
+def sound_conditioning(
+    features: HostFeatures, prompt: str, negative_prompt: str, fps: float, images: object, video: object
+) -> tuple[list, list, float, list[str]]:
+    """Positive and negative conditioning, the clip's seconds, and warnings about it.
+
+    The negative one is without the video, too, so that one cfg guides both.
+    """
+    clip, told = clip_features(features, fps, images, video)
+    told += filter(None, [shortness(clip.seconds)])
+    texts, masks = features.loaded().text([prompt, negative_prompt])
+    seen = {VISUAL: on_host(clip.visual), SYNC: on_host(clip.sync)}
+
+    def entry(number: int, text: str, **more: bool) -> list:
+        # An empty text is what the network was trained to do without, not a text of no words.
+        more = {**seen, "attention_mask": on_host(masks[number : number + 1]), NO_TEXT: not text.strip(), **more}
+        return [[on_host(texts[number : number + 1]), more]]
+
+    positive = entry(0, prompt)
+    negative = entry(1, negative_prompt, **{NO_VIDEO: True})
+    return positive, negative, clip.seconds, told
+
+
+def empty_audio(seconds: float, batch_size: int, config: AudioConfig | None = None) -> dict:
+    """A native LATENT of zeros for a sound of so many seconds; samplers adapt its channels to their model."""
+    config = config or AudioConfig()
+    shape = (batch_size, config.channels, config.rows(seconds), config.bins)
+    device = comfy.model_management.intermediate_device()
+    return {"samples": torch.zeros(shape, device=device), SECONDS: seconds, "type": "audio"}
+
+
+def decode_audio(codec: HostCodec, latent: dict, lufs: float, seconds: float = 0.0) -> tuple[dict, list[str]]:
+    """AUDIO of exactly so many seconds (0: the latent's own) and loudness (0: as it comes), and warnings.
+
+    Raises LuminaError.
+    """
+    samples = latent["samples"]
+    if not bool(torch.isfinite(samples).all()):
+        raise LuminaError("samples holds NaN or infinite values; sample again with less guidance or another dtype.")
+    seconds = seconds or latent.get(SECONDS) or samples.shape[-2] / ROWS_PER_SECOND
+    waveform = codec.decode(samples, round(seconds * SAMPLE_RATE))
+    if lufs:
+        waveform = loudness(waveform, lufs)
+    return {"waveform": waveform[:, None], "sample_rate": SAMPLE_RATE}, [SILENT] * is_silent(waveform)
+
+
+class SoundConditioning(io.ComfyNode):
+    TITLE = "Lumina-Video Sound Conditioning"
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "SoundConditioning",
+            title=cls.TITLE,
+            category=AUDIO_CATEGORY,
+            description="Looks at the frames and reads the prompts: features of the clip and of both texts as "
+            "conditioning, for KSampler with a sound model, or for Sound Guider.",
+            aliases=("video to audio", "foley", "prompt", "mmaudio", "sfx"),
+            inputs=[
+                Features.Input("features", tooltip="From Load Lumina-Video Sound Features."),
+                *prompt_inputs(),
+                *clip_inputs(),
+            ],
+            outputs=[
+                io.Conditioning.Output("positive", tooltip="The video and the prompt."),
+                io.Conditioning.Output("negative", tooltip="The negative prompt, without the video."),
+                io.Float.Output("seconds", tooltip="Length of the clip, for Empty Sound Latent."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, fps=None, images=ABSENT, video=ABSENT):
+        return clip_fault(cls.TITLE, fps, images, video)
+
+    @classmethod
+    def execute(cls, features, prompt, negative_prompt, fps, images=ABSENT, video=ABSENT) -> io.NodeOutput:
+        positive, negative, seconds, told = sound_conditioning(features, prompt, negative_prompt, fps, images, video)
+        return io.NodeOutput(positive, negative, seconds, ui=warn(cls, cls.TITLE, told))
+
+
+class EmptySoundLatent(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "EmptySoundLatent",
+            title="Empty Lumina-Video Sound Latent",
+            category=AUDIO_CATEGORY,
+            description="Empty sound latents of a length: as long as the clip, or shorter.",
+            aliases=("empty latent audio", "duration", "empty audio", "seconds"),
+            inputs=[
+                io.Float.Input(
+                    "seconds",
+                    default=4.0,
+                    min=0.1,
+                    max=LONGEST,
+                    step=0.001,
+                    tooltip="Length of the sound: link Sound Conditioning's, or write less than the clip's.",
+                ),
+                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Sounds in the batch."),
+            ],
+            outputs=[io.Latent.Output(tooltip="For any sampler with a sound model.")],
+        )
+
+    @classmethod
+    def execute(cls, seconds, batch_size) -> io.NodeOutput:
+        return io.NodeOutput(empty_audio(seconds, batch_size))
+
+
+class DecodeSound(io.ComfyNode):
+    TITLE = "Lumina-Video Decode Sound"
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "DecodeSound",
+            title=cls.TITLE,
+            category=AUDIO_CATEGORY,
+            description="Sound latents to AUDIO: mono, 16 kHz, of exactly the length that was asked for.",
+            aliases=("vae decode audio", "vocoder", "decode audio"),
+            inputs=[
+                io.Latent.Input("samples", tooltip="From a sampler with a sound model."),
+                Codec.Input("codec", tooltip="From Load Lumina-Video Sound Codec."),
+                io.Float.Input(
+                    "seconds",
+                    default=0.0,
+                    min=0.0,
+                    max=LONGEST,
+                    step=0.001,
+                    tooltip="Length of the sound; 0 takes the latent's own.",
+                ),
+                loudness_input(),
+            ],
+            outputs=[io.Audio.Output(tooltip="For Create Video, Preview Audio and Save Audio.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, loudness=None):
+        return loudness_fault(loudness)
+
+    @classmethod
+    def execute(cls, samples, codec, seconds, loudness=0.0) -> io.NodeOutput:
+        audio, told = decode_audio(codec, samples, loudness, seconds)
+        return io.NodeOutput(audio, ui=warn(cls, cls.TITLE, told))

@@ -1,0 +1,74 @@
+"""The clip that a sound is made for: IMAGE and fps, or VIDEO, always by the time at which a frame is shown."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+
+import comfy.model_management
+import torch
+from comfy_api.latest import InputImpl, io
+
+from ..lumina_core.audio.features import VideoFeatures
+from ..lumina_core.audio.files import has_audio
+from ..lumina_core.audio.frame_times import check_fps
+from ..lumina_core.media.reader import rate_varies
+from .host.audio_parts import HostFeatures
+from .inputs import ABSENT, check_one, first_fault
+
+REPLACED = "The video has a sound of its own; this new sound is made without it, to replace it."
+UNEVEN = (
+    "The video's frame rate varies, and the sound keeps its times; Create Video will show all frames for equally long, "
+    "so link images and fps of Get Video Components here if the result goes there."
+)
+
+
+def clip_inputs() -> list[io.Input]:
+    """images and fps, or video; the links are optional, so they come last."""
+    return [
+        io.Float.Input(
+            "fps",
+            default=24.0,
+            min=0.01,
+            max=1000.0,
+            step=0.01,
+            tooltip="Frames per second of images, as Create Video gets it; a video knows its own.",
+        ),
+        io.Image.Input("images", optional=True, tooltip="Frames of one clip, in order. Link these or video."),
+        io.Video.Input("video", optional=True, tooltip="A video of any frame rate. Link this or images."),
+    ]
+
+
+def clip_fault(title: str, fps: float | None, images: object, video: object) -> bool | str:
+    """What ``validate_inputs`` of the node ``title`` returns for the inputs of the clip."""
+    return first_fault(lambda: check_one(title, images, video), lambda: fps is None or check_fps(fps))
+
+
+def clip_features(features: HostFeatures, fps: float, images: object, video: object) -> tuple[VideoFeatures, list[str]]:
+    """Features of the clip, and warnings about it. Raises LuminaError."""
+    encoder = features.loaded()
+    if video is ABSENT:
+        return encoder.frames(images[..., :3], fps), []
+    source = video.get_stream_source() if isinstance(video, InputImpl.VideoFromFile) else None
+    if source is None:
+        parts = video.get_components()
+        heard = parts.audio is not None
+        return encoder.frames(parts.images[..., :3], float(parts.frame_rate)), [REPLACED] * heard
+    # The older host cannot trim a video.
+    start, seconds = video.get_active_trim_window() if hasattr(video, "get_active_trim_window") else (0.0, 0.0)
+    # A part may be asked for that goes on behind the end.
+    seconds = min(seconds, video.get_duration()) if seconds else None
+    with tempfile.TemporaryDirectory() as folder:
+        if not isinstance(source, str):
+            # A file in memory keeps its timestamps only as a file.
+            Path(folder, "clip").write_bytes(source.getbuffer())
+            source = str(Path(folder, "clip"))
+        uneven = rate_varies(source, start, seconds or math.inf)
+        told = [REPLACED] * has_audio(source) + [UNEVEN] * uneven
+        return encoder.file(source, start, seconds), told
+
+
+def on_host(value: torch.Tensor) -> torch.Tensor:
+    """Where the host keeps what nodes hand on."""
+    return value.to(comfy.model_management.intermediate_device())

@@ -1,0 +1,117 @@
+"""Load the parts of sound: the network as a native MODEL, the feature encoders and the codec as types of our own."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..lumina_core.audio.feature_config import read_feature_widths
+from .host.audio_files import audio_models, codecs, features, find_audio_model, find_codec, find_features, stamp
+from .host.audio_model import check_file, load_audio
+from .host.audio_parts import HostCodec, HostFeatures, check_codec_file
+from .inputs import first_fault
+from .names import AUDIO_CATEGORY, AUDIO_CODEC, AUDIO_FEATURES, schema
+
+Codec = io.Custom(AUDIO_CODEC)
+Features = io.Custom(AUDIO_FEATURES)
+
+
+class LoadSoundModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "LoadSoundModel",
+            title="Load Lumina-Video Sound Model",
+            category=AUDIO_CATEGORY,
+            description="Loads a Lumina-V2A network as a MODEL that KSampler and the other samplers of ComfyUI take, "
+            "with Lumina-Video Sound Conditioning. No weights of it were ever released: use the mini voice, or train.",
+            aliases=("video to audio", "v2a", "checkpoint", "audio model", "mmaudio"),
+            inputs=[
+                io.Combo.Input(
+                    "model_name",
+                    options=audio_models(),
+                    tooltip="The bundled mini voice, or a .safetensors in models/diffusion_models that the trainer of "
+                    "this pack has written.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="For Lumina Video to Audio, or any sampler.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model_name):
+        return first_fault(lambda: check_file(find_audio_model(model_name)))
+
+    @classmethod
+    def fingerprint_inputs(cls, model_name):
+        return stamp(find_audio_model, model_name)
+
+    @classmethod
+    def execute(cls, model_name) -> io.NodeOutput:
+        return io.NodeOutput(load_audio(find_audio_model(model_name)))
+
+
+class LoadSoundFeatures(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "LoadSoundFeatures",
+            title="Load Lumina-Video Sound Features",
+            category=AUDIO_CATEGORY,
+            description="Loads what looks at the frames and reads the prompt for the sound model: a CLIP, and "
+            "Synchformer's visual encoder, which tells when things happen.",
+            aliases=("clip", "synchformer", "video to audio"),
+            inputs=[
+                io.Combo.Input(
+                    "folder",
+                    options=features(),
+                    tooltip="The bundled mini voice's, or a folder in models/clip_vision with clip/ and sync/; it must "
+                    "be what the sound model was trained with.",
+                ),
+            ],
+            outputs=[Features.Output("features", tooltip="For Lumina Video to Audio, or Sound Conditioning.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, folder):
+        return first_fault(lambda: read_feature_widths(find_features(folder)))
+
+    @classmethod
+    def fingerprint_inputs(cls, folder):
+        return stamp(find_features, folder)
+
+    @classmethod
+    def execute(cls, folder) -> io.NodeOutput:
+        return io.NodeOutput(HostFeatures(find_features(folder)))
+
+
+class LoadSoundCodec(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "LoadSoundCodec",
+            title="Load Lumina-Video Sound Codec",
+            category=AUDIO_CATEGORY,
+            description="Loads what turns sound latents into a waveform of 16 kHz: AudioLDM's VAE and its vocoder, or "
+            "the bundled small ones.",
+            aliases=("audio vae", "vocoder", "audioldm", "load audio vae"),
+            inputs=[
+                io.Combo.Input(
+                    "codec_name",
+                    options=codecs(),
+                    tooltip="The bundled mini voice's, or in models/vae a folder with vae/ and vocoder/, or AudioLDM's "
+                    "single file; it must be what the sound model was trained with.",
+                ),
+            ],
+            outputs=[Codec.Output("codec", tooltip="For Lumina Video to Audio, or Decode Sound.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, codec_name):
+        return first_fault(lambda: check_codec_file(find_codec(codec_name)))
+
+    @classmethod
+    def fingerprint_inputs(cls, codec_name):
+        return stamp(find_codec, codec_name)
+
+    @classmethod
+    def execute(cls, codec_name) -> io.NodeOutput:
+        return io.NodeOutput(HostCodec(find_codec(codec_name)))

@@ -1,0 +1,137 @@
+"""Where the loaders of sound look: bundles that have a voice first, then the host's model folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import folder_paths
+
+from ...lumina_core.checkpoints.audio import METADATA_KEY
+from ...lumina_core.errors import LuminaError
+from .bundles import bundle_of, bundled_entries, is_bundled
+
+NOTHING = "none installed"
+"""The one entry of a list that would be empty, so that the choice can be explained."""
+_HEADER_LIMIT = 100_000_000  # bytes; what the safetensors library itself allows
+
+MODEL_FILE, CODEC_FOLDER, FEATURES_FOLDER = "model.safetensors", "codec", "features"
+_MODEL_ROOTS = ("diffusion_models",)
+_CODEC_ROOTS = ("vae", "diffusion_models")
+_FEATURES_ROOTS = ("clip_vision", "diffusion_models")
+_CODEC_FILES = (".safetensors", ".ckpt")
+
+_VOICE = "use the mini voice in bundles/mini of a whole copy of this pack"
+_MODEL_CURE = (
+    f"the paper's authors released no sound model, so {_VOICE}, or train one (python -m lumina_core train) and put its "
+    ".safetensors into models/diffusion_models."
+)
+_CODEC_CURE = f"{_VOICE}, or put the folder of cvssp/audioldm, with its vae/ and vocoder/, into models/vae."
+_FEATURES_CURE = (
+    f"{_VOICE}, or put a folder with clip/ (apple/DFN5B-CLIP-ViT-H-14-378) and sync/ (a released Synchformer) into "
+    "models/clip_vision."
+)
+
+
+def audio_models() -> list[str]:
+    """Entries of sound models: bundles with a voice, and files whose header says that they are one."""
+    names = folder_paths.get_filename_list(_MODEL_ROOTS[0])
+    own = [name for name in names if is_audio_model(folder_paths.get_full_path(_MODEL_ROOTS[0], name))]
+    return _entries(own)
+
+
+def codecs() -> list[str]:
+    """Entries of audio codecs: folders with vae/ and vocoder/, and AudioLDM's single files by their name."""
+    names = folder_paths.get_filename_list("vae")
+    files = [name for name in names if "audioldm" in name.lower() and name.lower().endswith(_CODEC_FILES)]
+    return _entries(_folders(_CODEC_ROOTS, ("vae", "vocoder")) + [n for n in files if "/" not in n.replace("\\", "/")])
+
+
+def features() -> list[str]:
+    """Entries of feature encoders: folders with clip/ and sync/."""
+    return _entries(_folders(_FEATURES_ROOTS, ("clip", "sync")))
+
+
+def find_audio_model(name: str) -> Path:
+    """The file of one of `audio_models`. Raises LuminaError."""
+    return _find(name, _MODEL_ROOTS, MODEL_FILE, "sound model", _MODEL_CURE)
+
+
+def find_codec(name: str) -> Path:
+    """The folder or file of one of `codecs`. Raises LuminaError."""
+    return _find(name, _CODEC_ROOTS, CODEC_FOLDER, "audio codec", _CODEC_CURE)
+
+
+def find_features(name: str) -> Path:
+    """The folder of one of `features`. Raises LuminaError."""
+    return _find(name, _FEATURES_ROOTS, FEATURES_FOLDER, "pair of sound encoders", _FEATURES_CURE)
+
+
+def is_audio_model(path: str | None) -> bool:
+    """Whether the header of a .safetensors file carries a sound model's config; only the header is read."""
+    if path is None or not path.endswith(".safetensors"):
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size)) if size <= _HEADER_LIMIT else {}
+    except (OSError, ValueError):
+        return False
+    return isinstance(header, dict) and METADATA_KEY in (header.get("__metadata__") or {})
+
+
+def stamp(find: Callable[[str], Path], name: str) -> str:
+    """Changes when the file, or a file in the folder, does; without the path, which the host would write into files."""
+    try:
+        path = find(name)
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        stats = [file.stat() for file in files]
+    except (LuminaError, OSError):
+        return ""
+    return ",".join(f"{stat.st_mtime_ns}:{stat.st_size}" for stat in stats)
+
+
+def _entries(own: list[str]) -> list[str]:
+    return [*_with_voice(), *own] or [NOTHING]
+
+
+def _with_voice() -> list[str]:
+    entries = []
+    for entry in bundled_entries():
+        try:
+            voice = bundle_of(entry).sound
+        except LuminaError:  # told when the entry is used
+            continue
+        if voice is not None:
+            entries.append(entry)
+    return entries
+
+
+def _find(name: str, roots: tuple[str, ...], part: str, what: str, cure: str) -> Path:
+    if bundle := bundle_of(name):
+        if bundle.sound is None:
+            raise LuminaError(f"Bundle '{bundle.name}' has no voice; {cure}")
+        if not (bundle.sound / part).exists():
+            raise LuminaError(f"The voice of bundle '{bundle.name}' has no {part}; fetch the bundle again.")
+        return bundle.sound / part
+    if name == NOTHING or is_bundled(name):
+        raise LuminaError(f"No {what} is installed; {cure}")
+    places = [Path(place) for root in roots for place in folder_paths.get_folder_paths(root)]
+    for place in places:
+        if ".." not in Path(name).parts and not Path(name).is_absolute() and (place / name).exists():
+            return place / name
+    looked = ", ".join(map(str, places))
+    raise LuminaError(f"'{name}' is not in {looked}; put it there and reload the page, or choose another.")
+
+
+def _folders(roots: tuple[str, ...], parts: tuple[str, str]) -> list[str]:
+    """Folders below the roots that hold both parts, as names relative to their root."""
+    places = [Path(place) for root in roots for place in folder_paths.get_folder_paths(root)]
+    found = {
+        second.parent.relative_to(place).as_posix()
+        for place in places
+        for second in place.glob(f"*/**/{parts[1]}")
+        if second.is_dir() and (second.parent / parts[0]).is_dir()
+    }
+    return sorted(found)

@@ -1,0 +1,139 @@
+"""Lumina-V2A as a native MODEL: latents (B, C, rows, bins) as a picture's, features as conditioning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import comfy.conds
+import comfy.latent_formats
+import comfy.model_base
+import comfy.patcher_extension
+import comfy.supported_models_base
+import torch
+
+from ...lumina_core.checkpoints.audio import read_audio_checkpoint, read_audio_config
+from ...lumina_core.errors import LuminaError
+from ...lumina_core.network.audio import AudioNextDiT
+from ...lumina_core.network.audio_conditioning import AudioCondition
+from ...lumina_core.network.audio_config import AudioConfig
+from ...lumina_core.sampling.audio import check_velocity
+from ..names import AUDIO_KEY
+from .memory_use import AUDIO_REFERENCE, audio_bytes, run_dtype_size, usage_factor
+from .model_patches import flow_time, guard_first_step
+from .ops import host_ops
+from .video_model import make_patcher
+
+# Keys of a conditioning entry, beside the text and its mask.
+VISUAL, SYNC = AUDIO_KEY + "_visual", AUDIO_KEY + "_sync"
+NO_VIDEO, NO_TEXT = AUDIO_KEY + "_no_video", AUDIO_KEY + "_no_text"
+
+
+class HostAudioNextDiT(AudioNextDiT):
+    """The core's network behind the host's calling convention; parameter names stay as trained."""
+
+    def __init__(self, config: AudioConfig, dtype=None, device=None, operations=None):
+        super().__init__(config, host_ops(operations), device=device, dtype=dtype)
+        self.dtype = dtype
+
+    def forward(self, x, timesteps, context=None, control=None, transformer_options=None, **kwargs):
+        options = transformer_options or {}
+        return comfy.patcher_extension.WrapperExecutor.new_class_executor(
+            self._forward,
+            self,
+            comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options),
+        ).execute(x, timesteps, context, options, **kwargs)
+
+    def _forward(self, x, t, context, transformer_options, visual, sync, text_mask, no_video, no_text, **_):
+        """``t`` is flow time; returns noise - data, the sign that the host's CONST parametrisation wants."""
+        condition = AudioCondition(visual, sync, context, text_mask.bool(), no_video[:, 0] > 0, no_text[:, 0] > 0)
+        return -super().forward(x, flow_time(t, transformer_options), condition)
+
+
+class AudioLatent(comfy.latent_formats.LatentFormat):
+    """The codec scales its latents itself, and they make no picture to preview."""
+
+    latent_dimensions = 2
+
+    def __init__(self, config: AudioConfig):
+        self.latent_channels = config.channels
+
+
+class AudioModel(comfy.model_base.BaseModel):
+    """Sampling conventions and conditioning of the network."""
+
+    def __init__(self, model_config, device=None):
+        super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostAudioNextDiT)
+        self.memory_usage_factor = usage_factor(
+            self.memory_required(AUDIO_REFERENCE), AUDIO_REFERENCE, run_dtype_size(self)
+        )
+
+    def memory_required(self, input_shape, cond_shapes=None):
+        """Bytes that one call holds beyond the weights; ``input_shape`` is (items, C, rows, bins)."""
+        return audio_bytes(self.diffusion_model.config, input_shape, run_dtype_size(self))
+
+    def process_timestep(self, timestep, **kwargs):
+        # Other nodes may install a sampling object whose timesteps run to 1000.
+        return 1.0 - timestep / getattr(self.model_sampling, "multiplier", 1.0)
+
+    def extra_conds(self, **kwargs):
+        text, mask, visual, sync = (kwargs.get(key) for key in ("cross_attn", "attention_mask", VISUAL, SYNC))
+        if visual is None or sync is None or text is None:
+            raise LuminaError(
+                "The conditioning of this sound model carries no features of a video; make it with Lumina-Video Sound "
+                "Conditioning."
+            )
+        self.diffusion_model.config.check_features(visual.shape[-1], sync.shape[-1], text.shape[-1])
+        mask = torch.ones(text.shape[:2]) if mask is None else mask
+        # Integers: floats would be cast to the run's dtype.
+        masks = {
+            "text_mask": mask.to(torch.int),
+            "no_video": torch.tensor([[bool(kwargs.get(NO_VIDEO))]], dtype=torch.int),
+            "no_text": torch.tensor([[bool(kwargs.get(NO_TEXT))]], dtype=torch.int),
+        }
+        features = {"c_crossattn": text, "visual": visual, "sync": sync}
+        return {name: comfy.conds.CONDRegular(value) for name, value in {**features, **masks}.items()}
+
+
+class AudioModelConfig(comfy.supported_models_base.BASE):
+    """What the host asks a model family for."""
+
+    unet_extra_config = {}
+    sampling_settings = {"shift": 1.0, "multiplier": 1.0}
+    supported_inference_dtypes = [torch.bfloat16, torch.float32]
+    memory_usage_factor = 1.0  # each model calculates its own
+    scaled_fp8 = None
+    quant_config = None
+    latent_format = comfy.latent_formats.LatentFormat
+
+    def inpaint_model(self):
+        return False
+
+    def get_model(self, state_dict, prefix="", device=None):
+        return AudioModel(self, device=device)
+
+
+def check_file(path: Path) -> None:
+    """Raise LuminaError unless the header is that of a whole sound checkpoint."""
+    read_audio_config(path)
+
+
+def load_audio(path: str | Path, dtype: torch.dtype | None = None, disable_dynamic: bool = False):
+    """Load a sound checkpoint as the host's model patcher; ``dtype`` None leaves the choice to the host.
+
+    Raises LuminaError.
+    """
+    config, weights = read_audio_checkpoint(path)
+    model_config = AudioModelConfig({"config": config})
+    model_config.latent_format = AudioLatent(config)
+    patcher = make_patcher(model_config, weights, dtype, disable_dynamic)
+    # Lets the host rebuild a plain patcher, which torch.compile and hooks need under dynamic offload.
+    patcher.cached_patcher_init = (load_audio, (path, dtype))
+    return guard_first_step(patcher, check_velocity)
+
+
+def audio_model_config(model) -> AudioConfig:
+    """The sizes of a MODEL from `load_audio`; raises LuminaError for another MODEL."""
+    network = model.get_model_object("diffusion_model")
+    if not isinstance(network, HostAudioNextDiT):
+        raise LuminaError("This MODEL makes no sound; link the one of Load Lumina-Video Sound Model.")
+    return network.config

@@ -1,0 +1,34 @@
+"""The latent format of Lumina-Video: latents of a video VAE, scaled for the network."""
+
+from __future__ import annotations
+
+import comfy.latent_formats
+
+from ...lumina_core.network.config import VideoConfig
+from ...lumina_core.shapes.latents import VAE_FRAMES, VAE_SPACE
+from ...lumina_core.vae.latent_preview import preview_factors
+from ...lumina_core.vae.loader import SCALE
+
+
+class LuminaVideoLatent(comfy.latent_formats.LatentFormat):
+    """``process_in`` multiplies by the scale and ``process_out`` divides, as the official decode does.
+
+    Channels and preview colours are those of the network's latents: CogVideoX's 16 in the released models.
+    """
+
+    latent_dimensions = 3
+    temporal_downscale_ratio = VAE_FRAMES
+    spacial_downscale_ratio = VAE_SPACE
+    scale_factor = SCALE
+
+    def __init__(self, config: VideoConfig | None = None):
+        config = config or VideoConfig()
+        self.latent_channels = config.channels
+        rows = preview_factors(config)
+        self.latent_rgb_factors = rows and rows[: config.channels]
+        self.latent_rgb_factors_bias = rows[config.channels] if rows and len(rows) > config.channels else None
+
+    def preview_rows(self) -> list[list[float]] | None:
+        """Both as ``lumina_core.vae.latent_preview.latents_to_rgb`` takes them."""
+        bias = self.latent_rgb_factors_bias
+        return self.latent_rgb_factors if bias is None else [*self.latent_rgb_factors, bias]

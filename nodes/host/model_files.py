@@ -1,0 +1,52 @@
+"""Model files in the host's folders: what the loaders list, find, recognise, and notice as changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+
+from ...lumina_core.checkpoints.detect import Kind, refuse_other_kinds
+from ...lumina_core.checkpoints.video import ARGS_NAME, clean_keys
+from ...lumina_core.errors import LuminaError
+from ...lumina_core.runtime.tensor_files import read_safetensors
+
+
+def stamp(path: str | Path | None) -> str:
+    """Changes when the file does, so that the host loads it again.
+
+    Without the path: the host writes this into the metadata of everything that is saved.
+    """
+    if path is None or not Path(path).exists():
+        return ""
+    stat = Path(path).stat()
+    return f"{stat.st_mtime_ns}:{stat.st_size}"
+
+
+def model_files() -> list[str]:
+    """Names of the files in models/diffusion_models."""
+    # The settings beside a released checkpoint end in .pth too.
+    return [name for name in folder_paths.get_filename_list("diffusion_models") if Path(name).name != ARGS_NAME]
+
+
+def own_file(folder: str, name: str) -> Path:
+    """A user's file in one of the host's folders. Raises LuminaError."""
+    path = folder_paths.get_full_path(folder, name)
+    if path is None:
+        looked = ", ".join(folder_paths.get_folder_paths(folder)) or f"models/{folder}"
+        raise LuminaError(f"'{name}' is not in {looked}; put the file there and reload the page, or choose another.")
+    return Path(path)
+
+
+def check_kind(file: Path, wanted: Kind) -> Path:
+    """``file``, unless its header says that it is of another kind. Raises LuminaError.
+
+    A damaged header, and a file without one, are told when the file is loaded.
+    """
+    if file.suffix == ".safetensors":
+        try:
+            weights, _ = read_safetensors(file, header_only=True)
+        except LuminaError:
+            return file
+        refuse_other_kinds(file.name, clean_keys(weights), wanted)
+    return file

@@ -1,0 +1,113 @@
+"""MODEL to MODEL: what our nodes attach to a clone of the model, by the host's own extension points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import comfy.patcher_extension
+import torch
+
+from ...lumina_core.network.forward_options import AS_TRAINED
+from ...lumina_core.sampling.guidance import bound_norm
+from ...lumina_core.sampling.video import check_velocity
+from ...lumina_core.shapes.schedules import PatchSize, Piecewise
+from ..names import OPTIONS_KEY
+
+PREDICT_NOISE = comfy.patcher_extension.WrappersMP.PREDICT_NOISE
+
+
+def set_patch_schedule(model, schedule: Piecewise[PatchSize]):
+    """A clone that takes its patch size from ``schedule``; raises LuminaError on one that the checkpoint lacks."""
+    config = model.model.diffusion_model.config
+    for patch in schedule.values:
+        config.check_patch(patch)
+    return _with_option(model, "patch", schedule)
+
+
+def set_network(model, **changes):
+    """A clone whose ``NetworkOptions`` have these fields changed; raises LuminaError where one is out of range."""
+    before = model.model_options.get("transformer_options", {}).get(OPTIONS_KEY, {}).get("network", AS_TRAINED)
+    return _with_option(model, "network", replace(before, **changes))
+
+
+def _with_option(model, name: str, value: object):
+    model = model.clone()
+    options = model.model_options["transformer_options"] = model.model_options.get("transformer_options", {}).copy()
+    options[OPTIONS_KEY] = {**options.get(OPTIONS_KEY, {}), name: value}
+    return model
+
+
+def set_guidance(model, guidance: Piecewise[float | None], renorm: float):
+    """A clone whose guidance follows ``guidance`` in any sampler, whatever cfg that sampler was given.
+
+    Where the scale is 0 the host's own cfg 1 path skips the negative pass. ``renorm`` bounds the velocity.
+    """
+    model = model.clone()
+    model.remove_wrappers_with_key(PREDICT_NOISE, OPTIONS_KEY)
+    model.add_wrapper_with_key(PREDICT_NOISE, OPTIONS_KEY, _scheduled_cfg(guidance))
+    kept = [f for f in model.model_options.get("sampler_post_cfg_function", []) if not isinstance(f, _Renorm)]
+    model.model_options["sampler_post_cfg_function"] = kept + ([_Renorm(renorm)] if renorm > 0 else [])
+    return model
+
+
+def at_exact_time(model_options: dict, t: float) -> dict:
+    """Model options under which the network and the guidance see flow time ``t``, whatever the sigma of the call.
+
+    A denoised sample at sigma 0 holds no velocity any more; solvers that evaluate t = 1 ask at a small sigma instead
+    and name the time here.
+    """
+    options = model_options.get("transformer_options", {})
+    ours = {**options.get(OPTIONS_KEY, {}), "t": t}
+    return {**model_options, "transformer_options": {**options, OPTIONS_KEY: ours}}
+
+
+def flow_time(t: torch.Tensor, transformer_options: dict) -> torch.Tensor:
+    """``t``, or the time that ``at_exact_time`` put in its place."""
+    exact = transformer_options.get(OPTIONS_KEY, {}).get("t")
+    return t if exact is None else torch.full_like(t, exact)
+
+
+def guard_first_step(model, check: Callable[[torch.Tensor], None] = check_velocity):
+    """Stop on NaN or a constant frame after the first step of any sampler, instead of ending in a black clip.
+
+    check: raises LuminaError for such a velocity.
+    """
+    model.add_wrapper_with_key(PREDICT_NOISE, OPTIONS_KEY + "_guard", partial(_guard, check))
+    return model
+
+
+def _scheduled_cfg(guidance: Piecewise[float | None]):
+    def wrapper(executor, x, timestep, model_options, seed):
+        guider = executor.class_obj
+        t = guider.inner_model.process_timestep(timestep.flatten()[:1].float())
+        t = flow_time(t, model_options.get("transformer_options", {}))
+        before = guider.cfg
+        guider.cfg = 1.0 + max(0.0, guidance.at(float(t[0])) or 0.0)
+        try:
+            return executor(x, timestep, model_options, seed)
+        finally:
+            guider.cfg = before
+
+    return wrapper
+
+
+class _Renorm:
+    """The host's post-CFG hook; a class so that a second guidance node can replace the first one's."""
+
+    def __init__(self, renorm: float):
+        self.renorm = renorm
+
+    def __call__(self, args: dict) -> torch.Tensor:
+        x = args["input"]
+        # x - denoised is the velocity times -sigma, and sigma is the same on both sides, so it cancels.
+        return x - bound_norm(x - args["denoised"], x - args["cond_denoised"], self.renorm)
+
+
+def _guard(check, executor, x, timestep, model_options, seed):
+    denoised = executor(x, timestep, model_options, seed)
+    sigmas = model_options.get("transformer_options", {}).get("sample_sigmas")
+    if sigmas is None or bool(torch.isclose(timestep.flatten()[0].cpu(), sigmas[0].cpu())):
+        check(denoised - x)
+    return denoised

@@ -1,0 +1,34 @@
+"""One sentence at the start of a run whose positions go on beyond what the network has seen."""
+
+from __future__ import annotations
+
+import logging
+
+import comfy.patcher_extension
+
+from ...lumina_core.network.extrapolation import size_warning
+from ...lumina_core.network.forward_options import AS_TRAINED
+from ...lumina_core.shapes.latents import LatentSize
+from ..names import OPTIONS_KEY
+from .messages import executing_node, send_text
+
+
+def warn_of_size(patcher):
+    """Have every run of this model look at its size; returns ``patcher``."""
+    key = OPTIONS_KEY + "_size"
+    patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, key, _looking)
+    return patcher
+
+
+def _looking(executor, noise, *args, **kwargs):
+    guider = executor.class_obj
+    network = guider.model_patcher.model.diffusion_model
+    ours = guider.model_options.get("transformer_options", {}).get(OPTIONS_KEY, {})
+    frames, height, width = (1, *noise.shape[2:])[-3:]
+    patches = (ours.get("patch") or network.default_patch()).values
+    text = size_warning(network.config, LatentSize(frames, height, width), patches, ours.get("network", AS_TRAINED))
+    if text:
+        logging.warning("Lumina-Video: %s", text)
+        if (node := executing_node()) is not None:
+            send_text(node, text)
+    return executor(noise, *args, **kwargs)

@@ -1,0 +1,225 @@
+"""A video VAE as a native VAE that decodes a few frames at a time: CogVideoX's exactly as diffusers does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import comfy.model_management
+import comfy.sd
+import comfy.utils
+import folder_paths
+import torch
+
+from ...lumina_core.cost.memory import COMPACT_DECODE_PEAK, DECODE_PEAK
+from ...lumina_core.errors import LuminaError
+from ...lumina_core.shapes.latents import VAE_FRAMES, VAE_SPACE, LatentSize
+from ...lumina_core.vae.codec import FRAME_BATCH, LATENT_BATCH, VideoVAE
+from ...lumina_core.vae.compact import CompactVAE
+from ...lumina_core.vae.loader import load_video_vae
+from .oom import is_oom
+from .patcher import WholePatcher
+
+DEFAULT_TILE = 32
+"""Latent pixels."""
+SMALLEST_TILE = 16
+"""Latent pixels; below it the overlaps cost more than the tiles save."""
+# Numbers alive at the peak per pixel of one picture, whatever the length of the clip: counted in a run of the released
+# network by `benchmarks/decode.py` (22489 and 11444), with a little room for the device's own workspace.
+ENCODE_PEAK = 12_200
+COMPACT_ENCODE_PEAK = 320
+"""The same of the bundled one, whose count is 246."""
+
+
+class VAENetwork(torch.nn.Module):
+    """A holder for the diffusers module, which does not let the host write `device` on it."""
+
+    def __init__(self, vae: torch.nn.Module) -> None:
+        super().__init__()
+        self.vae = vae
+
+
+class LuminaVideoVAE(comfy.sd.VAE):
+    """Own decode and encode on the host's memory management; latents are unscaled, the MODEL scales them."""
+
+    def __init__(self, path: str | Path) -> None:
+        # The host's own constructor guesses the network from the weights, and has none that is exact.
+        self._set_facts()
+        self.device = comfy.model_management.vae_device()
+        self.vae_dtype = comfy.model_management.vae_dtype(self.device, self.working_dtypes)
+        self.output_device = comfy.model_management.intermediate_device()
+        offload = comfy.model_management.vae_offload_device()
+        self.codec = VideoVAE(load_video_vae(path, offload, self.vae_dtype).module, scale=1.0)
+        self.first_stage_model = VAENetwork(self.codec.module)
+        self.latent_channels = self.codec.channels
+        compact = isinstance(self.codec.module, CompactVAE)
+        self.decode_peak, self.encode_peak = (
+            (COMPACT_DECODE_PEAK, COMPACT_ENCODE_PEAK) if compact else (DECODE_PEAK, ENCODE_PEAK)
+        )
+        self.size = comfy.model_management.module_size(self.first_stage_model)
+        self.patcher = WholePatcher(self.first_stage_model, load_device=self.device, offload_device=offload)
+
+    def _set_facts(self) -> None:
+        """What the host and other nodes ask a VAE for."""
+        self.latent_dim = 3
+        self.output_channels = 3
+        self.upscale_ratio = (lambda n: LatentSize(n, 1, 1).pixel_frames, VAE_SPACE, VAE_SPACE)
+        self.downscale_ratio = (lambda frames: max(1, (frames + VAE_FRAMES - 1) // VAE_FRAMES), VAE_SPACE, VAE_SPACE)
+        self.upscale_index_formula = (VAE_FRAMES, VAE_SPACE, VAE_SPACE)
+        self.downscale_index_formula = (VAE_FRAMES, VAE_SPACE, VAE_SPACE)
+        self.memory_used_decode = lambda shape, dtype: (
+            self.decode_peak * shape[-2] * shape[-1] * VAE_SPACE**2 * comfy.model_management.dtype_size(dtype)
+        )
+        self.memory_used_encode = lambda shape, dtype: (
+            self.encode_peak * shape[-2] * shape[-1] * comfy.model_management.dtype_size(dtype)
+        )
+        self.working_dtypes = [torch.bfloat16, torch.float32]
+        self.process_input = lambda pixels: pixels * 2.0 - 1.0
+        self.process_output = lambda pixels: ((pixels + 1.0) / 2.0).clamp(0.0, 1.0)
+        self.disable_offload = True
+        self.not_video = False
+        self.handles_tiling = False
+        self.crop_input = True
+        self.pad_channel_value = None
+        self.extra_1d_channel = None
+        self.format_encoded = None
+        self.audio_sample_rate = 44100
+
+    def decode(self, samples_in, vae_options=None):
+        """(B, C, n, h, w) to (B, F, 8h, 8w, 3) in 0..1; in spatial tiles where memory would not do."""
+        _check_latents(samples_in, self.latent_channels)
+        return self._decode(samples_in, self._largest_tile(self.decode_peak, samples_in.shape[-2:]), None)
+
+    def decode_tiled(self, samples, tile_x=None, tile_y=None, overlap=None, tile_t=None, overlap_t=None):
+        """As `decode`, in square tiles over the whole time: cutting time would change the result."""
+        _check_latents(samples, self.latent_channels)
+        tile = min(tile_x or DEFAULT_TILE, tile_y or DEFAULT_TILE)
+        return self._decode(samples, tile, overlap)
+
+    def encode(self, pixel_samples):
+        """(F, H, W, 3) or (B, F, H, W, 3) in 0..1 to (B, C, n, h, w), the mean of the posterior.
+
+        H and W are cropped to multiples of 8. Raises LuminaError unless F is 8k or 8k + 1.
+        """
+        clips = self._clips(pixel_samples)
+        return self._encode(clips, self._largest_tile(self.encode_peak, _latent_sides(clips[0])), None)
+
+    def encode_tiled(self, pixel_samples, tile_x=None, tile_y=None, overlap=None, tile_t=None, overlap_t=None):
+        """As `encode`, in square tiles (sides in pixels) over the whole time."""
+        tile = min(tile_x or DEFAULT_TILE * VAE_SPACE, tile_y or DEFAULT_TILE * VAE_SPACE) // VAE_SPACE
+        return self._encode(self._clips(pixel_samples), tile, None if overlap is None else overlap // VAE_SPACE)
+
+    def get_sd(self):
+        return self.codec.module.state_dict()
+
+    def _clips(self, pixels: torch.Tensor) -> list[torch.Tensor]:
+        return [self.vae_encode_crop_pixels(clip[..., :3]) for clip in (pixels if pixels.ndim == 5 else pixels[None])]
+
+    def _decode(self, latents: torch.Tensor, tile: int, overlap: int | None) -> torch.Tensor:
+        size = LatentSize(*latents.shape[2:])
+        shape = (len(latents), size.pixel_frames, size.height * VAE_SPACE, size.width * VAE_SPACE, 3)
+        frames = torch.empty(shape, device=self.output_device, dtype=_output_dtype())
+
+        def run(tile: int, overlap: int | None) -> None:
+            self._make_room(self.decode_peak, latents.shape[-2:], tile)
+            bar = comfy.utils.ProgressBar(len(latents) * max(1, size.frames // LATENT_BATCH))
+            for clip, out in zip(latents.split(1), frames, strict=True):
+                start = 0
+                for chunk in _watched(self.codec.decode_stream(clip, tile, overlap), bar):
+                    out[start : start + len(chunk)] = chunk
+                    start += len(chunk)
+
+        _shrinking(run, tile, overlap)
+        return frames
+
+    def _encode(self, clips: list[torch.Tensor], tile: int, overlap: int | None) -> torch.Tensor:
+        latents: list[torch.Tensor] = []
+
+        def run(tile: int, overlap: int | None) -> None:
+            self._make_room(self.encode_peak, _latent_sides(clips[0]), tile)
+            bar = comfy.utils.ProgressBar(len(clips) * max(1, len(clips[0]) // FRAME_BATCH))
+            latents.clear()
+            for clip in clips:
+                parts = list(_watched(self.codec.encode_stream(clip, tile, overlap), bar))
+                latents.append(torch.cat(parts, dim=2).chunk(2, dim=1)[0])
+
+        _shrinking(run, tile, overlap)
+        return torch.cat(latents).to(self.output_device, _output_dtype())
+
+    def _largest_tile(self, peak: int, sides: Sequence[int]) -> int:
+        """The whole picture, or the largest half, quarter, ... of it that the device has memory for."""
+        whole = tile = max(sides)
+        self._make_room(peak, sides, tile)
+        free = comfy.model_management.get_free_memory(self.device)
+        # Trying and failing is no substitute: some drivers swap instead, and a processor's memory is everybody's.
+        while self._memory(peak, sides, tile) > free and tile // 2 >= SMALLEST_TILE:
+            tile //= 2
+        if tile < whole:
+            logging.warning(
+                "Lumina-Video VAE: too large for the memory, working in tiles of %d pixels.", tile * VAE_SPACE
+            )
+        return tile
+
+    def _make_room(self, peak: int, sides: Sequence[int], tile: int) -> None:
+        memory = self._memory(peak, sides, tile)
+        comfy.model_management.load_models_gpu([self.patcher], memory_required=memory, force_full_load=True)
+
+    def _memory(self, peak: int, sides: Sequence[int], tile: int) -> int:
+        """Bytes that one tile of a picture of these sides (latent pixels) needs at the peak."""
+        pixels = min(sides[0], tile) * min(sides[1], tile) * VAE_SPACE**2
+        return peak * pixels * comfy.model_management.dtype_size(self.vae_dtype)
+
+
+def vae_files() -> list[str]:
+    """Names for `VAELoader`: what the host lists as VAE."""
+    return [name for name in folder_paths.get_filename_list("vae") if name.endswith(".safetensors")]
+
+
+def load_vae(path: str | Path) -> LuminaVideoVAE:
+    """What `lumina_core.vae.loader.load_video_vae` takes, as a native VAE. Raises LuminaError."""
+    return LuminaVideoVAE(path)
+
+
+def _latent_sides(clip: torch.Tensor) -> tuple[int, int]:
+    return clip.shape[1] // VAE_SPACE, clip.shape[2] // VAE_SPACE
+
+
+def _watched(stream: Iterator[torch.Tensor], bar: comfy.utils.ProgressBar) -> Iterator[torch.Tensor]:
+    """The same items; the user can stop between two of them, and sees how many there were."""
+    for item in stream:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        yield item
+        bar.update(1)
+
+
+def _shrinking(run: Callable[[int, int | None], None], tile: int, overlap: int | None) -> None:
+    """Call ``run(tile, overlap)``, each time the device runs out of memory with half the tile; said once."""
+    told = False
+    while True:
+        overlap = None if overlap is None else min(overlap, tile // 2)
+        try:
+            return run(tile, overlap)
+        except Exception as error:
+            if not is_oom(error) or tile // 2 < SMALLEST_TILE:
+                raise
+        # Only here is the error gone, and with it the tensors that it holds.
+        tile //= 2
+        if not told:
+            logging.warning("Lumina-Video VAE: out of memory, going on in tiles of %d pixels.", tile * VAE_SPACE)
+            told = True
+        comfy.model_management.soft_empty_cache()
+
+
+def _output_dtype() -> torch.dtype:
+    newer = getattr(comfy.model_management, "intermediate_dtype", None)
+    return newer() if newer else torch.float32
+
+
+def _check_latents(latents: torch.Tensor, channels: int) -> None:
+    shape = tuple(latents.shape)
+    if len(shape) != 5 or shape[1] != channels or min(shape) < 1:
+        raise LuminaError(
+            f"samples have shape {shape}, expected (batch, {channels}, frames, height, width); use latents of "
+            "Lumina-Video, and the VAE that belongs to their model."
+        )

@@ -1,0 +1,233 @@
+"""The Multi-scale Next-DiT as a native MODEL: config, model and patcher as the host builds its own."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import comfy.conds
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.patcher_extension
+import comfy.supported_models_base
+import comfy.utils
+import torch
+
+from ...lumina_core.checkpoints.video import Checkpoint, clean_keys, detect_config, read_settings
+from ...lumina_core.errors import LuminaError
+from ...lumina_core.network.config import VideoConfig
+from ...lumina_core.network.forward_options import AS_TRAINED
+from ...lumina_core.network.video import MultiScaleNextDiT
+from ...lumina_core.runtime.devices import why_no_bf16
+from ...lumina_core.runtime.oom import does_not_fit
+from ...lumina_core.runtime.tensor_files import check_finite, unreadable
+from ...lumina_core.sampling.video import NO_MOTION
+from ...lumina_core.shapes.latents import LatentSize
+from ...lumina_core.shapes.schedules import PatchSize, Piecewise
+from ..names import MOTION_KEY, OPTIONS_KEY
+from .latent_format import LuminaVideoLatent
+from .memory_use import REFERENCE, patches_of_run, run_dtype_size, tell_run_early, usage_factor, video_bytes
+from .model_patches import flow_time
+from .oom import CURES, RunFallback, options_of
+from .ops import host_ops, run_dtype
+from .size_warning import warn_of_size
+from .text_cache import RunContexts
+
+
+class HostMultiScaleNextDiT(MultiScaleNextDiT):
+    """The core's network behind the host's calling convention; parameter names stay as published."""
+
+    def __init__(self, config: VideoConfig, dtype=None, device=None, operations=None):
+        super().__init__(config, host_ops(operations), device=device, dtype=dtype)
+        self.dtype = dtype
+        self.fallback = RunFallback()
+        self.contexts = RunContexts()
+
+    def forward(self, x, timesteps, context=None, control=None, transformer_options=None, **kwargs):
+        options = transformer_options or {}
+        # The host's EasyCache writes into x, which in float32 is the sampler's own state.
+        x = x.clone()
+        return comfy.patcher_extension.WrapperExecutor.new_class_executor(
+            self._forward,
+            self,
+            comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options),
+        ).execute(x, timesteps, context, options, **kwargs)
+
+    def _forward(self, x, t, context, transformer_options, text_mask=None, motion=None, **_):
+        """``t`` is flow time; returns noise - data, the sign that the host's CONST parametrisation wants."""
+
+        text = self.contexts.of(context, text_mask, transformer_options)
+
+        def call(items: slice) -> torch.Tensor:
+            options = options_of(transformer_options, items, len(x))
+            return self._run(x[items], t[items], text[items], options, None if motion is None else motion[items])
+
+        def refusal() -> str:
+            patch = self._schedule(transformer_options).at(float(flow_time(t, transformer_options)[0]))
+            return does_not_fit(LatentSize(*x.shape[2:]), patch, self.config.patches, CURES)
+
+        return self.fallback.of(transformer_options, x.device)(call, len(x), refusal)
+
+    def _run(self, x, t, text, transformer_options, motion):
+        t = flow_time(t, transformer_options)
+        now = float(t[0])
+        schedule = self._schedule(transformer_options)
+        self.config.check_channels(x.shape[1])
+        self.config.check_size(LatentSize(*x.shape[2:]), schedule.values)
+        scores = [NO_MOTION if s is None or s.at(now) is None else s.at(now) for s in motion or [None] * len(x)]
+        scores = torch.tensor(scores, device=x.device, dtype=t.dtype)
+        cond = self.condition(t, text, scores, x.dtype)
+        options = transformer_options.get(OPTIONS_KEY, {}).get("network", AS_TRAINED)
+        return self.velocity(
+            x, text, cond, schedule.at(now), t, options, transformer_options=transformer_options
+        ).neg_()
+
+    def _schedule(self, transformer_options: dict) -> Piecewise[PatchSize]:
+        return transformer_options.get(OPTIONS_KEY, {}).get("patch") or self.default_patch()
+
+    def default_patch(self) -> Piecewise[PatchSize]:
+        """The finest patch size throughout: what a MODEL does before a patch schedule is set."""
+        return Piecewise.constant(self.config.patches[0])
+
+
+class MotionCond(comfy.conds.CONDConstant):
+    """One schedule per item. Schedules stay Python objects: the host would round float tensors to the run's dtype."""
+
+    def process_cond(self, batch_size, **kwargs):
+        repeats = -(-batch_size // len(self.cond))
+        return self._copy_with((self.cond * repeats)[:batch_size])
+
+    def can_concat(self, other):
+        return isinstance(other, MotionCond)
+
+    def concat(self, others):
+        return sum((other.cond for other in others), list(self.cond))
+
+
+class LuminaVideoModel(comfy.model_base.BaseModel):
+    """Sampling conventions and conditioning of the network."""
+
+    network = HostMultiScaleNextDiT
+    reference = REFERENCE
+
+    def __init__(self, model_config, device=None):
+        super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=self.network)
+        self.round_to = run_dtype(self.get_dtype(), self.manual_cast_dtype)
+        # Scheduled LoRA hooks patch the weights anew within a run.
+        self.diffusion_model.contexts = RunContexts(changing=self._has_hooks)
+        needed = self.memory_required(self.reference)
+        self.memory_usage_factor = usage_factor(needed, self.reference, run_dtype_size(self))
+
+    def _has_hooks(self) -> bool:
+        return bool(getattr(getattr(self, "current_patcher", None), "current_hooks", None))
+
+    def memory_required(self, input_shape, cond_shapes=None):
+        """Bytes that one call holds beyond the weights; ``input_shape`` is (items, C, F, H, W)."""
+        config, patches = self.diffusion_model.config, patches_of_run(self)
+        return video_bytes(config, input_shape, patches, run_dtype_size(self))
+
+    def process_timestep(self, timestep, **kwargs):
+        # Other nodes may install a sampling object whose timesteps run to 1000.
+        t = 1.0 - timestep / getattr(self.model_sampling, "multiplier", 1.0)
+        return t.to(self.round_to)
+
+    def extra_conds(self, **kwargs):
+        out = {}
+        text = kwargs.get("cross_attn")
+        if text is not None:
+            self.diffusion_model.config.check_text_width(text.shape[-1])
+            out["c_crossattn"] = comfy.conds.CONDRegular(text)
+        mask = kwargs.get("attention_mask")
+        if mask is not None:
+            out["text_mask"] = comfy.conds.CONDRegular(mask.to(torch.int))
+        out["motion"] = MotionCond([kwargs.get(MOTION_KEY)])
+        return out
+
+
+class LuminaVideoConfig(comfy.supported_models_base.BASE):
+    """What the host asks a model family for."""
+
+    unet_extra_config = {}
+    sampling_settings = {"shift": 1.0, "multiplier": 1.0}
+    latent_format = LuminaVideoLatent
+    supported_inference_dtypes = [torch.bfloat16, torch.float32]
+    memory_usage_factor = 1.0  # each model calculates its own
+    scaled_fp8 = None
+    quant_config = None
+
+    def inpaint_model(self):
+        return False
+
+    def get_model(self, state_dict, prefix="", device=None):
+        return LuminaVideoModel(self, device=device)
+
+
+def load_model(path: str | Path, dtype: torch.dtype | None = None, disable_dynamic: bool = False):
+    """Load a checkpoint as the host's model patcher; ``dtype`` None leaves the choice to the host.
+
+    Raises LuminaError.
+    """
+    path = Path(path)
+    weights, metadata = read_weights(path)
+    checkpoint = Checkpoint(path, clean_keys(weights), read_settings(path, metadata))
+    check_finite(path.name, checkpoint.weights)
+    config = detect_config(checkpoint)
+    model_config = LuminaVideoConfig({"config": config})
+    model_config.latent_format = LuminaVideoLatent(config)
+    patcher = make_patcher(model_config, checkpoint.weights, dtype, disable_dynamic)
+    # Lets the host rebuild a plain patcher, which torch.compile and hooks need under dynamic offload.
+    patcher.cached_patcher_init = (load_model, (path, dtype))
+    return warn_of_size(tell_run_early(patcher))
+
+
+def check_ours(model, taker: str) -> None:
+    """Raise LuminaError unless ``model`` is a MODEL of Lumina-Video or Lumina-Next. ``taker``: title of the node."""
+    if not isinstance(model.model, LuminaVideoModel):
+        raise LuminaError(
+            f"The model is of the kind {type(model.model).__name__}; {taker} takes the MODEL of Load Lumina-Video "
+            "Model or Load Lumina-Next Model."
+        )
+
+
+def make_patcher(
+    model_config: comfy.supported_models_base.BASE,
+    weights: dict[str, torch.Tensor],
+    dtype: torch.dtype | None,
+    disable_dynamic: bool,
+):
+    """The model of a config with its weights, in the host's patcher; ``dtype`` None leaves the choice to the host."""
+    device = comfy.model_management.get_torch_device()
+    supported = model_config.supported_inference_dtypes
+    if dtype is None:
+        dtype = comfy.model_management.unet_dtype(
+            model_params=comfy.utils.calculate_parameters(weights),
+            supported_dtypes=supported,
+            weight_dtype=comfy.utils.weight_dtype(weights),
+        )
+    cast = comfy.model_management.unet_manual_cast(dtype, device, supported)
+    lacking = why_no_bf16(device)
+    if lacking and (cast or dtype) == torch.float32:
+        logging.info("Lumina-Video: the network computes in fp32, with twice the memory, as %s.", lacking)
+    model_config.set_inference_dtype(dtype, cast)
+    model = model_config.get_model(weights)
+    kind = comfy.model_patcher.ModelPatcher
+    if not disable_dynamic:
+        kind = getattr(comfy.model_patcher, "CoreModelPatcher", kind)
+    offload = comfy.model_management.unet_offload_device()
+    patcher = kind(model, load_device=device, offload_device=offload)
+    # The newer host maps weights from disk under dynamic offload; the older one always copies.
+    assign = {"assign": True} if getattr(patcher, "is_dynamic", lambda: False)() else {}
+    model.load_model_weights(weights, "", **assign)
+    if not comfy.model_management.is_device_cpu(offload):
+        model.to(offload)
+    return patcher
+
+
+def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors by name and the metadata, read as the host reads its own files. Raises LuminaError."""
+    try:
+        weights, metadata = comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)
+    except Exception as error:  # the host and torch raise nearly anything on a damaged file
+        raise unreadable(path.name, error) from None
+    return weights, metadata or {}

@@ -1,0 +1,136 @@
+"""Inputs that several nodes share, and the checks of their text when a prompt is queued."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from comfy_api.latest import io
+
+from ..lumina_core.errors import LuminaError
+from ..lumina_core.sampling.plan import SamplingPlan
+from ..lumina_core.sampling.presets import DEFAULT_PRESET, PRESETS, preset_clip
+from ..lumina_core.shapes.latents import LatentSize, VideoSize, nearest_multiple
+
+GRAMMAR = "Grammar: first value | t: next value | ..., t from 0 (noise) to 1 (data)."
+FRAME_STEP = 8
+"""Frames that every patch size of the released models divides."""
+ABSENT = object()
+"""An input without a link. A link reads as None while its value is not known."""
+DEFAULT_PLAN = PRESETS[DEFAULT_PRESET]
+DEFAULT_SIZE = preset_clip(DEFAULT_PRESET).size
+
+
+def patch_input(default: str = str(DEFAULT_PLAN.patch), note: str = "", **more) -> io.Input:
+    """A patch schedule; ``note`` goes before the shared tooltip."""
+    return io.String.Input(
+        "patch",
+        default=default,
+        tooltip=f"{note}Patch size over time t, frames x space: 2x4 is fastest, 1x2 finest; coarse first. {GRAMMAR}",
+        **more,
+    )
+
+
+def guidance_input(default: str = str(DEFAULT_PLAN.guidance), note: str = "", **more) -> io.Input:
+    """A guidance schedule; ``note`` goes before the shared tooltip."""
+    return io.String.Input(
+        "guidance",
+        default=default,
+        tooltip=f"{note}Guidance g over t, in pos + g (pos - neg), usually 0 to 30; the usual cfg is g + 1. At 0 the "
+        f"negative pass is skipped, which halves the work. {GRAMMAR}",
+        **more,
+    )
+
+
+def motion_input(name: str, default: str, what: str, note: str = "", **more) -> io.Input:
+    """A motion schedule of the ``what`` (positive or negative) pass; ``note`` goes before the shared tooltip."""
+    return io.String.Input(
+        name,
+        default=default,
+        tooltip=f"{note}Motion score of the {what} pass over t: mean optical flow, about 0 (still) to 10 (lively); "
+        f"none leaves it open. A larger gap between positive and negative gives more motion. {GRAMMAR}",
+        **more,
+    )
+
+
+def times_input(default: str, note: str, through: str, **more) -> io.Input:
+    """A time schedule; ``note`` goes before the shared tooltip, and ``through`` ends it."""
+    return io.String.Input(
+        "times",
+        default=default,
+        optional=True,
+        tooltip=f"{note}Where between t = 0 (noise) and 1 (data) the network is asked: rational (by the time shift), "
+        "linear, sigmoid (experimental), or a list such as 0, 0.1, 0.4, 1, which says the points, too. "
+        f"After a name, {through}.",
+        **more,
+    )
+
+
+def renorm_input(default: float = DEFAULT_PLAN.renorm, minimum: float = -1.0) -> io.Input:
+    """The bound on the guided velocity."""
+    return io.Float.Input(
+        "renorm",
+        default=default,
+        min=minimum,
+        max=100.0,
+        step=0.1,
+        tooltip="Upper bound of the guided velocity's norm, as a multiple of the positive one's; 0 or less is off.",
+    )
+
+
+def size_inputs() -> list[io.Input]:
+    """width, height, frames. The page rounds to min + n * step, so each min is a multiple of its step."""
+    side = "Pixels, a multiple of 32; 16 will do while no patch size of the schedule has space 4."
+    return [
+        io.Int.Input("width", default=DEFAULT_SIZE.width, min=32, max=4096, step=32, tooltip=side),
+        io.Int.Input("height", default=DEFAULT_SIZE.height, min=32, max=4096, step=32, tooltip=side),
+        io.Int.Input(
+            "frames",
+            default=DEFAULT_SIZE.frames,
+            min=0,
+            max=512,
+            step=4,
+            tooltip="Frames of the clip: a multiple of 8; 0 or 1 is an image. With patch sizes of 1 frame alone, other "
+            "multiples of 4 work too and come out 3 frames shorter. The released models were trained on up to 96.",
+        ),
+    ]
+
+
+def latent_size(width: int, height: int, frames: int) -> LatentSize:
+    """The latent size of these widgets; raises LuminaError."""
+    return VideoSize(width, height, max(1, frames)).latent()
+
+
+def clip_frames(preset: str, frames: int, seconds: float) -> int:
+    """``frames``, or those of ``seconds`` at the preset's rate where that is above 0."""
+    return nearest_multiple(seconds * preset_clip(preset).fps, FRAME_STEP) if seconds > 0 else frames
+
+
+def seed_input(what: str) -> io.Input:
+    """A seed with the host's control for the next run."""
+    return io.Int.Input(
+        "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip=f"Seed of {what}."
+    )
+
+
+def check_one(title: str, images: object, video: object) -> None:
+    """Raises LuminaError that names the node ``title`` unless exactly one of them is linked."""
+    count = (images is not ABSENT) + (video is not ABSENT)
+    if count != 1:
+        found = "both" if count else "neither"
+        raise LuminaError(f"Link either images or video to {title}, {found} of them is linked now.")
+
+
+def first_fault(*checks: Callable[[], object]) -> bool | str:
+    """What ``validate_inputs`` returns: True, or the sentence of the first check that raises LuminaError."""
+    for check in checks:
+        try:
+            check()
+        except LuminaError as error:
+            return str(error)
+    return True
+
+
+def plan_fault(**fields) -> bool | str:
+    """The same for fields of a plan; None stands for a linked input, whose value is not known yet."""
+    known = {name: value for name, value in fields.items() if value is not None}
+    return first_fault(lambda: SamplingPlan(**{"patch": "1x2", **known}))

@@ -1,0 +1,95 @@
+"""The one node for sound: a clip in, its sound out."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..lumina_core.errors import LuminaError
+from ..lumina_core.sampling.audio import AudioPlan
+from .audio_conditioning import (
+    decode_audio,
+    empty_audio,
+    loudness_fault,
+    loudness_input,
+    prompt_inputs,
+    sound_conditioning,
+)
+from .audio_guider import DEFAULT_PLAN, TwoScaleGuider, guidance_inputs, run
+from .audio_inputs import ABSENT, clip_fault, clip_inputs
+from .audio_loaders import Codec, Features
+from .host.audio_model import audio_model_config
+from .host.audio_parts import HostCodec
+from .host.node_ui import warn
+from .inputs import seed_input
+from .names import AUDIO_CATEGORY, schema
+
+
+class VideoToAudio(io.ComfyNode):
+    TITLE = "Lumina Video to Audio"
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "VideoToAudio",
+            title=cls.TITLE,
+            category=AUDIO_CATEGORY,
+            description="Makes the sound of a silent clip, in time with what is seen: mono, 16 kHz, as long as the "
+            "clip. Give it to Create Video with the frames, then Save Video.",
+            aliases=("foley", "v2a", "sound", "all in one", "mmaudio", "sfx", "sound effects", "video to audio"),
+            inputs=[
+                io.Model.Input("model", tooltip="From Load Lumina-Video Sound Model."),
+                Features.Input("features", tooltip="From Load Lumina-Video Sound Features."),
+                Codec.Input("codec", tooltip="From Load Lumina-Video Sound Codec."),
+                *prompt_inputs(),
+                io.Int.Input(
+                    "steps", default=DEFAULT_PLAN.steps, min=1, max=1000, tooltip="Steps from noise to sound."
+                ),
+                *guidance_inputs(),
+                seed_input("the noise"),
+                *clip_inputs(),
+                loudness_input(),
+            ],
+            outputs=[io.Audio.Output(tooltip="For Create Video, Preview Audio and Save Audio.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, fps=None, images=ABSENT, video=ABSENT, loudness=None):
+        fault = clip_fault(cls.TITLE, fps, images, video)
+        return loudness_fault(loudness) if fault is True else fault
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        features,
+        codec,
+        prompt,
+        negative_prompt,
+        steps,
+        video_guidance,
+        text_guidance,
+        seed,
+        fps,
+        images=ABSENT,
+        video=ABSENT,
+        loudness=0.0,
+    ) -> io.NodeOutput:
+        config = audio_model_config(model)
+        check_codec(config.channels, codec)
+        config.check_features(*features.encoder.widths)
+        plan = AudioPlan(steps=steps, video_guidance=video_guidance, text_guidance=text_guidance)
+        positive, negative, seconds, told = sound_conditioning(features, prompt, negative_prompt, fps, images, video)
+        latent = empty_audio(seconds, 1, config)
+        latent["samples"] = run(TwoScaleGuider(model, positive, negative, plan), plan, latent, seed)
+        audio, silent = decode_audio(codec, latent, loudness)
+        return io.NodeOutput(audio, ui=warn(cls, cls.TITLE, told + silent))
+
+
+def check_codec(channels: int, codec: HostCodec) -> None:
+    """Raise LuminaError unless the codec's latents are those of the sound model."""
+    if codec.codec.channels != channels:
+        raise LuminaError(
+            f"The codec makes latents of {codec.codec.channels} channels, and this sound model's have {channels}; load "
+            "the codec that it was trained with."
+        )

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from ..errors import LuminaError
 from ..media.reader import frames_at, probe
-from ..media.writer import replacing
+from ..runtime.atomic import atomic_write
 from ..runtime.tensor_files import check_finite, read_safetensors
 from .clip import ClipFeatures
 from .clip_loader import load_clip
@@ -191,7 +191,7 @@ def save_features(path: str | Path, features: VideoFeatures, of: str) -> None:
 
     tensors = {name: getattr(features, name).detach().cpu().contiguous() for name in _TENSORS}
     text = json.dumps({"of": of, "seconds": features.seconds})
-    with replacing(Path(path)) as part:
+    with atomic_write(Path(path)) as part:
         save_file(tensors, part, metadata={METADATA_KEY: text})
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import LuminaError
-from ..media.writer import check_target, replacing
+from ..media.writer import check_target
+from ..runtime.atomic import atomic_write
 from .mel import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def read_audio(path: str | Path) -> torch.Tensor:
 def write_wav(path: str | Path, waveform: torch.Tensor, rate: int = SAMPLE_RATE) -> Path:
     """Write a waveform (1, N) as 16-bit .wav; an existing file is replaced. Raises LuminaError."""
     target = check_target(path, ".wav")
-    with replacing(target) as part, wave.open(str(part), "wb") as file:
+    with atomic_write(target) as part, wave.open(str(part), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(rate)
@@ -94,7 +95,7 @@ def mux(
     import av
 
     target = check_target(out, ".mp4")
-    with _opened(video) as source, replacing(target) as part:
+    with _opened(video) as source, atomic_write(target) as part:
         if not source.streams.video:
             raise LuminaError(f"{video} has no pictures; give a video.")
         options = {"movflags": "faststart+use_metadata_tags"}

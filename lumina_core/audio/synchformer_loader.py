@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..errors import LuminaError
-from ..media.writer import replacing
+from ..runtime.atomic import atomic_write
 from ..runtime.dataclass_schema import build
 from ..runtime.tensor_files import Weights, check_finite, check_fit, read_safetensors, unreadable
 from .synchformer import SyncConfig, SyncEncoder
@@ -51,7 +51,7 @@ def save_sync_encoder(encoder: SyncEncoder, path: Path, dtype: torch.dtype = tor
     from safetensors.torch import save_file
 
     weights = {key: value.detach().to("cpu", dtype).contiguous() for key, value in encoder.state_dict().items()}
-    with replacing(path) as part:
+    with atomic_write(path) as part:
         save_file(weights, part, metadata={METADATA_KEY: json.dumps(asdict(encoder.config))})
 
 

@@ -15,7 +15,8 @@ from ..errors import LuminaError
 from ..evaluation.rank_correlation import spearman
 from ..media.motion_score import Flow, dis_flow, file_motion_score, read_scores
 from ..media.reader import probe
-from ..media.writer import check_target, replacing
+from ..media.writer import check_target
+from ..runtime.atomic import atomic_write
 
 NAME = "motion"
 USAGE = "VIDEO... [flags]"
@@ -162,5 +163,5 @@ def _records(measured: Sequence[Measured]) -> Iterator[dict[str, object]]:
 
 def _write(out: Path, measured: Sequence[Measured]) -> None:
     lines = [json.dumps(record, ensure_ascii=False) for record in _records(measured)]
-    with replacing(out) as part:
+    with atomic_write(out) as part:
         part.write_text("\n".join([*lines, ""]), encoding="utf-8")

@@ -1,10 +1,7 @@
 """Frames into files: mp4 (H.264) and png, with metadata, written whole or not at all."""
 
-import contextlib
 import math
-import os
-import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -13,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ..errors import LuminaError
+from ..runtime.atomic import atomic_write, temporary_name
 
 QUALITY = "17"  # x264 crf: visually lossless, so that the file shows the model and not the codec
 CONTAINER_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder"}
@@ -41,7 +39,7 @@ def check_target(path: str | Path, suffix: str) -> Path:
         raise LuminaError(f"Output {target} is a folder, expected a file name in it.")
     if not target.parent.is_dir():
         raise LuminaError(f"Output folder {target.parent} does not exist; create it or choose another.")
-    probe = _part_of(target)
+    probe = temporary_name(target)
     try:
         probe.touch()
     except OSError as error:
@@ -77,7 +75,7 @@ def write_video(
         raise LuminaError(
             f"The frames are {width}x{height} pixels, expected even width and height for H.264; crop or resize them."
         )
-    with replacing(target) as part:
+    with atomic_write(target) as part:
         count = _encode(part, chain([first], chunks), (height, width), fps, metadata or {})
     return VideoInfo(target, width, height, count, float(fps))
 
@@ -95,7 +93,7 @@ def write_image(path: str | Path, frame: torch.Tensor, metadata: dict[str, str] 
     info = PngInfo()
     for key, value in (metadata or {}).items():
         info.add_itxt(key, value)
-    with replacing(target) as part:
+    with atomic_write(target) as part:
         Image.fromarray(_to_bytes(frames)[0]).save(part, format="PNG", pnginfo=info)
     return target
 
@@ -167,18 +165,3 @@ def _to_bytes(frames: torch.Tensor):
     if not frames.isfinite().all():
         raise LuminaError("The frames hold values that are not finite, expected 0..1; decode again in another dtype.")
     return frames.detach().float().mul(255).round_().clamp_(0, 255).to("cpu", torch.uint8).contiguous().numpy()
-
-
-def _part_of(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
-
-
-@contextlib.contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A temporary name beside `target` that becomes it at the end, or is removed on any failure."""
-    part = _part_of(target)
-    try:
-        yield part
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)

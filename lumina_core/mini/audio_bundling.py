@@ -13,9 +13,9 @@ from ..audio.codec_loader import read_codec_channels
 from ..audio.feature_config import read_feature_widths
 from ..checkpoints.audio import CHECKPOINT_NAME, read_audio_config
 from ..errors import LuminaError
-from ..media.writer import replacing
 from ..pipelines.audio import CODEC, FEATURES
 from ..pipelines.bundle import DESCRIPTION, read_bundle
+from ..runtime.atomic import atomic_write
 from ..runtime.tensor_files import read_safetensors
 from ..train.network import start_weights
 from .bundling import SOUND
@@ -79,12 +79,12 @@ def _copy_weights(source: Path, target: Path, dtype: torch.dtype) -> None:
     weights, metadata = read_safetensors(source)
     stored = {key: value.to(dtype) if value.is_floating_point() else value for key, value in weights.items()}
     target.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(target) as part:
+    with atomic_write(target) as part:
         save_file(stored, part, metadata=metadata | {"format": "pt"})
 
 
 def _name_in_description(folder: Path) -> None:
     file = folder / DESCRIPTION
     values = json.loads(file.read_text(encoding="utf-8")) | {SOUND: SOUND}
-    with replacing(file) as part:
+    with atomic_write(file) as part:
         part.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -15,6 +15,7 @@ from torch import nn
 from ..audio.clip import ClipFeatures
 from ..audio.clip_loader import load_clip
 from ..network.embeddings import masked_mean
+from ..runtime.atomic import atomic_write
 from .audio_captions import audio_caption
 from .audio_tokenizer import BOS, EOS, PAD, write_audio_tokenizer
 from .audio_world import MATERIALS, AudioScene, draw_audio_scene, random_audio_scene
@@ -136,9 +137,8 @@ def _write_weights(model: nn.Module, folder: Path) -> None:
 
     weights = {key: value.detach().half().contiguous() for key, value in model.state_dict().items()}
     file = folder / "model.safetensors"
-    half = file.with_suffix(".part")
-    save_file(weights, half, metadata={"format": "pt"})
-    half.replace(file)
+    with atomic_write(file, unique=False) as part:
+        save_file(weights, part, metadata={"format": "pt"})
 
 
 def _example(rng: random.Random, held: bool, language: str | None = None) -> _Example:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from ..runtime.atomic import atomic_write
 from ..shapes.latents import VAE_FRAMES
 from ..vae.compact import CompactVAE, CompactVAEConfig
 from .draw import draw
@@ -101,9 +102,8 @@ def write_autoencoder(vae: CompactVAE, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"_class_name": type(vae).__name__, **vae.config.as_dict()}, indent=2) + "\n"
     weights = {key: value.contiguous() for key, value in vae.state_dict().items()}
-    half = (folder / WEIGHTS).with_suffix(".part")
-    save_file(weights, half, metadata={"format": "pt"})
-    half.replace(folder / WEIGHTS)
+    with atomic_write(folder / WEIGHTS, unique=False) as part:
+        save_file(weights, part, metadata={"format": "pt"})
     # Last: a folder with a config is a whole one.
     (folder / "config.json").write_text(text, encoding="utf-8")
 

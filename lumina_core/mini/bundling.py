@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from ..checkpoints.video import RELEASED_NAMES, load_video_model, video_metadata
 from ..errors import LuminaError
 from ..pipelines.bundle import DESCRIPTION
+from ..runtime.atomic import atomic_write
 from ..shapes.latents import VAE_FRAMES, VAE_SPACE
 from ..train.network import start_weights
 from ..vae.codec import VideoVAE
@@ -88,10 +89,9 @@ def fit_latent_rgb(vae: VideoVAE) -> torch.Tensor:
 
 def _write_weights(file: Path, weights: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    half = file.with_suffix(".part")
     stored = {name: tensor.to(STORED).contiguous() for name, tensor in weights.items()}
-    save_file(stored, half, metadata=metadata | {"format": "pt"})
-    half.replace(file)
+    with atomic_write(file, unique=False) as part:
+        save_file(stored, part, metadata=metadata | {"format": "pt"})
 
 
 def _copy_text_encoder(source: Path, target: Path) -> None:

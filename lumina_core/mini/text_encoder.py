@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from ..network.embeddings import masked_mean
+from ..runtime.atomic import atomic_write
 from ..text.gemma import TextEncoder, load_text_encoder
 from .captions import LANGUAGES, caption
 from .system_prompts import SYSTEM_PROMPTS
@@ -108,9 +109,8 @@ def _write_trained(folder: Path, model: torch.nn.Module) -> None:
 
     file = folder / "model.safetensors"
     weights = load_file(file) | {key: value.contiguous() for key, value in model.state_dict().items()}
-    half = file.with_suffix(".part")
-    save_file(weights, half, metadata={"format": "pt"})
-    half.replace(file)
+    with atomic_write(file, unique=False) as part:
+        save_file(weights, part, metadata={"format": "pt"})
 
 
 def _directions(width: int, seed: int) -> torch.Tensor:

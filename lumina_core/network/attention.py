@@ -15,6 +15,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..runtime.devices import cuda_capability
 
+logger = logging.getLogger(__name__)
+
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 """``attention(q, k, v, mask)``: q (B, heads, L, head_dim), k and v (B, kv_heads, S, head_dim), mask None or bool
 (B, S), True where a key may be read; returns (B, L, heads * head_dim)."""
@@ -120,7 +122,7 @@ def choose_attention(device: torch.device, dtype: torch.dtype, width: int) -> st
     heads = "shared" if _has_grouped_kernel(device, dtype, width) else "repeated"
     told = f"torch's, key and value heads {heads}" if name == TORCH else name
     why = "".join(f"; {other} {fault}" for other, fault in faults.items())
-    logging.info("Attention on %s in %s, heads %d wide: %s%s.", device, dtype, width, told, why)
+    logger.info("Attention on %s in %s, heads %d wide: %s%s.", device, dtype, width, told, why)
     return name
 
 
@@ -155,7 +157,7 @@ def _why_not(name: str, device: torch.device, dtype: torch.dtype, width: int) ->
         fault = f"{type(error).__name__}: {error}".splitlines()[0]
     if fault is None:
         return None
-    logging.warning("%s is installed and cannot be used here: %s", name, fault)
+    logger.warning("%s is installed and cannot be used here: %s", name, fault)
     return "does not work here"
 
 

@@ -20,6 +20,8 @@ from torch import nn
 
 from .attention import Attention
 
+logger = logging.getLogger(__name__)
+
 BACKEND = "inductor"
 OLDEST_GPU = (7, 0)
 """Compute capability that triton's kernels need."""
@@ -46,7 +48,7 @@ def compile_blocks(
     network: nn.Module,
     device: torch.device,
     backend: str | Callable = BACKEND,
-    report: Callable[[str], object] = logging.warning,
+    report: Callable[[str], object] = logger.warning,
 ) -> CompiledNetwork | nn.Module:
     """The network with its ``layers`` compiled at their first call, or the network as it was where that cannot be.
 
@@ -71,7 +73,7 @@ def runs_eager(missing: str) -> str:
 class EagerAfterFailure:
     """Calls what has compiled parts; the first time that compiling fails it says so, and from then on runs without."""
 
-    def __init__(self, report: Callable[[str], object] = logging.warning, failed: bool = False):
+    def __init__(self, report: Callable[[str], object] = logger.warning, failed: bool = False):
         self.report, self.failed = report, failed
 
     def __call__(self, function: Callable, *args, **kwargs):

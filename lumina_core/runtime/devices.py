@@ -10,6 +10,8 @@ import torch
 
 from ..errors import LuminaError
 
+logger = logging.getLogger(__name__)
+
 AUTO = "auto"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BF16_CAPABILITY = (8, 0)
@@ -74,7 +76,7 @@ def cuda_capability(device: torch.device) -> tuple[int, int] | None:
 
 @lru_cache
 def _say_once(sentence: str) -> None:
-    logging.warning(sentence)
+    logger.warning(sentence)
 
 
 def wide_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -26,6 +26,8 @@ from .plan import Evaluation, SamplingPlan
 from .solvers import SOLVERS, SolverRun
 from .step_cache import CachedVelocity
 
+logger = logging.getLogger(__name__)
+
 NO_MOTION = -1.0
 Text = tuple[torch.Tensor, torch.Tensor | None]
 """Features (B or 1, S, D) and bool mask (B or 1, S)."""
@@ -112,7 +114,7 @@ def _on_plain_attention(model, noise: torch.Tensor):
     if not hasattr(model, "on_attention"):
         return None
     used = attention_name(model.ops.attention, noise.device, noise.dtype, model.config.block.head_dim)
-    logging.warning("The first step gave NaN or infinite values with %s; trying plain attention, which is slow.", used)
+    logger.warning("The first step gave NaN or infinite values with %s; trying plain attention, which is slow.", used)
     return model.on_attention(plain_attention)
 
 

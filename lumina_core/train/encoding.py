@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import LuminaError
-from ..media.writer import replacing
+from ..runtime.atomic import atomic_write
 from .shards import INDEX
 
 SETTINGS, SKIPPED = "encode.json", "skipped.jsonl"
@@ -65,7 +65,7 @@ def check_settings(out: Path, wanted: Mapping[str, Any], parts: Mapping[str, str
         if (out / INDEX).exists():
             raise LuminaError(f"{out} holds encoded data without {SETTINGS}; encode into a new folder.")
         out.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as part:
+        with atomic_write(file) as part:
             part.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
         return
     try:
@@ -102,6 +102,6 @@ def note_new_captions(captions: Mapping[str, str], entries: Iterable[Any], watch
 
 def write_skipped(out: Path, skipped: Mapping[str, str]) -> None:
     """List what was skipped, and why."""
-    with replacing(out / SKIPPED) as part:
+    with atomic_write(out / SKIPPED) as part:
         lines = [json.dumps({"name": name, "error": error}, ensure_ascii=False) for name, error in skipped.items()]
         part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

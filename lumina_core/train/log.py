@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from ..runtime.atomic import atomic_write
+
 LOSSES, WINDOWS = "log.csv", "windows.csv"
 _LOSS_FIELDS = (
     "step", "task", "patch", "loss", "squared_error", "direction_error", "items", "tokens",
@@ -76,10 +78,8 @@ def _begin(file: Path, fields: tuple[str, ...], start: int) -> None:
     if file.is_file():
         with file.open(encoding="utf-8", newline="") as lines:
             kept = [row for row in csv.reader(lines) if row and row[0].isdigit() and int(row[0]) <= start]
-    half = file.with_suffix(".part")
-    with half.open("w", encoding="utf-8", newline="") as lines:
+    with atomic_write(file, unique=False) as part, part.open("w", encoding="utf-8", newline="") as lines:
         csv.writer(lines).writerows([fields, *kept])
-    half.replace(file)
 
 
 def _append(file: Path, rows: list[list[object]]) -> None:

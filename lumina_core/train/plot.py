@@ -6,6 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from ..errors import LuminaError
+from ..runtime.atomic import atomic_write
 from .validate import read_losses
 
 PICTURE = "losses.png"
@@ -39,7 +40,6 @@ def plot_losses(folder: Path) -> Path:
     axes.legend()
     axes.grid(alpha=0.3)
     target = folder / PICTURE
-    half = target.with_suffix(".part")
-    figure.savefig(half, format="png")
-    half.replace(target)
+    with atomic_write(target, unique=False) as part:
+        figure.savefig(part, format="png")
     return target

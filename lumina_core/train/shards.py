@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from ..errors import LuminaError
+from ..runtime.atomic import atomic_write
 
 INDEX = "index.jsonl"
 ITEMS_PER_SHARD = 256
@@ -85,9 +86,8 @@ class ItemWriter(Generic[AnyEntry]):
         from safetensors.torch import save_file
 
         target = self.folder / self._entries[0].shard
-        half = target.with_suffix(".part")
-        save_file(self._tensors, half)
-        half.replace(target)
+        with atomic_write(target, unique=False) as part:
+            save_file(self._tensors, part)
         _append(self.folder / INDEX, "".join(_line(entry) for entry in self._entries).encode())
         self.done |= {entry.name for entry in self._entries}
         self._tensors, self._entries = {}, []
@@ -181,9 +181,8 @@ def _mended_index(folder: Path, kind: type[AnyEntry]) -> list[AnyEntry]:
     entries = read_index(folder, kind)
     file = folder / INDEX
     if not file.read_bytes().endswith(b"\n"):
-        half = file.with_suffix(".part")
-        half.write_text("".join(_line(entry) for entry in entries), encoding="utf-8")
-        half.replace(file)
+        with atomic_write(file, unique=False) as part:
+            part.write_text("".join(_line(entry) for entry in entries), encoding="utf-8")
     return entries
 
 

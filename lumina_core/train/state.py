@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from ..errors import LuminaError
+from ..runtime.atomic import SUFFIX, atomic_folder
 from ..runtime.tensor_files import Weights, read_safetensors
 
 WEIGHTS, EMA, OPTIMIZER, ABOUT = "weights.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json"
@@ -43,18 +44,13 @@ def save_state(run: Path, state: State, metadata: Mapping[str, str], keep: int) 
     from safetensors.torch import save_file
 
     target = run / _FOLDER.format(state.step)
-    half = target.with_suffix(".part")
-    shutil.rmtree(half, ignore_errors=True)
     try:
-        half.mkdir(parents=True)
-        for name, weights in zip(_files(state.lora), (state.weights, state.ema, state.optimizer), strict=True):
-            if weights:
-                save_file(weights, half / name, metadata=dict(metadata) | {"format": "pt"})
-        (half / ABOUT).write_text(json.dumps({"step": state.step}) + "\n", encoding="utf-8")
-        shutil.rmtree(target, ignore_errors=True)
-        half.replace(target)
+        with atomic_folder(target) as part:
+            for name, weights in zip(_files(state.lora), (state.weights, state.ema, state.optimizer), strict=True):
+                if weights:
+                    save_file(weights, part / name, metadata=dict(metadata) | {"format": "pt"})
+            (part / ABOUT).write_text(json.dumps({"step": state.step}) + "\n", encoding="utf-8")
     except Exception as error:  # safetensors reports a full disk with an error of its own
-        shutil.rmtree(half, ignore_errors=True)
         last = newest_state(run)
         kept = f"the last saved state is {last}" if last else "no state was saved yet"
         raise LuminaError(f"The state of step {state.step} cannot be saved in {run} ({error}); {kept}.") from error
@@ -65,7 +61,7 @@ def save_state(run: Path, state: State, metadata: Mapping[str, str], keep: int) 
 
 def saved_states(run: Path) -> list[Path]:
     """Folders of the whole states of a run, oldest first."""
-    found = (path for path in run.glob("step-*") if path.suffix != ".part" and (path / ABOUT).is_file())
+    found = (path for path in run.glob("step-*") if path.suffix != SUFFIX and (path / ABOUT).is_file())
     return sorted(found, key=lambda path: (len(path.name), path.name))
 
 

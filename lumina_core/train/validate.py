@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from ..errors import LuminaError
+from ..runtime.atomic import atomic_write
 from .batches import used_shape
 from .items import cut
 from .objective import item_losses, noised
@@ -139,13 +140,11 @@ def write_losses(folder: Path, losses: list[WindowLoss]) -> None:
     names = [field.name for field in fields(WindowLoss)]
     file = folder / FILE
     kept = [row for row in _rows(file) if int(row["step"]) < losses[0].step]
-    half = file.with_suffix(".part")
-    with half.open("w", encoding="utf-8", newline="") as lines:
+    with atomic_write(file, unique=False) as part, part.open("w", encoding="utf-8", newline="") as lines:
         table = csv.writer(lines)
         table.writerow(names)
         table.writerows([row[name] for name in names] for row in kept)
         table.writerows(astuple(loss) for loss in losses)
-    half.replace(file)
 
 
 def source_means(rows: list[Mapping[str, str]]) -> dict[str, float]:

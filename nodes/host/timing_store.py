@@ -14,6 +14,7 @@ import folder_paths
 
 from ...lumina_core.cost.runtime import Measured, Shape
 from ...lumina_core.network.config import VideoConfig
+from ...lumina_core.runtime.atomic import atomic_write
 
 FOLDER, FILE = "__lumina_video", "timings.json"
 """Folders that begin with two underscores are closed to the page's file routes in newer hosts."""
@@ -114,10 +115,9 @@ def _check(kept: dict[str, Any]) -> None:
 def _write(kept: dict[str, Any]) -> None:
     """All or nothing: a full disk or a crash leaves the old file."""
     file = _file()
-    half = file.with_suffix(".part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        half.write_text(json.dumps(kept), encoding="utf-8")
-        half.replace(file)
+        with atomic_write(file, unique=False) as part:
+            part.write_text(json.dumps(kept), encoding="utf-8")
     except OSError as error:
         logging.warning("Lumina-Video: timings of this run are not kept: %s.", error.strerror)

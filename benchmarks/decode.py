@@ -30,6 +30,7 @@ from benchmarks.performance import section, write_section  # noqa: E402
 from benchmarks.tables.sections import prose, table  # noqa: E402
 from lumina_core.mini.draw import draw  # noqa: E402
 from lumina_core.mini.world import random_scene  # noqa: E402
+from lumina_core.pipelines.bundle import find_bundle  # noqa: E402
 from lumina_core.vae import codec as vae_codec  # noqa: E402
 from lumina_core.vae.codec import VideoVAE  # noqa: E402
 from lumina_core.vae.loader import RELEASED, load_video_vae  # noqa: E402
@@ -134,7 +135,7 @@ def _network(**config) -> torch.nn.Module:
 
 def tiles() -> list[dict]:
     """PSNR of tiled decodes for tile sizes and overlaps."""
-    mini = load_video_vae(ROOT / "bundles" / "mini" / "vae")
+    mini = load_video_vae(find_bundle("mini").vae)
     rng = random.Random(0)
     clips = [draw(random_scene(rng))[:8] for _ in range(16)]
     rows = [torch.cat(clips[start : start + 4], dim=2) for start in range(0, 16, 4)]

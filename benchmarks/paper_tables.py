@@ -1,6 +1,6 @@
 """The paper's control tables in miniature, on a bundle: prompt following, tables 2 and 3, figure 3.
 
-    python benchmarks/paper_tables.py --bundle bundles/mini --write docs/results.md
+    python benchmarks/paper_tables.py --bundle mini --write docs/results.md
 
 Prints each table and, as the last line, all figures as one JSON object. --quick takes a few prompts only, to see that
 it runs; --write also writes the results document and the plot beside it (which needs matplotlib).

@@ -1,6 +1,6 @@
 """Bundles: folders that hold everything for a clip - network, text encoder, VAE, maybe a voice - and say how to use it.
 
-A small one ships with the repository, in ``bundles/`` beside this package.
+A small one ships inside the package, in ``lumina_core/bundles``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..sampling.presets import PRESETS
 from ..shapes.latents import VideoSize
 
 # Not resolved: where the pack is reached by a link, what lies beside the link is meant.
-SHIPPED = Path(__file__).absolute().parents[2] / "bundles"
+SHIPPED = Path(__file__).absolute().parents[1] / "bundles"
 DESCRIPTION = "bundle.json"
 DEFAULT_BUNDLE = "mini"
 _FILES = ("checkpoint", "text_encoder", "vae", "sound")
@@ -63,7 +63,7 @@ def unlearned_motion(bundle: Bundle, plan: SamplingPlan) -> str | None:
 
 
 def bundled() -> list[str]:
-    """Names of the bundles that ship with the repository, in order; none where the folder is not there."""
+    """Names of the bundles that ship with the package, in order; none where the folder is not there."""
     return sorted(file.parent.name for file in SHIPPED.glob(f"*/{DESCRIPTION}"))
 
 

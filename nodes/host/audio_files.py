@@ -22,7 +22,7 @@ _CODEC_ROOTS = ("vae", "diffusion_models")
 _FEATURES_ROOTS = ("clip_vision", "diffusion_models")
 _CODEC_FILES = (".safetensors", ".ckpt")
 
-_VOICE = "use the mini voice in bundles/mini of a whole copy of this pack"
+_VOICE = "use the mini voice in lumina_core/bundles/mini of a whole copy of this pack"
 _MODEL_CURE = (
     f"the paper's authors released no sound model, so {_VOICE}, or train one (python -m lumina_core train) and put its "
     ".safetensors into models/diffusion_models."

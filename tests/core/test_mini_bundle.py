@@ -68,7 +68,7 @@ def made(patched, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bundle(made):
-    return find_bundle(str(made[0] / "bundles" / "mini"))
+    return find_bundle(str(made[0] / "lumina_core" / "bundles" / "mini"))
 
 
 def test_every_recipe_is_in_the_chain():
@@ -80,13 +80,13 @@ def test_each_stage_tells_its_result_and_the_bundle_comes_last(made):
     lines = out.splitlines()
     assert lines == [
         "runs/mini/vae", "runs/mini/text_encoder", "runs/mini/data", "runs/mini/pictures/step-0000002",
-        "runs/mini/clips/step-0000002", "bundles/mini",
+        "runs/mini/clips/step-0000002", "lumina_core/bundles/mini",
     ]  # fmt: skip
     assert all((folder / line).is_dir() for line in lines)
 
 
 def test_the_bundle_describes_itself(made, bundle):
-    told = json.loads((made[0] / "bundles" / "mini" / "bundle.json").read_text(encoding="utf-8"))
+    told = json.loads((made[0] / "lumina_core" / "bundles" / "mini" / "bundle.json").read_text(encoding="utf-8"))
     recipe = yaml.safe_load((RECIPES / "6-bundle.yaml").read_text(encoding="utf-8"))
     for name in ("name", "about", "preset", "motion_range", "prompt"):
         assert told[name] == recipe[name]
@@ -124,7 +124,7 @@ def test_held_out_sets_share_no_item_with_the_training_sets(made):
 def test_the_bundle_makes_a_clip(made, tmp_path, capsys):
     target = tmp_path / "clip.mp4"
     flags = ["--points", "4", "--frames", "8", "--prompt", "A red star moves to the right", "--out", str(target)]
-    assert main(["generate", "--bundle", str(made[0] / "bundles" / "mini"), "--device", "cpu", *flags]) == 0
+    assert main(["generate", "--bundle", str(made[0] / "lumina_core" / "bundles" / "mini"), "--device", "cpu", *flags]) == 0
     assert target.is_file() and capsys.readouterr().out.startswith(f"{target}  64x64, 8 frames at 8 fps")
 
 
@@ -138,7 +138,7 @@ def test_a_second_run_finds_all_of_it_finished(made, capsys):
         "1-autoencoder is finished: runs/mini/vae", "2-text-encoder is finished: runs/mini/text_encoder",
     ]  # fmt: skip
     assert {"4-pictures is finished: runs/mini/pictures", "5-clips is finished: runs/mini/clips"} < set(out)
-    assert out[-1] == "bundles/mini"
+    assert out[-1] == "lumina_core/bundles/mini"
     assert sorted(path for path in (folder / "runs").rglob("*.safetensors")) == files
     assert {path: path.stat().st_mtime_ns for path in files} == before
 

@@ -69,7 +69,7 @@ def test_published_python_keeps_the_rules():
 def test_published_files_are_the_pack_and_nothing_else():
     rooms = {path.partition("/")[0] for path in published_files()}
     allowed = {
-        "__init__.py", "lumina_core", "nodes", "web", "locales", "workflows", "bundles", "recipes",
+        "__init__.py", "lumina_core", "nodes", "web", "locales", "workflows", "recipes",
         "pyproject.toml", "requirements.txt", "README.md", "CHANGELOG.md", "LICENSE", "NOTICE",
     }  # fmt: skip
     assert rooms <= allowed

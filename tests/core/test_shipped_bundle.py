@@ -16,7 +16,8 @@ from lumina_core.vae.latent_preview import preview_factors
 from lumina_core.vae.loader import read_vae_channels
 
 REAL = pytest.mark.skipif(
-    not (SHIPPED / "mini" / DESCRIPTION).is_file(), reason="bundles/mini is not there: what it draws is unchecked"
+    not (SHIPPED / "mini" / DESCRIPTION).is_file(),
+    reason="lumina_core/bundles/mini is not there: what it draws is unchecked",
 )
 
 
@@ -34,7 +35,7 @@ def test_the_shipped_bundle_is_whole():
 @REAL
 @pytest.mark.skipif(
     SHIPPED.exists() and "mini" in bundled() and find_bundle("mini").sound is None,
-    reason="bundles/mini has no voice: its parts are unchecked",
+    reason="lumina_core/bundles/mini has no voice: its parts are unchecked",
 )
 def test_the_shipped_voice_is_whole():
     bundle = find_bundle("mini")

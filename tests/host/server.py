@@ -181,9 +181,9 @@ class HostServer:
     def _pack_with_bundle(self, pack: Path) -> None:
         """A pack of the repository's own files, with a bundle in place of those in the repository."""
         for name in ("lumina_core", "nodes", "web"):
-            shutil.copytree(REPOSITORY / name, pack / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(REPOSITORY / name, pack / name, ignore=shutil.ignore_patterns("__pycache__", "bundles"))
         shutil.copy(REPOSITORY / "__init__.py", pack)
-        shutil.copytree(self._bundle, pack / "bundles" / "mini")
+        shutil.copytree(self._bundle, pack / "lumina_core" / "bundles" / "mini")
 
     def _prepare(self) -> None:
         nodes = self.base / "custom_nodes"

@@ -31,7 +31,7 @@ def voiced(request, host: Host, clip: Path, tmp_path_factory) -> Iterator[tuple[
     else:
         folder = SHIPPED / "mini"
         if not (folder / DESCRIPTION).is_file() or read_bundle(folder).sound is None:
-            pytest.skip("bundles/mini has no voice: its workflows are not run")
+            pytest.skip("lumina_core/bundles/mini has no voice: its workflows are not run")
     with HostServer(host, bundle=folder) as server:
         server.put_input(clip)
         yield server, request.param

@@ -226,7 +226,9 @@ def test_a_broken_bundle_is_told_when_the_prompt_is_queued(host, bundle, tmp_pat
     assert "checkpoint 'elsewhere', which is not there" in json.dumps(refused.value.details)
 
 
-@pytest.mark.skipif(not (SHIPPED / "mini" / DESCRIPTION).is_file(), reason="bundles/mini is not there: it is not run")
+@pytest.mark.skipif(
+    not (SHIPPED / "mini" / DESCRIPTION).is_file(), reason="lumina_core/bundles/mini is not there: it is not run"
+)
 def test_the_shipped_bundle_makes_its_workflows_video(host):
     with HostServer(host, bundle=SHIPPED / "mini") as server:
         prompt = twin(WORKFLOW)

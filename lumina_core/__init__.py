@@ -8,6 +8,7 @@ from .sampling.presets import PRESETS
 from .sampling.video import SamplingCancelled, StepInfo, sample
 from .shapes.latents import LatentSize, VideoSize
 from .shapes.schedules import PatchSize, Piecewise, ScheduleError, parse_number, parse_patch
+from .version import __version__
 
 __all__ = [
     "PRESETS",
@@ -22,6 +23,7 @@ __all__ = [
     "ScheduleError",
     "StepInfo",
     "VideoSize",
+    "__version__",
     "load_video_model",
     "parse_number",
     "parse_patch",

@@ -1,10 +1,17 @@
-"""``python -m lumina_core``."""
+"""``python -m lumina_core`` and the console script ``lumina-video``."""
 
 import sys
 
-from .cli import main
+from . import cli
 
-for stream in (sys.stdout, sys.stderr):
-    # A prompt may hold letters that a console of another encoding, or a pipe on Windows, cannot write.
-    stream.reconfigure(errors="backslashreplace")
-sys.exit(main())
+
+def main() -> int:
+    """Run the command line on ``sys.argv``; returns the exit status (see `cli.main`)."""
+    for stream in (sys.stdout, sys.stderr):
+        # A prompt may hold letters that a console of another encoding, or a pipe on Windows, cannot write.
+        stream.reconfigure(errors="backslashreplace")
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from ..errors import LuminaError
-from ..version import VERSION
+from ..version import __version__
 from . import audio as sound
 from . import demo, encode, generate, motion, plan, train
 from .options import Parser
@@ -41,7 +41,7 @@ def build_parser() -> Parser:
         prog="python -m lumina_core",
         description="Lumina-Video: text to video, and video to sound, on the command line.",
     )
-    parser.add_argument("--version", action="version", version=VERSION)
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in COMMANDS:
         command = commands.add_parser(

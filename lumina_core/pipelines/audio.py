@@ -40,7 +40,7 @@ from ..runtime.devices import AUTO, pick_device, pick_dtype, release_memory
 from ..sampling.audio import AudioPlan, Text, sample_audio
 from ..sampling.noise import MAX_SEED, seeded_noise
 from ..text.gemma import check_text
-from ..version import VERSION
+from ..version import __version__
 from .video import Watcher
 
 METADATA_KEY = "lumina_sound"
@@ -242,7 +242,7 @@ def audio_for_frames(
 def audio_metadata(settings: AudioSettings) -> dict[str, str]:
     """Entries of a written file: what made its sound."""
     made = {
-        "version": VERSION,
+        "version": __version__,
         "prompt": settings.prompt,
         "negative_prompt": settings.negative_prompt,
         "seed": settings.seed,

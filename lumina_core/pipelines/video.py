@@ -37,7 +37,7 @@ from ..text.gemma import MAX_TOKENS, beginning, check_text, load_text_encoder, r
 from ..vae.loader import VideoVAE, load_video_vae, read_vae_channels
 from ..vae.oom_decode import decode_stream
 from ..vae.tiling import plan_tiles
-from ..version import VERSION
+from ..version import __version__
 
 METADATA_KEY = "lumina_video"
 """Entry of the written file: one JSON object with what made it."""
@@ -287,7 +287,7 @@ def describe(request: GenerateRequest) -> dict[str, object]:
     loras = [{"file": lora.path.name, "strength": lora.strength} for lora in request.loras]
     trained = {} if request.train_size is None else {"train_size": list(astuple(request.train_size))}
     return ({"loras": loras} if loras else {}) | trained | {
-        "version": VERSION,
+        "version": __version__,
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
         "seed": request.seed,

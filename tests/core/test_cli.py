@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from lumina_core.cost.flops import plan_cost
 from lumina_core.media.writer import read_metadata
 from lumina_core.network.config import VideoConfig
 from lumina_core.sampling.presets import preset_clip
-from lumina_core.version import VERSION
+from lumina_core.version import __version__, read_version
 
 ROOT = Path(__file__).parents[2]
 
@@ -253,9 +254,23 @@ def test_help_explains_every_flag(command, capsys):
         assert action.help, f"{action.option_strings} has no help"
 
 
-def test_version_is_the_packages():
+def test_version_is_that_of_pyproject():
     declared = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
-    assert declared[1] == VERSION
+    assert declared[1] == __version__
+
+
+def test_version_of_an_installed_package_comes_from_its_metadata(tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "another"\nversion = "9.9.9"\n', encoding="utf-8")
+    monkeypatch.setattr("lumina_core.version.version", lambda name: {"lumina-video": "1.2.3"}[name])
+    assert read_version(tmp_path) == "1.2.3"
+
+
+def test_version_of_a_bare_copy_is_unknown(tmp_path, monkeypatch):
+    def absent(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("lumina_core.version.version", absent)
+    assert read_version(tmp_path) == "unknown"
 
 
 def test_the_module_runs_as_a_program(flags, tmp_path):

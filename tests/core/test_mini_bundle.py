@@ -124,7 +124,8 @@ def test_held_out_sets_share_no_item_with_the_training_sets(made):
 def test_the_bundle_makes_a_clip(made, tmp_path, capsys):
     target = tmp_path / "clip.mp4"
     flags = ["--points", "4", "--frames", "8", "--prompt", "A red star moves to the right", "--out", str(target)]
-    assert main(["generate", "--bundle", str(made[0] / "lumina_core" / "bundles" / "mini"), "--device", "cpu", *flags]) == 0
+    folder = made[0] / "lumina_core" / "bundles" / "mini"
+    assert main(["generate", "--bundle", str(folder), "--device", "cpu", *flags]) == 0
     assert target.is_file() and capsys.readouterr().out.startswith(f"{target}  64x64, 8 frames at 8 fps")
 
 

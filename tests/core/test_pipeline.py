@@ -19,7 +19,7 @@ from lumina_core.sampling.noise import seeded_noise
 from lumina_core.shapes.latents import LatentSize
 from lumina_core.text.gemma import load_text_encoder
 from lumina_core.vae.loader import load_video_vae
-from lumina_core.version import VERSION
+from lumina_core.version import __version__
 
 
 class Recorder(Watcher):
@@ -47,7 +47,7 @@ def test_a_prompt_becomes_an_mp4_that_says_how(request_with, tmp_path):
     assert seen.steps == [0, 1, 2, 3, 4] and seen.notes == []
     told = json.loads(read_metadata(result.file)[METADATA_KEY])
     assert told == {
-        "version": VERSION,
+        "version": __version__,
         "prompt": "a cat on the sea",
         "negative_prompt": "blurred",
         "seed": 7,

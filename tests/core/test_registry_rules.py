@@ -155,12 +155,27 @@ def test_project_fields():
     assert re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]{0,98}", about["name"])
     assert "comfyui" not in about["name"].lower(), "the registry asks for names without it"
     assert re.fullmatch(r"\d+\.\d+\.\d+", about["version"])
-    assert set(about["license"]) in ({"file"}, {"text"})
-    assert (ROOT / about["license"].get("file", "LICENSE")).is_file()
+    assert about["license"] == "Apache-2.0", "an SPDX identifier"
+    assert about["license-files"] == ["LICENSE", "NOTICE"]
+    assert all((ROOT / name).is_file() for name in about["license-files"])
     assert about["description"] and about["requires-python"] == ">=3.10"
     assert about["urls"]["Repository"].startswith("https://")
-    assert "dependencies" in about["dynamic"], "requirements.txt is the one list of dependencies"
-    assert project()["tool"]["setuptools"]["dynamic"]["dependencies"]["file"] == ["requirements.txt"]
+    assert "dynamic" not in about, "ComfyUI and its registry read the fields where they are written"
+
+
+def floors(lines: list[str]) -> dict[str, tuple[int, ...]]:
+    """The least version of each requirement; () for any."""
+    split = [re.split(r">=", line.strip()) for line in lines if line.strip() and not line.startswith("#")]
+    return {name.lower(): tuple(int(part) for part in "".join(floor).split(".") if part) for name, *floor in split}
+
+
+def test_what_comfyui_users_install_is_part_of_the_package():
+    host = floors((ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines())
+    about = project()["project"]
+    extras = [line for lines in about["optional-dependencies"].values() for line in lines]
+    package = floors([*about["dependencies"], *extras])
+    assert {name: floor for name, floor in host.items() if floor > package.get(name, (-1,))} == {}
+    assert {"torch", "torchaudio"} <= package.keys() - host.keys(), "the host owns torch; the package brings it"
 
 
 def test_comfy_fields():

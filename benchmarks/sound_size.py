@@ -31,7 +31,8 @@ from lumina_core.network.audio import AudioNextDiT  # noqa: E402
 from lumina_core.network.audio_conditioning import AudioCondition  # noqa: E402
 from lumina_core.network.audio_config import AUDIO_PRESETS, AudioConfig  # noqa: E402
 from lumina_core.runtime.devices import pick_device, pick_dtype  # noqa: E402
-from lumina_core.sampling.audio import AudioPlan, AudioStep, sample_audio  # noqa: E402
+from lumina_core.sampling.audio import AudioPlan, sample_audio  # noqa: E402
+from lumina_core.sampling.step_update import StepUpdate  # noqa: E402
 from lumina_core.sampling.video import SamplingCancelled  # noqa: E402
 
 
@@ -121,7 +122,7 @@ def timed(model: AudioNextDiT, noise: torch.Tensor, plan: AudioPlan, seen: Audio
     wait(noise.device)
     started = time.perf_counter()
 
-    def enough(step: AudioStep) -> bool:
+    def enough(step: StepUpdate) -> bool:
         return step.step + 1 < steps or steps == step.steps
 
     try:

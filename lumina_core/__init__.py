@@ -5,7 +5,8 @@ from .errors import LuminaError
 from .network.video import MultiScaleNextDiT
 from .sampling.plan import Evaluation, SamplingPlan
 from .sampling.presets import PRESETS
-from .sampling.video import SamplingCancelled, StepInfo, sample
+from .sampling.step_update import StepUpdate
+from .sampling.video import SamplingCancelled, sample
 from .shapes.latents import LatentSize, VideoSize
 from .shapes.schedules import PatchSize, Piecewise, ScheduleError, parse_number, parse_patch
 from .version import __version__
@@ -21,7 +22,7 @@ __all__ = [
     "SamplingCancelled",
     "SamplingPlan",
     "ScheduleError",
-    "StepInfo",
+    "StepUpdate",
     "VideoSize",
     "__version__",
     "load_video_model",

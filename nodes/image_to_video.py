@@ -6,14 +6,11 @@ import torch
 from comfy_api.latest import io
 
 from ..lumina_core.errors import LuminaError
-from ..lumina_core.sampling.frame_conditioning import given_latents, release_times
-from ..lumina_core.shapes.latents import VAE_FRAMES
+from ..lumina_core.sampling.frame_conditioning import HOLD, condition_on_frames, given_latents
 from ..lumina_core.vae.codec import FRAME_BATCH
 from .host.video_model import LuminaVideoModel
 from .inputs import DEFAULT_SIZE, first_fault
 from .names import schema
-
-HOLD = 0.5
 
 
 def set_release(model):
@@ -29,23 +26,14 @@ def _free(sigma: torch.Tensor, denoise_mask: torch.Tensor, extra_options: dict) 
 
 
 def begun_latent(vae, images: torch.Tensor, frames: int, hold: float) -> dict:
-    """A native LATENT of one clip: what the images give, then a still of the last, with the mask of `set_release`.
+    """A native LATENT of one clip that begins with ``images``, with the noise mask of `set_release`.
 
     images: (F, H, W, 3) in 0..1. Raises LuminaError; the VAE crops the sides to multiples of 8.
     """
-    given = given_latents(len(images), frames)
-    still = images[-1:].expand(FRAME_BATCH, -1, -1, -1)
-    # A still's latents are all alike, so one stands for as many as are wanted.
-    known = vae.encode((still if len(images) == 1 else torch.cat([images, still]))[..., :3])
-    if known.ndim != 5:
-        raise LuminaError(
-            f"The VAE made latents of shape {tuple(known.shape)}, not of a clip; link the one of Load Lumina-Video VAE."
-        )
-    total = frames // VAE_FRAMES
-    samples = torch.cat([known[:, :, :given], known[:, :, -1:].expand(-1, -1, total - given, -1, -1)], dim=2)
-    free_from = 1.0 - torch.tensor(release_times(given, total, hold))
-    mask = free_from.view(1, 1, -1, 1, 1).expand(1, 1, *samples.shape[2:]).clone()
-    return {"samples": samples, "noise_mask": mask}
+    condition = condition_on_frames(vae.encode, images, frames, hold)
+    free_from = 1.0 - torch.tensor(condition.release_times)
+    mask = free_from.view(1, 1, -1, 1, 1).expand(1, 1, *condition.latents.shape[2:]).clone()
+    return {"samples": condition.latents, "noise_mask": mask}
 
 
 class ImageToVideo(io.ComfyNode):

@@ -13,7 +13,7 @@ from ..sampling.audio import AudioPlan
 from ..sampling.solvers import SOLVERS
 from .models import add_bundle_option, bundled_voice
 from .options import existing, number, whole
-from .progress import AudioProgress
+from .progress import Progress
 
 NAME = "sound"
 USAGE = "VIDEO [--prompt TEXT] [--out FILE] [flags]"
@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> None:
     files, note = voice_from(arguments)
     request = request_from(arguments, files)
     prepare_request(request)  # what is wrong is told alone
-    with AudioProgress() as progress:
+    with Progress() as progress:
         if note:
             progress.note(note)
         result = make_audio(request, progress)

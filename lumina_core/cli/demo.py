@@ -27,7 +27,7 @@ from ..text.gemma import check_text
 from .models import Models, add_bundle_option, bundle_models
 from .options import add_plan_options, add_size_options, plan_from, preset_name, size_from, whole
 from .plan import as_text
-from .progress import AudioProgress, Progress
+from .progress import Progress
 
 AUDIBLE_MOTION = "6"
 """Motion score where none is asked for: fast enough to meet the edge, so that there is something to hear."""
@@ -108,7 +108,7 @@ def _voice(bundle: Bundle, prompt: str, seed: int) -> AudioSettings | None:
 def _add_audio(settings: AudioSettings, frames: torch.Tensor, result: GenerateResult) -> str:
     """Put the sound of the frames into the video; a line on it."""
     started = time.perf_counter()
-    with AudioProgress() as progress:
+    with Progress() as progress:
         sound = audio_for_frames(settings, frames, result.fps, progress)
     mux(result.file, sound.waveform, SAMPLE_RATE, result.file, audio_metadata(settings))
     seconds = time.perf_counter() - started

@@ -18,7 +18,7 @@ from ..sampling.presets import preset_clip
 from ..shapes.latents import VideoSize
 from .models import Models, add_model_options, bundled_voice, models_from
 from .options import add_plan_options, add_size_options, number, plan_from, preset_name, size_from, whole
-from .progress import AudioProgress, Progress
+from .progress import Progress
 
 NAME = "generate"
 USAGE = "[--checkpoint PATH --text-encoder FOLDER --vae PATH | --bundle NAME] --prompt TEXT [flags]"
@@ -135,7 +135,7 @@ def audio_from(
 def _add_audio(settings: AudioSettings, video: Path) -> int:
     """Put a sound into the video, which stays when that fails; the exit status. Raises LuminaError."""
     try:
-        with AudioProgress() as progress:
+        with Progress() as progress:
             make_audio(AudioRequest(settings=settings, video=video, out=video), progress)
     except KeyboardInterrupt:
         print(f"Interrupted; {video} is there, without sound.", file=sys.stderr)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
-from ..pipelines.video import Watcher
-from ..sampling.audio import AudioStep
-from ..sampling.video import StepInfo
+from ..pipelines.base import ProgressObserver
+from ..sampling.step_update import StepUpdate
 
 _FORMAT = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}<{remaining}]"
 _SECONDS_IN_A_LOG = 10.0
 
 
-class Progress(Watcher):
+class Progress(ProgressObserver):
     """Stages and notes as lines, steps as a bar."""
 
     def __init__(self) -> None:
         self._bar = None
-        self._costs: list[int] = []
+        self._costs: Sequence[int] = ()
 
     def stage(self, text: str) -> None:
         print(f"{text} ...", file=sys.stderr, flush=True)
@@ -25,7 +25,7 @@ class Progress(Watcher):
     def note(self, text: str) -> None:
         print(f"note: {text}", file=sys.stderr, flush=True)
 
-    def sampling(self, costs: list[int]) -> None:
+    def sampling(self, costs: Sequence[int]) -> None:
         from tqdm import tqdm
 
         self._costs = costs
@@ -35,7 +35,7 @@ class Progress(Watcher):
             total=sum(costs), bar_format=_FORMAT, file=sys.stderr, mininterval=interval, smoothing=0, dynamic_ncols=True
         )
 
-    def step(self, info: StepInfo) -> None:
+    def step(self, info: StepUpdate) -> None:
         self._bar.set_description_str(describe(info), refresh=False)
         self._bar.update(self._costs[info.step])
 
@@ -51,15 +51,7 @@ class Progress(Watcher):
         self.close()
 
 
-class AudioProgress(Progress):
-    """The bar counts steps of the sound: all of them cost the same."""
-
-    def step(self, info: AudioStep) -> None:
-        self._bar.set_description_str(f"sound, step {info.step + 1} of {info.steps}", refresh=False)
-        self._bar.update(self._costs[info.step])
-
-
-def describe(info: StepInfo) -> str:
-    """Such as ``2x2, step 41 of 69, guided``."""
-    asked = info.evaluation
-    return f"{asked.patch}, step {info.step + 1} of {info.steps}, {'guided' if asked.guided else 'not guided'}"
+def describe(info: StepUpdate) -> str:
+    """Such as ``2x2, step 41 of 69, guided``; steps of audio are all alike, so only their number."""
+    place, asked = f"step {info.step + 1} of {info.steps}", info.evaluation
+    return place if asked is None else f"{asked.patch}, {place}, {'guided' if asked.guided else 'not guided'}"

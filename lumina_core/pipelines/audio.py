@@ -41,7 +41,7 @@ from ..sampling.audio import AudioPlan, Text, sample_audio
 from ..sampling.noise import MAX_SEED, seeded_noise
 from ..text.gemma import check_text
 from ..version import __version__
-from .video import Watcher
+from .base import ProgressObserver
 
 METADATA_KEY = "lumina_sound"
 """Entry of the written file: one JSON object with what made its sound."""
@@ -198,12 +198,12 @@ def check_audio_target(path: Path) -> Path:
     return check_target(path, path.suffix.lower())
 
 
-def make_audio(request: AudioRequest, watcher: Watcher | None = None) -> AudioResult:
+def make_audio(request: AudioRequest, watcher: ProgressObserver | None = None) -> AudioResult:
     """Make the sound of a video file and write it.
 
     Raises LuminaError; then, and on an interrupt, ``out`` is as it was.
     """
-    watcher = watcher or Watcher()
+    watcher = watcher or ProgressObserver()
     started = time.perf_counter()
     job, seconds = prepare_request(request)
     if request.out.suffix.lower() == ".mp4" and has_audio(request.video):
@@ -225,7 +225,7 @@ def make_audio(request: AudioRequest, watcher: Watcher | None = None) -> AudioRe
 
 
 def audio_for_frames(
-    settings: AudioSettings, frames: torch.Tensor, fps: float, watcher: Watcher | None = None
+    settings: AudioSettings, frames: torch.Tensor, fps: float, watcher: ProgressObserver | None = None
 ) -> Sound:
     """The sound of a clip in memory, (n, H, W, 3) float in 0..1, at least two frames; as long as the clip.
 
@@ -236,7 +236,7 @@ def audio_for_frames(
     seconds = len(frames) / fps
     check_seconds(seconds)
     job = prepare_audio(settings)
-    return _make(settings, job, seconds, lambda encoder: encoder.frames(frames, fps), watcher or Watcher())
+    return _make(settings, job, seconds, lambda encoder: encoder.frames(frames, fps), watcher or ProgressObserver())
 
 
 def audio_metadata(settings: AudioSettings) -> dict[str, str]:
@@ -253,7 +253,9 @@ def audio_metadata(settings: AudioSettings) -> dict[str, str]:
     return {METADATA_KEY: json.dumps(made)}
 
 
-def _seen(request: AudioRequest, seconds: float, watcher: Watcher) -> Callable[[FeatureEncoder], VideoFeatures]:
+def _seen(
+    request: AudioRequest, seconds: float, watcher: ProgressObserver
+) -> Callable[[FeatureEncoder], VideoFeatures]:
     """What gives the features of the request's video."""
     if request.features_file is not None:
         known = load_features(request.features_file, request.video.name)
@@ -279,7 +281,7 @@ def _make(
     job: Prepared,
     seconds: float,
     see: Callable[[FeatureEncoder], VideoFeatures],
-    watcher: Watcher,
+    watcher: ProgressObserver,
 ) -> Sound:
     if told := shortness(seconds):
         watcher.note(told)
@@ -299,7 +301,7 @@ def _make(
 
 
 def _condition(
-    settings: AudioSettings, job: Prepared, see: Callable[[FeatureEncoder], VideoFeatures], watcher: Watcher
+    settings: AudioSettings, job: Prepared, see: Callable[[FeatureEncoder], VideoFeatures], watcher: ProgressObserver
 ) -> tuple[AudioCondition, Text | None]:
     watcher.stage("looking at the video")
     encoder = load_feature_encoder(settings.files.features, job.device)
@@ -329,7 +331,7 @@ def _sample(
     seconds: float,
     condition: AudioCondition,
     negative: Text | None,
-    watcher: Watcher,
+    watcher: ProgressObserver,
 ) -> torch.Tensor:
     watcher.stage("reading the sound network")
     model = load_audio_model(settings.files.model, job.device, job.dtype)

@@ -31,13 +31,15 @@ from ..runtime.devices import AUTO, pick_device, pick_dtype, release_memory, wid
 from ..sampling.noise import MAX_SEED, seeded_noise
 from ..sampling.plan import Evaluation, SamplingPlan
 from ..sampling.step_cache import summary
-from ..sampling.video import StepInfo, Text, sample
+from ..sampling.step_update import StepUpdate
+from ..sampling.video import Text, sample
 from ..shapes.latents import LatentSize, VideoSize
 from ..text.gemma import MAX_TOKENS, beginning, check_text, load_text_encoder, read_text_width
 from ..vae.loader import VideoVAE, load_video_vae, read_vae_channels
 from ..vae.oom_decode import decode_stream
 from ..vae.tiling import plan_tiles
 from ..version import __version__
+from .base import ProgressObserver
 
 METADATA_KEY = "lumina_video"
 """Entry of the written file: one JSON object with what made it."""
@@ -104,28 +106,6 @@ class GenerateResult:
     reused: int = 0
 
 
-class Watcher:
-    """Told how a run goes; this one ignores it. Subclass to show it."""
-
-    def stage(self, text: str) -> None:
-        """A part of the run begins."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know, one sentence."""
-
-    def sampling(self, costs: list[int]) -> None:
-        """Sampling begins; FLOPs of each step."""
-
-    def step(self, info: StepInfo) -> None:
-        """A step is done."""
-
-    def frames(self, frames: torch.Tensor) -> None:
-        """Frames (f, H, W, 3) in 0..1 are decoded, in order; pixels as asked for, without ``scale``."""
-
-    def close(self) -> None:
-        """Sampling is over, also when it failed."""
-
-
 @dataclass(frozen=True)
 class Prepared:
     """A request that holds together, in the terms of the machine."""
@@ -169,9 +149,9 @@ def prepare(request: GenerateRequest) -> Prepared:
     return Prepared(latent, config, device, dtype)
 
 
-def generate(request: GenerateRequest, watcher: Watcher | None = None) -> GenerateResult:
+def generate(request: GenerateRequest, watcher: ProgressObserver | None = None) -> GenerateResult:
     """Make the clip and write it. Raises LuminaError; then, and on an interrupt, no file is written or changed."""
-    watcher = watcher or Watcher()
+    watcher = watcher or ProgressObserver()
     started = time.perf_counter()
     job = prepare(request)
     if job.latent.pixel_frames != request.size.frames:
@@ -210,7 +190,7 @@ def memory_run(request: GenerateRequest, job: Prepared) -> Run:
     return Run(job.config, job.latent, request.plan, dtype_size=size, weight_size=size, tile=request.vae_tile)
 
 
-def _encode_prompts(request: GenerateRequest, job: Prepared, watcher: Watcher) -> list[Text]:
+def _encode_prompts(request: GenerateRequest, job: Prepared, watcher: ProgressObserver) -> list[Text]:
     watcher.stage("encoding the prompts")
     encoder = load_text_encoder(request.text_encoder, job.device, wide_dtype(job.dtype))
     encoded = encoder.encode([request.prompt, request.negative_prompt])
@@ -228,7 +208,7 @@ def _encode_prompts(request: GenerateRequest, job: Prepared, watcher: Watcher) -
 
 
 def _sample(
-    request: GenerateRequest, job: Prepared, positive: Text, negative: Text, watcher: Watcher
+    request: GenerateRequest, job: Prepared, positive: Text, negative: Text, watcher: ProgressObserver
 ) -> tuple[torch.Tensor, list[Evaluation]]:
     """Latents, and the evaluations that the step cache reused."""
     watcher.stage("reading the network")
@@ -244,7 +224,7 @@ def _sample(
     watcher.sampling(step_costs(request.plan, job.latent, job.config, job.dtype))
     reused: list[Evaluation] = []
 
-    def on_step(info: StepInfo) -> None:
+    def on_step(info: StepUpdate) -> None:
         if info.reused:
             reused.append(info.evaluation)
         watcher.step(info)
@@ -261,7 +241,7 @@ def _sample(
 
 
 def _write(
-    request: GenerateRequest, job: Prepared, vae: VideoVAE, latents: torch.Tensor, watcher: Watcher
+    request: GenerateRequest, job: Prepared, vae: VideoVAE, latents: torch.Tensor, watcher: ProgressObserver
 ) -> tuple[int, int, int]:
     """Width, height and frames written."""
     vae.module.to(job.device)
@@ -275,7 +255,7 @@ def _write(
     return info.width, info.height, info.frames
 
 
-def _enlarged(chunks: Iterator[torch.Tensor], scale: int, watcher: Watcher) -> Iterator[torch.Tensor]:
+def _enlarged(chunks: Iterator[torch.Tensor], scale: int, watcher: ProgressObserver) -> Iterator[torch.Tensor]:
     """The frames as they go into the file; ``watcher`` is shown each."""
     for chunk in chunks:
         watcher.frames(chunk)

@@ -16,6 +16,7 @@ from ..errors import LuminaError
 from ..network.audio_conditioning import AudioCondition
 from .guidance import guide
 from .solvers import SOLVERS, SolverRun
+from .step_update import StepUpdate
 from .timesteps import time_grid
 from .video import SamplingCancelled
 
@@ -76,18 +77,6 @@ class AudioPlan:
         return self.nfe * (1 + len(_negatives(self, condition, negative)))
 
 
-@dataclass(frozen=True)
-class AudioStep:
-    """Told after each step. ``t`` is where it began; ``latents`` the state, ``denoised`` the estimate of the data made
-    at its beginning, both (B, C, T, F) float32."""
-
-    step: int
-    steps: int
-    t: float
-    latents: torch.Tensor
-    denoised: torch.Tensor
-
-
 @torch.no_grad()
 def sample_audio(
     model: Callable[..., torch.Tensor],
@@ -95,7 +84,7 @@ def sample_audio(
     plan: AudioPlan,
     condition: AudioCondition,
     negative: Text | None = None,
-    on_step: Callable[[AudioStep], bool | None] | None = None,
+    on_step: Callable[[StepUpdate], bool | None] | None = None,
 ) -> torch.Tensor:
     """Run ``plan`` and return latents like ``noise``.
 
@@ -121,7 +110,7 @@ def sample_audio(
         if step == 0:
             check_velocity(v)
         if on_step is not None:
-            told = AudioStep(step, plan.steps, float(t0), following, x + (1 - t0) * v)
+            told = StepUpdate(step, plan.steps, float(t0), following, x + (1 - t0) * v)
             if on_step(told) is False:
                 raise SamplingCancelled(f"Cancelled after step {step + 1} of {plan.steps}.")
         x = following

@@ -1,48 +1,205 @@
-"""Clips whose beginning is given: how long each latent frame keeps to what is given while the rest is sampled.
+"""Frame conditioning by latent inpainting: image-to-video, and continuing a clip from its last frames.
 
-The network takes no picture as a condition. But what is known of a latent frame is known at every noise level:
-t * given + (1 - t) * noise. Held to that alone, given frames hardly reach those behind them, and the clip jumps where
-they end. So the frames behind are held as well, to a still of the last given one, and let go one after another while
-the layout forms, the farthest first.
+The network takes no image as a condition. But a known latent frame is known at every noise level: it is
+``t * known + (1 - t) * noise``. If only the given frames are held to that, they hardly influence the frames after them,
+and the clip jumps where they end. So the frames after them are held as well, to a still of the last given frame, and
+released one after another while the layout forms, the farthest first.
+
+ComfyUI does the same with a noise mask (``KSamplerX0Inpaint`` in comfy/samplers.py); the node
+LuminaVideoImageToVideo turns ``release_times`` into that mask.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
 from ..errors import LuminaError
 from ..shapes.latents import VAE_FRAMES
 from ..vae.codec import FRAME_BATCH
+from .solvers import Velocity
 
+# Release time of a given frame: it is held through the whole run.
 NEVER = 1.0
-"""Release time of a frame that is given."""
+# Default of ``hold``.
+HOLD = 0.5
+# Power by which the release times fall along the clip.
 _FALL = 2
-"""Power by which the release times fall along the clip."""
 
 
-def release_times(given: int, frames: int, hold: float) -> list[float]:
-    """Flow time from which each latent frame is free: ``NEVER`` for the ``given`` first, then falling from ``hold``.
+@dataclass(frozen=True)
+class FrameCondition:
+    """Known latent frames of a run, and how long each is held.
 
-    hold: 0 to 1; at 0 only the given frames are held.
+    Args:
+        latents: known data (1 or B, C, F, H, W), in the scale of the network.
+        release_times: F flow times, 0 to 1; latent frame i follows the known data while ``t < release_times[i]`` and is
+            sampled freely from there. ``NEVER`` holds it to the end, 0 does not hold it.
+
+    Raises:
+        LuminaError: the shapes do not fit, or a time is outside 0 to 1.
     """
+
+    latents: torch.Tensor
+    release_times: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.latents.shape)
+        if len(shape) != 5 or shape[2] != len(self.release_times):
+            raise LuminaError(
+                f"The known latents have shape {shape} and there are {len(self.release_times)} release times; expected "
+                "(1 or B, channels, frames, height, width) and one time for each latent frame.",
+                field="condition",
+            )
+        if not all(0 <= time <= 1 for time in self.release_times):
+            raise LuminaError(
+                f"release_times are {self.release_times}; expected flow times from 0 to 1.", field="release_times"
+            )
+
+    def check(self, noise: torch.Tensor) -> None:
+        """Raise LuminaError unless the known latents fit a run on ``noise`` (B, C, F, H, W)."""
+        known, wanted = tuple(self.latents.shape), tuple(noise.shape)
+        if known[0] not in (1, wanted[0]) or known[1:] != wanted[1:]:
+            raise LuminaError(
+                f"The known latents have shape {known} and the noise has {wanted}; expected the same, or a batch of 1.",
+                field="condition",
+                kind="mismatch",
+            )
+
+    def apply(self, velocity: torch.Tensor, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """``velocity``, with that of the held frames replaced by what leads from the state to the known data.
+
+        Args:
+            velocity: what the sampler found (B, C, F, H, W).
+            t: flow time of the state, a scalar tensor.
+            x: the state, like ``velocity``; held frames lie on the line from noise to the known data.
+        """
+        free_from = torch.tensor(self.release_times, device=x.device).view(1, 1, -1, 1, 1)
+        held = t < free_from
+        if not bool(held.any()):
+            return velocity
+        # t is below 1 wherever a frame is held.
+        towards = (self.latents.to(x.device, x.dtype) - x) / (1 - t)
+        return torch.where(held, towards, velocity)
+
+
+class ConditionedVelocity:
+    """A velocity whose held frames follow a ``FrameCondition``, as a solver calls it.
+
+    It comes after guidance, renorm and step cache, as the host's mask does, so none of them sees the held frames' own
+    velocity.
+    """
+
+    def __init__(self, velocity: Velocity, condition: FrameCondition):
+        self.velocity, self.condition = velocity, condition
+
+    @property
+    def reused(self) -> bool:
+        """Whether the newest velocity came from the step cache."""
+        return bool(getattr(self.velocity, "reused", False))
+
+    def __call__(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return self.condition.apply(self.velocity(t, x), t, x)
+
+
+def release_times(given: int, frames: int, hold: float = HOLD) -> tuple[float, ...]:
+    """Flow time from which each latent frame is free: ``NEVER`` for the first ``given``, then falling from ``hold``.
+
+    Args:
+        given: latent frames that are known, at least 1.
+        frames: latent frames of the clip.
+        hold: 0 to 1; frames next to the given ones are held up to this t, those farther away are free earlier. 0 holds
+            only the given frames.
+
+    Raises:
+        LuminaError: ``hold`` is outside 0 to 1.
+    """
+    if not 0 <= hold <= 1:
+        raise LuminaError(f"hold is {hold}; write a flow time from 0 to 1.", field="hold")
     border = frames - given + 1
-    return [NEVER] * given + [hold * (1 - place / border) ** _FALL for place in range(1, border)]
+    return (NEVER,) * given + tuple(hold * (1 - place / border) ** _FALL for place in range(1, border))
 
 
-def given_latents(pictures: int, frames: int) -> int:
-    """How many latent frames of a clip of ``frames`` frames are given by so many pictures.
+def given_latents(images: int, frames: int) -> int:
+    """Latent frames that so many given images determine in a clip of ``frames`` frames.
 
-    One picture is the first latent frame, as a still of 4 frames. Raises LuminaError for other numbers than 1 and
-    multiples of 8, and where nothing is left to make.
+    One image is the first latent frame, as a still of 4 frames.
+
+    Raises:
+        LuminaError: ``images`` is neither 1 nor a multiple of 8, ``frames`` is no multiple of 8, or no frame is left to
+            generate.
     """
     if frames < 1 or frames % FRAME_BATCH:
-        raise LuminaError(f"frames is {frames}; use a multiple of {FRAME_BATCH}.")
-    if pictures != 1 and (pictures < 1 or pictures % FRAME_BATCH):
+        raise LuminaError(f"frames is {frames}; use a multiple of {FRAME_BATCH}.", field="frames")
+    if images != 1 and (images < 1 or images % FRAME_BATCH):
         raise LuminaError(
-            f"There are {pictures} images; link one, or a multiple of {FRAME_BATCH} to go on from, such as the last "
-            f"{FRAME_BATCH} frames of a clip."
+            f"There are {images} images; give one, or a multiple of {FRAME_BATCH} to continue from, such as the last "
+            f"{FRAME_BATCH} frames of a clip.",
+            field="images",
         )
-    if pictures >= frames:
+    if images >= frames:
         raise LuminaError(
-            f"There are {pictures} images for a clip of {frames} frames, so nothing is left to make; raise frames or "
-            "link fewer images."
+            f"There are {images} images for a clip of {frames} frames, so no frame is left to generate; raise frames "
+            "or give fewer images.",
+            field="images",
         )
-    return max(1, pictures // VAE_FRAMES)
+    return max(1, images // VAE_FRAMES)
+
+
+def condition_on_frames(
+    encode: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, frames: int, hold: float = HOLD
+) -> FrameCondition:
+    """The condition of a clip that begins with ``images``: they, then a still of the last, with falling release times.
+
+    Args:
+        encode: VAE encoder, (f, H, W, 3) in 0..1 to latents (1, C, n, h, w).
+        images: (N, H, W, 3) in 0..1: one image, or 8, 16, ... frames to continue from.
+        frames: frames of the clip, the given ones included; a multiple of 8.
+        hold: see ``release_times``.
+
+    Raises:
+        LuminaError: see ``given_latents`` and ``release_times``; or the encoder gave no video latents.
+    """
+    given, total = given_latents(len(images), frames), frames // VAE_FRAMES
+    times = release_times(given, total, hold)
+    still = images[-1:].expand(FRAME_BATCH, -1, -1, -1)
+    # The latent frames of a still are all alike, so one serves for as many as are needed.
+    known = encode((still if len(images) == 1 else torch.cat([images, still]))[..., :3])
+    if known.ndim != 5:
+        raise LuminaError(
+            f"The VAE made latents of shape {tuple(known.shape)}, not of a clip; use the VAE of Lumina-Video.",
+            field="vae",
+            kind="mismatch",
+        )
+    rest = known[:, :, -1:].expand(-1, -1, total - given, -1, -1)
+    return FrameCondition(torch.cat([known[:, :, :given], rest], dim=2), times)
+
+
+def noised(latents: torch.Tensor, noise: torch.Tensor, t: float | torch.Tensor) -> torch.Tensor:
+    """The state at flow time ``t`` on the line from ``noise`` to ``latents``: where video-to-video starts."""
+    return t * latents + (1 - t) * noise
+
+
+def strength_to_start(strength: float, steps: int) -> int:
+    """The step at which video-to-video starts, as ComfyUI's SplitSigmasDenoise and diffusers' ``strength`` count it.
+
+    Args:
+        strength: share of the steps that run, above 0 to 1; 1 starts from pure noise, little strength keeps most of the
+            clip.
+        steps: steps of the plan.
+
+    Raises:
+        LuminaError: ``strength`` is outside that range, or so small that no step would run.
+    """
+    if not 0 < strength <= 1:
+        raise LuminaError(f"strength is {strength}; write a number above 0 and up to 1.", field="strength")
+    count = round(steps * strength)
+    if count < 1:
+        raise LuminaError(
+            f"strength is {strength}, which is less than half of one of the {steps} steps, so nothing would change; "
+            f"write at least {1 / steps:.2g}.",
+            field="strength",
+        )
+    return steps - count

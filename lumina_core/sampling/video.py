@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -21,10 +20,12 @@ from ..runtime.devices import release_memory
 from ..runtime.oom import OneByOne, does_not_fit
 from ..shapes.latents import LatentSize
 from ..shapes.schedules import PatchSize
+from .frame_conditioning import ConditionedVelocity, FrameCondition
 from .guidance import guide
-from .plan import Evaluation, SamplingPlan
+from .plan import SamplingPlan
 from .solvers import SOLVERS, SolverRun
 from .step_cache import CachedVelocity
+from .step_update import StepUpdate
 
 logger = logging.getLogger(__name__)
 
@@ -37,19 +38,6 @@ class SamplingCancelled(Exception):
     """``on_step`` returned False."""
 
 
-@dataclass(frozen=True)
-class StepInfo:
-    """Told after each step. ``latents`` is the state, ``denoised`` the estimate of the data made at the step's start;
-    both (B, C, F, H, W) float32. ``reused`` says that the step cache foretold its velocity."""
-
-    step: int
-    steps: int
-    evaluation: Evaluation
-    latents: torch.Tensor
-    denoised: torch.Tensor
-    reused: bool = False
-
-
 @torch.no_grad()
 def sample(
     model: Callable[..., torch.Tensor],
@@ -57,10 +45,11 @@ def sample(
     plan: SamplingPlan,
     positive: Text,
     negative: Text,
-    on_step: Callable[[StepInfo], bool | None] | None = None,
+    on_step: Callable[[StepUpdate], bool | None] | None = None,
     *,
     start: int = 0,
     stop: int | None = None,
+    condition: FrameCondition | None = None,
 ) -> torch.Tensor:
     """Run ``plan`` and return latents like ``noise``.
 
@@ -71,6 +60,7 @@ def sample(
         positive, negative: text features and masks of the prompt and the negative prompt.
         on_step: called after each step; returning False cancels.
         start, stop: run only these steps of the grid (as in ``range``), to draft now and refine later.
+        condition: latent frames that are known, such as those of a given image, and how long each is held.
 
     Raises:
         LuminaError: sizes, patch sizes or text that do not fit, before the first step; NaN or a constant frame after
@@ -78,31 +68,42 @@ def sample(
         SamplingCancelled: ``on_step`` returned False.
     """
     _check_run(model, noise, plan, (positive, negative), start, stop)
+    if condition is not None:
+        condition.check(noise)
     grid = plan.grid().to(noise.device)
     last = plan.steps if stop is None else stop
-    velocity = _velocity(model, plan, noise, positive, negative, grid[last - 1])
+    velocity = _velocity(model, plan, noise, positive, negative, grid[last - 1], condition)
     solver = _solver(plan, noise.dtype)
     x = noise.float()
     for step in range(start, last):
         t0, t1 = grid[step], grid[step + 1]
         following, v = solver.step(velocity, x, t0, t1)
         if step == start and not bool(torch.isfinite(v).all()) and (plain := _on_plain_attention(model, noise)):
-            velocity = _velocity(plain, plan, noise, positive, negative, grid[last - 1])
+            velocity = _velocity(plain, plan, noise, positive, negative, grid[last - 1], condition)
             solver = _solver(plan, noise.dtype)
             following, v = solver.step(velocity, x, t0, t1)
         if step == start:
             check_velocity(v)
         if on_step is not None:
             evaluation, denoised = plan.at(float(t0.to(noise.dtype)), step), x + (1 - t0) * v
-            info = StepInfo(step, plan.steps, evaluation, following, denoised, velocity.reused)
-            if on_step(info) is False:
+            update = StepUpdate(step, plan.steps, evaluation.t, following, denoised, velocity.reused, evaluation)
+            if on_step(update) is False:
                 raise SamplingCancelled(f"Cancelled after step {step + 1} of {plan.steps}.")
         x = following
     return x.to(noise.dtype)
 
 
-def _velocity(model, plan: SamplingPlan, noise: torch.Tensor, positive: Text, negative: Text, last: torch.Tensor):
-    return CachedVelocity(_Velocity(model, plan, noise, positive, negative), plan, noise.dtype, last)
+def _velocity(
+    model,
+    plan: SamplingPlan,
+    noise: torch.Tensor,
+    positive: Text,
+    negative: Text,
+    last: torch.Tensor,
+    condition: FrameCondition | None,
+):
+    velocity = CachedVelocity(_Velocity(model, plan, noise, positive, negative), plan, noise.dtype, last)
+    return velocity if condition is None else ConditionedVelocity(velocity, condition)
 
 
 def _solver(plan: SamplingPlan, dtype: torch.dtype) -> SolverRun:

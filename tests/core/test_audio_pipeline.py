@@ -27,7 +27,7 @@ from lumina_core.pipelines.audio import (
     make_audio,
     prepare_audio,
 )
-from lumina_core.pipelines.video import Watcher
+from lumina_core.pipelines.base import ProgressObserver
 from lumina_core.sampling.audio import AudioPlan
 from scripts.make_tiny_audio import SYNC, VISUAL, write_codec, write_sound
 
@@ -67,7 +67,7 @@ def moving(frames, side=48):
     return clip
 
 
-class Told(Watcher):
+class Told(ProgressObserver):
     """Everything that a run tells."""
 
     def __init__(self):

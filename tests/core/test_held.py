@@ -13,7 +13,7 @@ from lumina_core.sampling.plan import SamplingPlan
 def test_given_frames_stay_and_the_others_are_let_go_one_after_another(given, frames):
     times = release_times(given, frames, 0.5)
     assert len(times) == frames
-    assert times[:given] == [NEVER] * given
+    assert times[:given] == (NEVER,) * given
     rest = times[given:]
     assert all(0 < later < earlier < 0.5 for earlier, later in zip(rest, rest[1:], strict=False)) and rest[0] < 0.5
 
@@ -24,7 +24,7 @@ def test_release_times_by_hand():
 
 
 def test_hold_0_holds_the_given_frames_alone():
-    assert release_times(2, 5, 0.0) == [NEVER, NEVER, 0, 0, 0]
+    assert release_times(2, 5, 0.0) == (NEVER, NEVER, 0, 0, 0)
 
 
 @pytest.mark.parametrize(("pictures", "frames", "latents"), [(1, 8, 1), (1, 96, 1), (8, 32, 2), (16, 24, 4)])
@@ -37,11 +37,11 @@ def test_pictures_in_latent_frames(pictures, frames, latents):
     [
         (1, 12, "frames is 12; use a multiple of 8."),
         (1, 0, "frames is 0; use a multiple of 8."),
-        (0, 32, "There are 0 images; link one, or a multiple of 8 to go on from"),
-        (3, 32, "There are 3 images; link one, or a multiple of 8 to go on from"),
-        (9, 32, "There are 9 images; link one, or a multiple of 8 to go on from"),
-        (12, 32, "There are 12 images; link one, or a multiple of 8 to go on from"),
-        (32, 32, "There are 32 images for a clip of 32 frames, so nothing is left to make"),
+        (0, 32, "There are 0 images; give one, or a multiple of 8 to continue from"),
+        (3, 32, "There are 3 images; give one, or a multiple of 8 to continue from"),
+        (9, 32, "There are 9 images; give one, or a multiple of 8 to continue from"),
+        (12, 32, "There are 12 images; give one, or a multiple of 8 to continue from"),
+        (32, 32, "There are 32 images for a clip of 32 frames, so no frame is left to generate"),
     ],
 )
 def test_wrong_numbers_are_told(pictures, frames, said):

@@ -11,14 +11,15 @@ import torch
 from PIL import Image
 
 from lumina_core.cli import main
+from lumina_core.pipelines.base import ProgressObserver
 from lumina_core.pipelines.bundle import find_bundle
-from lumina_core.pipelines.video import GenerateRequest, Watcher, generate
+from lumina_core.pipelines.video import GenerateRequest, generate
 from lumina_core.sampling.presets import PRESETS
 from lumina_core.shapes.latents import VideoSize
 from lumina_core.shapes.resolutions import area_sizes
 
 
-class Shown(Watcher):
+class Shown(ProgressObserver):
     """Keeps the frames that go by."""
 
     def __init__(self):

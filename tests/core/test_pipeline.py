@@ -14,7 +14,8 @@ from lumina_core.media.writer import read_metadata
 from lumina_core.network.config import VideoConfig
 from lumina_core.network.cpu_kernels import HAS_ONEDNN, columns_first
 from lumina_core.pipelines import video as pipeline
-from lumina_core.pipelines.video import METADATA_KEY, Watcher, generate
+from lumina_core.pipelines.base import ProgressObserver
+from lumina_core.pipelines.video import METADATA_KEY, generate
 from lumina_core.sampling.noise import seeded_noise
 from lumina_core.shapes.latents import LatentSize
 from lumina_core.text.gemma import load_text_encoder
@@ -22,7 +23,7 @@ from lumina_core.vae.loader import load_video_vae
 from lumina_core.version import __version__
 
 
-class Recorder(Watcher):
+class Recorder(ProgressObserver):
     def __init__(self):
         self.stages, self.notes, self.steps = [], [], []
 

@@ -182,8 +182,8 @@ def test_made_over_clips_begin_at_the_noise_of_their_first_sigma(server, core):
 @pytest.mark.parametrize(
     ("count", "length", "said"),
     [
-        (3, 16, "There are 3 images; link one, or a multiple of 8 to go on from"),
-        (16, 16, "There are 16 images for a clip of 16 frames, so nothing is left to make"),
+        (3, 16, "There are 3 images; give one, or a multiple of 8 to continue from"),
+        (16, 16, "There are 16 images for a clip of 16 frames, so no frame is left to generate"),
     ],
 )
 def test_wrong_numbers_of_images_end_in_a_sentence(server, count, length, said):

@@ -23,7 +23,7 @@ SECONDS = AUDIO_KEY + "_seconds"
 """Length of a LATENT's sound, which its whole rows round up."""
 LONGEST = 600.0
 """Seconds."""
-SILENT = "The sound is silent; raise video_guidance, or check that the model is trained."
+SILENT = "The audio is silent; raise video_guidance, or check that the model is trained."
 
 
 def prompt_inputs() -> list[io.Input]:
@@ -33,9 +33,9 @@ def prompt_inputs() -> list[io.Input]:
             "prompt",
             multiline=True,
             dynamic_prompts=True,
-            tooltip="What is heard; may be empty, then the video decides.",
+            tooltip="Audio prompt: what should be heard. Leave empty to condition on the video only.",
         ),
-        io.String.Input("negative_prompt", multiline=True, tooltip="What is not to be heard; may be empty."),
+        io.String.Input("negative_prompt", multiline=True, tooltip="What should not be heard; may be empty."),
     ]
 
 
@@ -48,7 +48,7 @@ def loudness_input() -> io.Input:
         max=0.0,
         step=0.5,
         optional=True,
-        tooltip="LUFS that the sound is brought to, such as -16, less where it would clip; 0 leaves it as it comes.",
+        tooltip="Target loudness in LUFS, such as -16; less if the audio would clip. 0 leaves the level unchanged.",
     )
 
 
@@ -94,7 +94,7 @@ def decode_audio(codec: HostCodec, latent: dict, lufs: float, seconds: float = 0
     """
     samples = latent["samples"]
     if not bool(torch.isfinite(samples).all()):
-        raise LuminaError("samples holds NaN or infinite values; sample again with less guidance or another dtype.")
+        raise LuminaError("samples contains NaN or infinite values; sample again with lower guidance or another dtype.")
     seconds = seconds or latent.get(SECONDS) or samples.shape[-2] / ROWS_PER_SECOND
     waveform = codec.decode(samples, round(seconds * SAMPLE_RATE))
     if lufs:
@@ -103,7 +103,7 @@ def decode_audio(codec: HostCodec, latent: dict, lufs: float, seconds: float = 0
 
 
 class SoundConditioning(io.ComfyNode):
-    TITLE = "Lumina-Video Sound Conditioning"
+    TITLE = "Lumina-Video Audio Conditioning"
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -111,18 +111,18 @@ class SoundConditioning(io.ComfyNode):
             "SoundConditioning",
             title=cls.TITLE,
             category=AUDIO_CATEGORY,
-            description="Looks at the frames and reads the prompts: features of the clip and of both texts as "
-            "conditioning, for KSampler with a sound model, or for Sound Guider.",
+            description="Encodes the frames of a clip and the prompts as conditioning for the audio model, "
+            "for KSampler or Lumina-Video Audio Guider.",
             aliases=("video to audio", "foley", "prompt", "mmaudio", "sfx"),
             inputs=[
-                Features.Input("features", tooltip="From Load Lumina-Video Sound Features."),
+                Features.Input("features", tooltip="From Load Lumina-Video Feature Encoders."),
                 *prompt_inputs(),
                 *clip_inputs(),
             ],
             outputs=[
-                io.Conditioning.Output("positive", tooltip="The video and the prompt."),
-                io.Conditioning.Output("negative", tooltip="The negative prompt, without the video."),
-                io.Float.Output("seconds", tooltip="Length of the clip, for Empty Sound Latent."),
+                io.Conditioning.Output("positive", tooltip="Conditioning on the video and the prompt."),
+                io.Conditioning.Output("negative", tooltip="Conditioning on the negative prompt, without the video."),
+                io.Float.Output("seconds", tooltip="Length of the clip, for Empty Lumina-Video Audio Latent."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -142,9 +142,9 @@ class EmptySoundLatent(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "EmptySoundLatent",
-            title="Empty Lumina-Video Sound Latent",
+            title="Empty Lumina-Video Audio Latent",
             category=AUDIO_CATEGORY,
-            description="Empty sound latents of a length: as long as the clip, or shorter.",
+            description="An empty audio latent: as long as the clip, or shorter.",
             aliases=("empty latent audio", "duration", "empty audio", "seconds"),
             inputs=[
                 io.Float.Input(
@@ -153,11 +153,12 @@ class EmptySoundLatent(io.ComfyNode):
                     min=0.1,
                     max=LONGEST,
                     step=0.001,
-                    tooltip="Length of the sound: link Sound Conditioning's, or write less than the clip's.",
+                    tooltip="Length of the audio in seconds. Connect seconds of Lumina-Video Audio Conditioning, "
+                    "or enter a shorter length.",
                 ),
-                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Sounds in the batch."),
+                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Number of audio clips in the batch."),
             ],
-            outputs=[io.Latent.Output(tooltip="For any sampler with a sound model.")],
+            outputs=[io.Latent.Output(tooltip="Connect to any sampler with an audio model.")],
         )
 
     @classmethod
@@ -166,7 +167,7 @@ class EmptySoundLatent(io.ComfyNode):
 
 
 class DecodeSound(io.ComfyNode):
-    TITLE = "Lumina-Video Decode Sound"
+    TITLE = "Lumina-Video Decode Audio"
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -174,18 +175,18 @@ class DecodeSound(io.ComfyNode):
             "DecodeSound",
             title=cls.TITLE,
             category=AUDIO_CATEGORY,
-            description="Sound latents to AUDIO: mono, 16 kHz, of exactly the length that was asked for.",
+            description="Decodes audio latents to AUDIO: mono, 16 kHz, with exactly the requested length.",
             aliases=("vae decode audio", "vocoder", "decode audio"),
             inputs=[
-                io.Latent.Input("samples", tooltip="From a sampler with a sound model."),
-                Codec.Input("codec", tooltip="From Load Lumina-Video Sound Codec."),
+                io.Latent.Input("samples", tooltip="From a sampler with an audio model."),
+                Codec.Input("codec", tooltip="From Load Lumina-Video Audio Codec."),
                 io.Float.Input(
                     "seconds",
                     default=0.0,
                     min=0.0,
                     max=LONGEST,
                     step=0.001,
-                    tooltip="Length of the sound; 0 takes the latent's own.",
+                    tooltip="Length of the audio in seconds; 0 uses the length of the latent.",
                 ),
                 loudness_input(),
             ],

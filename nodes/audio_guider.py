@@ -46,13 +46,15 @@ def guidance_inputs() -> list[io.Input]:
         io.Float.Input(
             "video_guidance",
             default=DEFAULT_PLAN.video_guidance,
-            tooltip="How closely the sound follows what is seen: g in pos + g (pos - without video); 0 skips a pass.",
+            tooltip="Guidance scale of the video, usually 2 to 6: how closely the audio follows the "
+            "frames. This is CFG - 1; 0 skips a forward pass.",
             **scale,
         ),
         io.Float.Input(
             "text_guidance",
             default=DEFAULT_PLAN.text_guidance,
-            tooltip="How closely it follows the prompt, against the negative prompt or no text; 0 skips a pass.",
+            tooltip="Guidance scale of the text, usually 2 to 6: how closely the audio follows the prompt "
+            "and avoids the negative prompt. This is CFG - 1; 0 skips a forward pass.",
             **scale,
         ),
     ]
@@ -73,15 +75,17 @@ class SoundGuider(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "SoundGuider",
-            title="Lumina-Video Sound Guider",
+            title="Lumina-Video Audio Guider",
             category=AUDIO_CATEGORY,
-            description="Guidance of sound with one scale for the video and one for the text, for "
-            "SamplerCustomAdvanced. KSampler's cfg has one for both.",
+            description="Guidance for audio with one scale for the video and one for the text, for "
+            "SamplerCustomAdvanced. KSampler's cfg uses one scale for both.",
             aliases=("cfg guider", "video to audio"),
             inputs=[
-                io.Model.Input("model", tooltip="From Load Lumina-Video Sound Model."),
-                io.Conditioning.Input("positive", tooltip="From Lumina-Video Sound Conditioning."),
-                io.Conditioning.Input("negative", tooltip="From Lumina-Video Sound Conditioning; its text counts."),
+                io.Model.Input("model", tooltip="From Load Lumina-Video Audio Model."),
+                io.Conditioning.Input("positive", tooltip="From Lumina-Video Audio Conditioning."),
+                io.Conditioning.Input(
+                    "negative", tooltip="From Lumina-Video Audio Conditioning. Only its text is used."
+                ),
                 *guidance_inputs(),
             ],
             outputs=[io.Guider.Output(tooltip="For SamplerCustomAdvanced.")],

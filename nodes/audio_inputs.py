@@ -17,10 +17,11 @@ from ..lumina_core.media.reader import rate_varies
 from .host.audio_parts import HostFeatures
 from .inputs import ABSENT, check_one, first_fault
 
-REPLACED = "The video has a sound of its own; this new sound is made without it, to replace it."
+REPLACED = "The video already has an audio track; the new audio is generated without it and replaces it."
 UNEVEN = (
-    "The video's frame rate varies, and the sound keeps its times; Create Video will show all frames for equally long, "
-    "so link images and fps of Get Video Components here if the result goes there."
+    "The video has a variable frame rate, and the audio follows its timestamps; Create "
+    "Video shows every frame for the same time, so connect images and fps of Get Video Components "
+    "here if the result goes there."
 )
 
 
@@ -33,10 +34,12 @@ def clip_inputs() -> list[io.Input]:
             min=0.01,
             max=1000.0,
             step=0.01,
-            tooltip="Frames per second of images, as Create Video gets it; a video knows its own.",
+            tooltip="Frame rate of images; use the same value in Create Video. A video provides its own.",
         ),
-        io.Image.Input("images", optional=True, tooltip="Frames of one clip, in order. Link these or video."),
-        io.Video.Input("video", optional=True, tooltip="A video of any frame rate. Link this or images."),
+        io.Image.Input(
+            "images", optional=True, tooltip="Frames of one clip, in order. Connect either images or video."
+        ),
+        io.Video.Input("video", optional=True, tooltip="A video with any frame rate. Connect either video or images."),
     ]
 
 

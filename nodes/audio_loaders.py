@@ -20,20 +20,21 @@ class LoadSoundModel(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "LoadSoundModel",
-            title="Load Lumina-Video Sound Model",
+            title="Load Lumina-Video Audio Model",
             category=AUDIO_CATEGORY,
-            description="Loads a Lumina-V2A network as a MODEL that KSampler and the other samplers of ComfyUI take, "
-            "with Lumina-Video Sound Conditioning. No weights of it were ever released: use the mini voice, or train.",
+            description="Loads a Lumina-V2A (video-to-audio) checkpoint as a MODEL for KSampler and the other "
+            "samplers of ComfyUI, with Lumina-Video Audio Conditioning. No weights were released: use the "
+            "bundled mini model or train your own.",
             aliases=("video to audio", "v2a", "checkpoint", "audio model", "mmaudio"),
             inputs=[
                 io.Combo.Input(
                     "model_name",
                     options=audio_models(),
-                    tooltip="The bundled mini voice, or a .safetensors in models/diffusion_models that the trainer of "
-                    "this pack has written.",
+                    tooltip="The bundled mini model, or a .safetensors in models/diffusion_models that this "
+                    "pack's trainer wrote.",
                 ),
             ],
-            outputs=[io.Model.Output(tooltip="For Lumina Video to Audio, or any sampler.")],
+            outputs=[io.Model.Output(tooltip="For Lumina Video to Audio, Lumina-Video Audio Guider or KSampler.")],
         )
 
     @classmethod
@@ -54,20 +55,22 @@ class LoadSoundFeatures(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "LoadSoundFeatures",
-            title="Load Lumina-Video Sound Features",
+            title="Load Lumina-Video Feature Encoders",
             category=AUDIO_CATEGORY,
-            description="Loads what looks at the frames and reads the prompt for the sound model: a CLIP, and "
-            "Synchformer's visual encoder, which tells when things happen.",
+            description="Loads the encoders that condition the audio model: CLIP for the frames and the "
+            "prompt, and Synchformer's visual encoder for timing.",
             aliases=("clip", "synchformer", "video to audio"),
             inputs=[
                 io.Combo.Input(
                     "folder",
                     options=features(),
-                    tooltip="The bundled mini voice's, or a folder in models/clip_vision with clip/ and sync/; it must "
-                    "be what the sound model was trained with.",
+                    tooltip="The bundled encoders, or a folder in models/clip_vision with clip/ and sync/. They "
+                    "must be the encoders that the audio model was trained with.",
                 ),
             ],
-            outputs=[Features.Output("features", tooltip="For Lumina Video to Audio, or Sound Conditioning.")],
+            outputs=[
+                Features.Output("features", tooltip="For Lumina Video to Audio or Lumina-Video Audio Conditioning.")
+            ],
         )
 
     @classmethod
@@ -88,20 +91,20 @@ class LoadSoundCodec(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "LoadSoundCodec",
-            title="Load Lumina-Video Sound Codec",
+            title="Load Lumina-Video Audio Codec",
             category=AUDIO_CATEGORY,
-            description="Loads what turns sound latents into a waveform of 16 kHz: AudioLDM's VAE and its vocoder, or "
-            "the bundled small ones.",
+            description="Loads the VAE and vocoder that turn audio latents into a 16 kHz waveform: those of "
+            "AudioLDM, or the small bundled ones.",
             aliases=("audio vae", "vocoder", "audioldm", "load audio vae"),
             inputs=[
                 io.Combo.Input(
                     "codec_name",
                     options=codecs(),
-                    tooltip="The bundled mini voice's, or in models/vae a folder with vae/ and vocoder/, or AudioLDM's "
-                    "single file; it must be what the sound model was trained with.",
+                    tooltip="The bundled codec, a folder in models/vae with vae/ and vocoder/, or AudioLDM's "
+                    "single file. It must be the codec that the audio model was trained with.",
                 ),
             ],
-            outputs=[Codec.Output("codec", tooltip="For Lumina Video to Audio, or Decode Sound.")],
+            outputs=[Codec.Output("codec", tooltip="For Lumina Video to Audio or Lumina-Video Decode Audio.")],
         )
 
     @classmethod

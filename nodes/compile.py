@@ -51,8 +51,9 @@ class Compile(io.ComfyNode):
         return schema(
             "Compile",
             title=TITLE,
-            description="Compiles the network's blocks by torch.compile: the first steps take minutes, all later ones "
-            "less time, in this run and the next. Where something is missing for it, says what, and runs without.",
+            description="Compiles the model's blocks with torch.compile. The first steps take minutes; all "
+            "later steps are faster, in this run and the next. If a compiler is missing, the node shows a "
+            "warning and the model runs uncompiled.",
             aliases=("torch.compile", "inductor", "triton", "speed up", "faster"),
             inputs=[io.Model.Input("model", tooltip="A Lumina-Video MODEL, LoRAs included.")],
             outputs=[io.Model.Output(tooltip="The model with compiled blocks.")],

@@ -49,8 +49,8 @@ def set_motion(conditioning: list, schedule: str, field: str = "motion") -> list
 def cut_message(cut: Cut, name: str = "prompt") -> str:
     """What the user is told of a prompt beyond the limit."""
     return (
-        f"The {name} is {cut.tokens} tokens too long: the first {MAX_TOKENS} (system prompt included) are used, this "
-        f"is left out: '{beginning(cut.text)}'."
+        f"The {name} is {cut.tokens} tokens too long: only the first {MAX_TOKENS} (including the system prompt) are "
+        f"used, and this is cut off: '{beginning(cut.text)}'."
     )
 
 
@@ -60,28 +60,28 @@ class TextEncode(io.ComfyNode):
         return schema(
             "TextEncode",
             title="Lumina-Video Text Encode",
-            description="Encodes a prompt as Lumina-Video was trained: system prompt in front, at most 256 tokens, no "
-            "weight syntax. Use it for the negative prompt too; it may be empty.",
+            description="Encodes a prompt the way Lumina-Video was trained: with the system prompt, up to 256 "
+            "tokens, no weighting syntax. Use it for the negative prompt too, which may be empty.",
             aliases=("prompt", "clip text encode", "positive", "negative", "system prompt"),
             inputs=[
                 io.Clip.Input(
                     "clip",
-                    tooltip="Gemma-2-2B: Load CLIP with type lumina2, or the folder loader. For Lumina-Next's images "
-                    "the first Gemma-2B, by the folder loader.",
+                    tooltip="Gemma-2-2B, from Load CLIP with type lumina2 or from Load Lumina-Video Text Encoder "
+                    "(folder). Lumina-Next images need the original Gemma-2B, from the latter.",
                 ),
                 io.String.Input(
                     "text",
                     multiline=True,
                     dynamic_prompts=True,
-                    tooltip="What the clip shows, in plain sentences; up to about 220 tokens beside the system prompt.",
+                    tooltip="The prompt, in plain sentences; about 220 tokens fit after the system prompt.",
                 ),
                 io.String.Input(
                     "system_prompt",
                     default=SYSTEM_PROMPT,
                     multiline=True,
                     optional=True,
-                    tooltip="Put in front of the text; the default is the released one, with its trailing space. "
-                    "Lumina-Next's images have none: with the first Gemma the default is left out.",
+                    tooltip="Text placed before the prompt. The default is the released one, with its trailing "
+                    "space. Lumina-Next images use none: with the original Gemma-2B the default is left out.",
                 ),
             ],
             outputs=[io.Conditioning.Output(tooltip="Positive or negative conditioning.")],
@@ -106,8 +106,8 @@ class MotionScore(io.ComfyNode):
         return schema(
             "MotionScore",
             title="Lumina-Video Motion Score",
-            description="Sets how much moves: a motion score over time for the positive and for the negative "
-            "conditioning. The gap between them steers the motion.",
+            description="Sets the amount of motion: a motion score schedule for the positive and for the "
+            "negative conditioning. A larger gap between them gives more motion.",
             aliases=("dynamics", "optical flow", "motion", "speed"),
             inputs=[
                 io.Conditioning.Input("positive", tooltip="From Lumina-Video Text Encode."),
@@ -116,8 +116,12 @@ class MotionScore(io.ComfyNode):
                 motion_input("negative_motion", str(DEFAULT_PLAN.negative_motion), "negative"),
             ],
             outputs=[
-                io.Conditioning.Output("positive_out", display_name="positive", tooltip="With its motion score."),
-                io.Conditioning.Output("negative_out", display_name="negative", tooltip="With its motion score."),
+                io.Conditioning.Output(
+                    "positive_out", display_name="positive", tooltip="The conditioning with its motion score."
+                ),
+                io.Conditioning.Output(
+                    "negative_out", display_name="negative", tooltip="The conditioning with its motion score."
+                ),
             ],
         )
 

@@ -16,8 +16,9 @@ class ContextDrop(io.ComfyNode):
         return schema(
             "ContextDrop",
             title="Lumina-Video Context Drop",
-            description="Early in a run the first layers read keys and values that are averages over 2 x 2 patches: "
-            "faster, and the more so the larger the clip, but not exact. The help page has the price.",
+            description="Context Drop: early in sampling, the first layers attend to keys and values averaged "
+            "over 2 x 2 patches. Faster, most of all for large clips, but not exact. See the help page "
+            "for speed and quality.",
             aliases=("token merging", "tome", "pooled attention", "speed up", "faster"),
             inputs=[
                 io.Model.Input("model", tooltip="From Load Lumina-Video Model or Load Lumina-Next Model."),
@@ -27,8 +28,8 @@ class ContextDrop(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Flow time t up to which layers drop: all at t = 0, ever fewer until this time. Larger is "
-                    "faster and further from the exact result; 0 is off.",
+                    tooltip="Context Drop is active until this t: in all of these layers at t = 0, in fewer and "
+                    "fewer layers later. Higher is faster and less exact; typically 0.1, 0 is off.",
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model with Context Drop.")],

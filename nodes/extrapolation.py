@@ -16,8 +16,8 @@ from .names import schema
 
 TITLE = "Lumina-Video Extrapolation"
 UNKNOWN = (
-    "This checkpoint does not say what size it was trained on, so nothing is scaled; write train_width, train_height "
-    "and train_frames."
+    "This checkpoint does not store its training size, so RoPE scaling is off; enter "
+    "train_width, train_height and train_frames."
 )
 
 
@@ -27,8 +27,8 @@ def chosen_size(config: VideoConfig, width: int, height: int, frames: int) -> La
         return None
     if config.train_size is None and not (width and height and frames):
         raise LuminaError(
-            f"The trained size is {width}x{height} with {frames} frames, and this checkpoint does not say what stands "
-            "for a 0; write all three."
+            f"The training size is {width}x{height} with {frames} frames, and this checkpoint does not store a value "
+            "to use for 0; enter all three."
         )
     latent = config.train_size or LatentSize(1, 1, 1)
     stored = (latent.width * VAE_SPACE, latent.height * VAE_SPACE, latent.frames * VAE_FRAMES)
@@ -42,8 +42,8 @@ class Extrapolation(io.ComfyNode):
         return schema(
             "Extrapolation",
             title=TITLE,
-            description="Scales the positions of clips larger or longer than those that the checkpoint was trained on, "
-            "so that the picture does not repeat itself. Changes nothing up to that size.",
+            description="RoPE scaling for clips larger or longer than the checkpoint's training size, which "
+            "reduces repeated content. Changes nothing up to that size.",
             aliases=("rope scaling", "ntk", "resolution extrapolation", "longer video", "proportional attention"),
             inputs=[
                 io.Model.Input("model", tooltip="From Load Lumina-Video Model or Load Lumina-Next Model."),
@@ -51,26 +51,39 @@ class Extrapolation(io.ComfyNode):
                     "method",
                     options=list(ROPES),
                     default=AS_TRAINED.rope,
-                    tooltip="auto is time where the trained size is known; off goes on counting. time and time-step "
-                    "follow the flow time, from interpolate to ntk; frequency stands between them.",
+                    tooltip="auto uses time if the training size is known and no scaling otherwise; off disables "
+                    "scaling. time and time-step change with t from interpolate to ntk; frequency lies between "
+                    "the two.",
                 ),
                 io.Boolean.Input(
                     "proportional",
                     default=AS_TRAINED.proportional,
-                    tooltip="Sharpen self-attention as the tokens become more than at the trained size.",
+                    tooltip="Proportional attention: sharpens self-attention when there are more tokens than at "
+                    "the training size.",
                 ),
                 io.Int.Input(
                     "train_width",
                     default=0,
-                    tooltip="Pixels that the checkpoint was trained on; 0 is as it says.",
+                    tooltip="Training width in pixels; 0 uses the value stored in the checkpoint.",
                     **side,
                 ),
-                io.Int.Input("train_height", default=0, tooltip="The same for the height.", **side),
                 io.Int.Input(
-                    "train_frames", default=0, min=0, max=512, step=4, optional=True, tooltip="The same for the frames."
+                    "train_height",
+                    default=0,
+                    tooltip="Training height in pixels; 0 uses the value stored in the checkpoint.",
+                    **side,
+                ),
+                io.Int.Input(
+                    "train_frames",
+                    default=0,
+                    min=0,
+                    max=512,
+                    step=4,
+                    optional=True,
+                    tooltip="Training length in frames; 0 uses the value stored in the checkpoint.",
                 ),
             ],
-            outputs=[io.Model.Output(tooltip="The model with the chosen scaling.")],
+            outputs=[io.Model.Output(tooltip="The model with RoPE scaling.")],
             hidden=[io.Hidden.unique_id],
         )
 

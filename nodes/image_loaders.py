@@ -22,15 +22,16 @@ class ImageModelLoader(io.ComfyNode):
         return schema(
             "ImageModelLoader",
             title="Load Lumina-Next Model",
-            description="Loads Lumina-Next-T2I or Lumina-Next-SFT, which make images, as a MODEL for KSampler and the "
-            "other samplers of ComfyUI. The released file or diffusers' is told by its keys.",
+            description="Loads the text-to-image models Lumina-Next-T2I and Lumina-Next-SFT as a MODEL for "
+            "KSampler and the other samplers of ComfyUI. Original and diffusers checkpoints are detected "
+            "automatically.",
             aliases=("next", "image", "checkpoint", "diffusion model", "unet", "t2i", "sft"),
             inputs=[
                 io.Combo.Input(
                     "model_name",
                     options=model_files(),
-                    tooltip="Weights in models/diffusion_models: the released consolidated.00-of-01 or diffusers' "
-                    "transformer/diffusion_pytorch_model, with the config beside them.",
+                    tooltip="A file in models/diffusion_models: the released consolidated.00-of-01, or "
+                    "transformer/diffusion_pytorch_model from diffusers, with its config file next to it.",
                 ),
                 weight_dtype_input(),
                 io.Combo.Input(
@@ -38,11 +39,11 @@ class ImageModelLoader(io.ComfyNode):
                     options=list(GUIDED),
                     default="all",
                     optional=True,
-                    tooltip="Latent channels that cfg moves. The released sampler moves the first 3 of 4 and lets the "
-                    "last follow the prompt alone: take that to repeat its pictures.",
+                    tooltip="Latent channels to which CFG applies. The official sampler guides only the first 3 "
+                    "of 4; choose first 3 to reproduce its images.",
                 ),
             ],
-            outputs=[io.Model.Output(tooltip="The model, with the released time shift of 4 for KSampler.")],
+            outputs=[io.Model.Output(tooltip="The model, with the released time shift of 4 set for KSampler.")],
         )
 
     @classmethod

@@ -42,16 +42,16 @@ class ImageToVideo(io.ComfyNode):
         return schema(
             "ImageToVideo",
             title="Lumina-Video Image to Video",
-            description="A clip that begins with a picture, or goes on from the last frames of another one, for any "
-            "sampler. Give both outputs to it. The prompt says what the picture shows and how it moves.",
+            description="Image-to-video, or continuation of a clip from its last frames, with any sampler. "
+            "Connect both outputs to the sampler. The prompt should describe the image and how it moves.",
             aliases=("i2v", "first frame", "continue", "extend video", "inpaint"),
             inputs=[
                 io.Model.Input("model", tooltip="A Lumina-Video MODEL."),
                 io.Vae.Input("vae", tooltip="From Load Lumina-Video VAE."),
                 io.Image.Input(
                     "images",
-                    tooltip="One picture, or the last 8, 16, ... frames of a clip to go on from, in the size of the "
-                    "clip to make.",
+                    tooltip="One image, or the last 8, 16, ... frames of the clip to continue, in the size of the "
+                    "new clip.",
                 ),
                 io.Int.Input(
                     "frames",
@@ -59,7 +59,7 @@ class ImageToVideo(io.ComfyNode):
                     min=FRAME_BATCH,
                     max=512,
                     step=FRAME_BATCH,
-                    tooltip="Frames of the clip, the given ones included: a multiple of 8.",
+                    tooltip="Length of the new clip in frames, including the given ones: a multiple of 8.",
                 ),
                 io.Float.Input(
                     "hold",
@@ -67,14 +67,14 @@ class ImageToVideo(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Flow time t up to which frames next to the given ones keep still; those farther off are "
-                    "free earlier. Higher lets the clip jump less where they end, lower lets it move more; 0 holds "
-                    "the given frames alone.",
+                    tooltip="Frames next to the given ones are held until this t; frames farther away are "
+                    "released earlier. Higher gives a smoother transition, lower gives more motion; 0 holds only "
+                    "the given frames.",
                 ),
             ],
             outputs=[
-                io.Model.Output(tooltip="For the sampler of this latent."),
-                io.Latent.Output(tooltip="The latent with its noise mask; sample it from the start (denoise 1)."),
+                io.Model.Output(tooltip="Connect to the sampler of this latent."),
+                io.Latent.Output(tooltip="The latent with its noise mask; sample it with denoise 1."),
             ],
         )
 
@@ -86,8 +86,8 @@ class ImageToVideo(io.ComfyNode):
     def execute(cls, model, vae, images, frames, hold) -> io.NodeOutput:
         if not isinstance(model.model, LuminaVideoModel):
             raise LuminaError(
-                f"The model is of the kind {type(model.model).__name__}; Lumina-Video Image to Video takes the MODEL "
-                "of Load Lumina-Video Model."
+                f"The model is of type {type(model.model).__name__}; connect the MODEL of Load Lumina-Video Model to "
+                "Lumina-Video Image to Video."
             )
         given_latents(len(images), frames)
         latent = begun_latent(vae, images, frames, hold)

@@ -25,7 +25,8 @@ def patch_input(default: str = str(DEFAULT_PLAN.patch), note: str = "", **more) 
     return io.String.Input(
         "patch",
         default=default,
-        tooltip=f"{note}Patch size over time t, frames x space: 2x4 is fastest, 1x2 finest; coarse first. {GRAMMAR}",
+        tooltip=f"{note}Patch size as a function of t, written frames x space: 2x4 is fastest, 1x2 gives the finest "
+        f"detail. Use coarse patches first. {GRAMMAR}",
         **more,
     )
 
@@ -35,8 +36,9 @@ def guidance_input(default: str = str(DEFAULT_PLAN.guidance), note: str = "", **
     return io.String.Input(
         "guidance",
         default=default,
-        tooltip=f"{note}Guidance g over t, in pos + g (pos - neg), usually 0 to 30; the usual cfg is g + 1. At 0 the "
-        f"negative pass is skipped, which halves the work. {GRAMMAR}",
+        tooltip=f"{note}Guidance scale g as a function of t, typically 0 to 30. KSampler's cfg is g + 1. Higher "
+        "follows the prompt more closely; 0 skips the negative forward pass, which halves the cost of a step. "
+        f"{GRAMMAR}",
         **more,
     )
 
@@ -46,8 +48,9 @@ def motion_input(name: str, default: str, what: str, note: str = "", **more) -> 
     return io.String.Input(
         name,
         default=default,
-        tooltip=f"{note}Motion score of the {what} pass over t: mean optical flow, about 0 (still) to 10 (lively); "
-        f"none leaves it open. A larger gap between positive and negative gives more motion. {GRAMMAR}",
+        tooltip=f"{note}Motion score (mean optical flow) of the {what} prompt as a function of t, from about 0 "
+        "(still) to 10 (fast); none sets no score. A larger gap between positive and negative gives more motion. "
+        f"{GRAMMAR}",
         **more,
     )
 
@@ -58,9 +61,9 @@ def times_input(default: str, note: str, through: str, **more) -> io.Input:
         "times",
         default=default,
         optional=True,
-        tooltip=f"{note}Where between t = 0 (noise) and 1 (data) the network is asked: rational (by the time shift), "
-        "linear, sigmoid (experimental), or a list such as 0, 0.1, 0.4, 1, which says the points, too. "
-        f"After a name, {through}.",
+        tooltip=f"{note}Timestep schedule: the t from 0 (noise) to 1 (data) at which the model is evaluated. Write "
+        "rational (shaped by the time shift), linear, sigmoid (experimental), or a list such as 0, 0.1, 0.4, 1, "
+        f"which also sets the number of points. After a name, {through}.",
         **more,
     )
 
@@ -73,13 +76,14 @@ def renorm_input(default: float = DEFAULT_PLAN.renorm, minimum: float = -1.0) ->
         min=minimum,
         max=100.0,
         step=0.1,
-        tooltip="Upper bound of the guided velocity's norm, as a multiple of the positive one's; 0 or less is off.",
+        tooltip="Upper limit on the norm of the guided velocity, as a multiple of the norm of the positive "
+        "velocity. Lower limits strong guidance more; typically 2, and 0 or less is off.",
     )
 
 
 def size_inputs() -> list[io.Input]:
     """width, height, frames. The page rounds to min + n * step, so each min is a multiple of its step."""
-    side = "Pixels, a multiple of 32; 16 will do while no patch size of the schedule has space 4."
+    side = "In pixels, a multiple of 32. Multiples of 16 are allowed if no patch size of the schedule has space 4."
     return [
         io.Int.Input("width", default=DEFAULT_SIZE.width, min=32, max=4096, step=32, tooltip=side),
         io.Int.Input("height", default=DEFAULT_SIZE.height, min=32, max=4096, step=32, tooltip=side),
@@ -89,8 +93,9 @@ def size_inputs() -> list[io.Input]:
             min=0,
             max=512,
             step=4,
-            tooltip="Frames of the clip: a multiple of 8; 0 or 1 is an image. With patch sizes of 1 frame alone, other "
-            "multiples of 4 work too and come out 3 frames shorter. The released models were trained on up to 96.",
+            tooltip="Number of frames, a multiple of 8; 0 or 1 makes an image. If every patch size of the schedule "
+            "has 1 frame, other multiples of 4 also work but decode to 3 frames fewer. The released models were "
+            "trained on up to 96 frames.",
         ),
     ]
 
@@ -108,7 +113,12 @@ def clip_frames(preset: str, frames: int, seconds: float) -> int:
 def seed_input(what: str) -> io.Input:
     """A seed with the host's control for the next run."""
     return io.Int.Input(
-        "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip=f"Seed of {what}."
+        "seed",
+        default=0,
+        min=0,
+        max=0xFFFFFFFFFFFFFFFF,
+        control_after_generate=True,
+        tooltip=f"Random seed of {what}. The same seed and settings give the same result.",
     )
 
 
@@ -116,8 +126,8 @@ def check_one(title: str, images: object, video: object) -> None:
     """Raises LuminaError that names the node ``title`` unless exactly one of them is linked."""
     count = (images is not ABSENT) + (video is not ABSENT)
     if count != 1:
-        found = "both" if count else "neither"
-        raise LuminaError(f"Link either images or video to {title}, {found} of them is linked now.")
+        found, verb = ("both", "are") if count else ("neither", "is")
+        raise LuminaError(f"Connect either images or video to {title}; {found} of them {verb} connected.")
 
 
 def first_fault(*checks: Callable[[], object]) -> bool | str:

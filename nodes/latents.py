@@ -37,13 +37,13 @@ class EmptyLatent(io.ComfyNode):
         return schema(
             "EmptyLatent",
             title="Empty Lumina-Video Latent",
-            description="An empty latent clip. Sizes that the patch schedule does not divide are refused before the "
-            "run starts, with the nearest size that works.",
+            description="An empty video latent. A size that the patch schedule cannot divide is rejected when "
+            "you queue, with the nearest valid size.",
             aliases=("empty latent video", "resolution", "size", "frames"),
             inputs=[
                 *size_inputs(),
-                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Clips in the batch."),
-                patch_input(),
+                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Number of clips in the batch."),
+                patch_input(note="The patch schedule of the model, used here only to check the size. "),
             ],
             outputs=[io.Latent.Output(tooltip="For any sampler.")],
         )
@@ -78,8 +78,8 @@ class Noise(io.ComfyNode):
         return schema(
             "Noise",
             title="Lumina-Video Official Noise",
-            description="Noise as the released code draws it (bf16 on CUDA), so that a seed gives its clip. On other "
-            "devices it equals the built-in Random Noise.",
+            description="Noise drawn as in the official code (bf16 on CUDA), so that a seed reproduces its "
+            "clip. On other devices it equals the built-in RandomNoise.",
             aliases=("random noise", "seed", "cuda noise"),
             inputs=[seed_input("the noise")],
             outputs=[io.Noise.Output(tooltip="For SamplerCustomAdvanced.")],
@@ -96,21 +96,25 @@ class LatentPreview(io.ComfyNode):
         return schema(
             "LatentPreview",
             title="Lumina-Video Latent Preview",
-            description="A rough picture of latents in no time, without the VAE: one row per clip, frames from left to "
-            "right. Made to choose among drafts.",
+            description="A quick, rough preview of latents without the VAE: one row per clip, frames from "
+            "left to right. Use it to choose among drafts.",
             aliases=("draft", "contact sheet", "thumbnail", "latent to rgb"),
             inputs=[
-                io.Latent.Input("samples", tooltip="Denoised latents: the second output of SamplerCustomAdvanced."),
-                io.Int.Input("columns", default=6, min=1, max=64, tooltip="Frames shown per clip, spread evenly."),
-                io.Int.Input("scale", default=4, min=1, max=16, tooltip="Picture pixels per latent pixel."),
+                io.Latent.Input(
+                    "samples", tooltip="Denoised latents: the output denoised_output of SamplerCustomAdvanced."
+                ),
+                io.Int.Input(
+                    "columns", default=6, min=1, max=64, tooltip="Number of frames shown per clip, evenly spaced."
+                ),
+                io.Int.Input("scale", default=4, min=1, max=16, tooltip="Image pixels per latent pixel."),
                 io.Model.Input(
                     "model",
                     optional=True,
-                    tooltip="The model that the latents are from; needed where it is not a released one, whose colours "
-                    "are taken else.",
+                    tooltip="The model that generated the latents. Needed for the bundled model: without it, the "
+                    "preview colors of the released models are used.",
                 ),
             ],
-            outputs=[io.Image.Output(tooltip="One picture.")],
+            outputs=[io.Image.Output(tooltip="One image with all clips.")],
         )
 
     @classmethod
@@ -118,8 +122,8 @@ class LatentPreview(io.ComfyNode):
         latent_format = LuminaVideoLatent() if model is None else model.get_model_object("latent_format")
         if not isinstance(latent_format, LuminaVideoLatent) or latent_format.latent_rgb_factors is None:
             raise LuminaError(
-                "This model does not say how its latents are coloured; decode with the VAE to see them, or save the "
-                "checkpoint with latent_rgb in its metadata."
+                "This model has no preview colors; decode with the VAE, or save the checkpoint with "
+                "latent_rgb in its metadata."
             )
         return io.NodeOutput(contact_sheet(samples["samples"], columns, scale, latent_format))
 
@@ -129,8 +133,8 @@ def contact_sheet(latents: torch.Tensor, columns: int, scale: int, latent_format
     channels = latent_format.latent_channels
     if latents.ndim != 5 or latents.shape[1] != channels:
         raise LuminaError(
-            f"samples have shape {tuple(latents.shape)}; expected (batch, {channels}, frames, height, width), "
-            "the latents of Lumina-Video; link the model that they are from."
+            f"samples have shape {tuple(latents.shape)}, expected Lumina-Video latents (batch, {channels}, frames, "
+            "height, width); connect the model that generated them."
         )
     frames = torch.linspace(0, latents.shape[2] - 1, min(columns, latents.shape[2])).round().long()
     rgb = latents_to_rgb(latents[:, :, frames].float().cpu() * SCALE, latent_format.preview_rows())

@@ -46,8 +46,8 @@ def weight_dtype_input() -> io.Combo.Input:
         "weight_dtype",
         options=list(WEIGHT_DTYPES),
         default="default",
-        tooltip="Precision of the weights; default lets ComfyUI choose for this device, fp8 halves their "
-        "memory at some cost in quality.",
+        tooltip="Precision of the weights. default lets ComfyUI choose for your device; fp8 needs "
+        "half the memory of bf16, at some loss of quality.",
     )
 
 
@@ -57,19 +57,21 @@ class ModelLoader(io.ComfyNode):
         return schema(
             "ModelLoader",
             title="Load Lumina-Video Model",
-            description="Loads a Lumina-Video checkpoint as a MODEL that every sampler, LoRA loader and model patch "
-            "of ComfyUI takes. A model_args.pth beside it is read without running code in it.",
+            description="Loads a Lumina-Video checkpoint as a MODEL for every sampler, LoRA loader and model "
+            "patch of ComfyUI. A model_args.pth next to it is read without running any code in it.",
             aliases=("checkpoint", "diffusion model", "unet", "load checkpoint"),
             inputs=[
                 io.Combo.Input(
                     "model_name",
                     options=[*bundled_entries(), *model_files()],
-                    tooltip="The bundled small model, or weights in models/diffusion_models: the released folder's "
-                    "consolidated.00-of-01 file, or a single .safetensors.",
+                    tooltip="The bundled model, or a file in models/diffusion_models: the consolidated.00-of-01 "
+                    "file of the released folder, or a single .safetensors.",
                 ),
                 weight_dtype_input(),
             ],
-            outputs=[io.Model.Output(tooltip="The model, at its finest patch size until a patch schedule is set.")],
+            outputs=[
+                io.Model.Output(tooltip="The model. It uses its finest patch size until you set a patch schedule.")
+            ],
         )
 
     @classmethod
@@ -92,15 +94,15 @@ class VAELoader(io.ComfyNode):
         return schema(
             "VAELoader",
             title="Load Lumina-Video VAE",
-            description="Loads the CogVideoX-2b VAE in the diffusers layout. Decodes as diffusers does, a few frames "
-            "at a time, so memory does not grow with the clip.",
+            description="Loads the CogVideoX-2b VAE (diffusers layout). It encodes and decodes a few frames "
+            "at a time, so its memory use does not grow with the length of the clip.",
             aliases=("cogvideox", "vae", "load vae"),
             inputs=[
                 io.Combo.Input(
                     "vae_name",
                     options=[*bundled_entries(), *vae_files()],
-                    tooltip="The bundled one, or weights in models/vae: diffusion_pytorch_model.safetensors of "
-                    "THUDM/CogVideoX-2b, under any name; a config.json beside it is used.",
+                    tooltip="The bundled VAE, or a file in models/vae: diffusion_pytorch_model.safetensors of "
+                    "THUDM/CogVideoX-2b under any name. A config.json next to it is used.",
                 ),
             ],
             outputs=[io.Vae.Output(tooltip="For VAE Decode, VAE Decode (Tiled) and VAE Encode.")],
@@ -125,16 +127,16 @@ class TextEncoderLoader(io.ComfyNode):
         return schema(
             "TextEncoderLoader",
             title="Load Lumina-Video Text Encoder (folder)",
-            description="Loads Gemma-2-2B, or the first Gemma-2B for Lumina-Next's images, from a folder in the "
-            "transformers layout as a CLIP. With the single file that Lumina-Image-2.0 uses, take the built-in Load "
-            "CLIP with type lumina2 instead.",
+            description="Loads Gemma-2-2B, or the original Gemma-2B for Lumina-Next images, as a CLIP from a "
+            "folder in the transformers layout. If you have the single file used by Lumina-Image-2.0, use "
+            "the built-in Load CLIP with type lumina2 instead.",
             aliases=("gemma", "clip", "load clip", "text encoder"),
             inputs=[
                 io.Combo.Input(
                     "folder",
                     options=[*bundled_entries(), *text_encoder_folders()],
-                    tooltip="The bundled one, or a folder in models/text_encoders with config.json, tokenizer files "
-                    "and .safetensors.",
+                    tooltip="The bundled text encoder, or a folder in models/text_encoders with config.json, "
+                    "tokenizer files and .safetensors weights.",
                 ),
             ],
             outputs=[io.Clip.Output(tooltip="For Lumina-Video Text Encode.")],

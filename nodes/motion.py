@@ -32,22 +32,26 @@ class MeasureMotion(io.ComfyNode):
         return schema(
             "MeasureMotion",
             title=f"Lumina-Video {cls.TITLE}",
-            description="Measures the motion score of frames or of a video: mean optical flow in pixels per half "
-            "second, at 320x576. Let a reference clip set the score of the next one, or check a result.",
+            description="Measures the motion score of a clip: the mean optical flow in pixels per half "
+            "second, at 320x576. Use it to match the motion of a reference clip, or to check a result.",
             aliases=("optical flow", "motion score", "dynamics", "measure"),
             inputs=[
-                io.Image.Input("images", optional=True, tooltip="Frames of one clip, in order. Link these or video."),
-                io.Video.Input("video", optional=True, tooltip="A video of any frame rate. Link this or images."),
+                io.Image.Input(
+                    "images", optional=True, tooltip="Frames of one clip, in order. Connect either images or video."
+                ),
+                io.Video.Input(
+                    "video", optional=True, tooltip="A video with any frame rate. Connect either video or images."
+                ),
                 io.Float.Input(
                     "fps",
                     default=float(preset_clip(DEFAULT_PRESET).fps),
                     min=0.1,
                     max=1000.0,
                     step=0.01,
-                    tooltip="Frames per second of images; a video knows its own.",
+                    tooltip="Frame rate of images; a video provides its own.",
                 ),
             ],
-            outputs=[io.Float.Output("motion", tooltip="Motion score, on the scale of OpenCV's DIS estimator.")],
+            outputs=[io.Float.Output("motion", tooltip="Motion score, measured with OpenCV's DIS optical flow.")],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )

@@ -39,7 +39,7 @@ from .names import schema
 from .sampling import make_guider
 from .solver import SOLVER_TOOLTIP, solver_sampler
 
-OWN = "Empty takes the preset's. "
+OWN = "Leave empty to use the preset. "
 
 
 def make_plan(preset: str, points: int, solver: str, context_drop: float = 0.0, **texts: str | None) -> SamplingPlan:
@@ -56,20 +56,33 @@ class MultiScaleSampler(io.ComfyNode):
         return schema(
             "MultiScaleSampler",
             title="Lumina Multi-Scale Sampler",
-            description="Everything in one node: encodes the prompts, sets patch sizes, guidance and motion scores by "
-            "a preset, and samples with live previews. Decode the latent, then Create Video and Save Video.",
+            description="All-in-one text-to-video sampler: encodes the prompts, applies the patch, guidance "
+            "and motion schedules of a preset, and samples with live previews. Connect LATENT to VAE "
+            "Decode, then Create Video and Save Video.",
             aliases=("text to video", "ksampler", "all in one", "t2v", "text to image", "generate video"),
             inputs=[
                 io.Model.Input("model", tooltip="From Load Lumina-Video Model."),
-                io.Clip.Input("clip", tooltip="Gemma-2-2B: Load CLIP with type lumina2, or the folder loader."),
-                io.String.Input("prompt", multiline=True, dynamic_prompts=True, tooltip="What the clip shows."),
-                io.String.Input("negative_prompt", multiline=True, tooltip="What it avoids; may be empty."),
+                io.Clip.Input(
+                    "clip",
+                    tooltip="The Gemma-2-2B text encoder, from Load CLIP with type lumina2 or from Load "
+                    "Lumina-Video Text Encoder (folder).",
+                ),
+                io.String.Input(
+                    "prompt",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    tooltip="What the clip should show, in plain sentences. There is no weighting syntax.",
+                ),
+                io.String.Input(
+                    "negative_prompt", multiline=True, tooltip="What the clip should not show; may be empty."
+                ),
                 io.Combo.Input(
                     "preset",
                     options=list(PRESETS),
                     default=DEFAULT_PRESET,
-                    tooltip="Released numbers: f24F96R960 for 960-class at 24 fps, f16F64R512 for 512-class at 16 fps; "
-                    "mini for the bundled model. MultiScale costs a third to a half.",
+                    tooltip="Sampling settings as released: f24F96R960 for the 960-class model at 24 fps, "
+                    "f16F64R512 for the 512-class model at 16 fps, mini for the bundled model. MultiScale presets "
+                    "need a third to a half of the compute.",
                 ),
                 *size_inputs(),
                 seed_input("the noise"),
@@ -78,8 +91,13 @@ class MultiScaleSampler(io.ComfyNode):
                 motion_input("motion", "", "positive", OWN, optional=True, placeholder="preset"),
                 motion_input("negative_motion", "", "negative", OWN, optional=True, placeholder="preset"),
                 io.Int.Input(
-                    "points", default=0, min=0, max=1000, optional=True, tooltip="Points of the time grid; 0 takes the "
-                    "preset's own."
+                    "points",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    optional=True,
+                    tooltip="Number of timesteps, one more than the number of steps: 70 points are 69 steps. 0 "
+                    "uses the preset.",
                 ),
                 io.Combo.Input(
                     "solver",
@@ -95,18 +113,19 @@ class MultiScaleSampler(io.ComfyNode):
                     max=60.0,
                     step=0.5,
                     optional=True,
-                    tooltip="Length of the clip at the preset's rate, to the nearest 8 frames; 0 takes frames.",
+                    tooltip="Length of the clip in seconds at the preset's frame rate, rounded to 8 frames; 0 "
+                    "uses frames instead.",
                 ),
                 times_input(
-                    "", OWN, "through switches begins a step wherever a schedule changes", placeholder="preset"
+                    "", OWN, "through switches starts a step wherever a schedule changes", placeholder="preset"
                 ),
                 io.Combo.Input(
                     "rope",
                     options=list(ROPES),
                     default=AS_TRAINED.rope,
                     optional=True,
-                    tooltip="How clips larger or longer than those trained on are met; auto changes nothing up to "
-                    "that size, off goes on counting.",
+                    tooltip="RoPE scaling for clips larger or longer than the training size. auto changes nothing "
+                    "up to that size; off disables scaling.",
                 ),
                 io.Float.Input(
                     "context_drop",
@@ -115,14 +134,15 @@ class MultiScaleSampler(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     optional=True,
-                    tooltip="Up to this flow time early layers read pooled keys: faster, not exact; 0 is off.",
+                    tooltip="Context Drop: until this t, early layers attend to pooled keys and values. Higher is "
+                    "faster and less exact; typically 0.1, 0 is off.",
                 ),
             ],
             outputs=[
-                io.Latent.Output(tooltip="For VAE Decode."),
-                io.Float.Output("fps", tooltip="The preset's frames per second, for Create Video."),
+                io.Latent.Output(tooltip="Connect to VAE Decode."),
+                io.Float.Output("fps", tooltip="Frame rate of the preset, for Create Video."),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def validate_inputs(
@@ -145,7 +165,7 @@ class MultiScaleSampler(io.ComfyNode):
         context_drop=0.0,
     ):
         if points == 1:
-            return "points is 1; write 0 for the preset's, or at least 2 (1 step)."
+            return "points is 1; enter 0 to use the preset, or at least 2 (1 step)."
 
         def check():
             plan = make_plan(

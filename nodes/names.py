@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from comfy_api.latest import io
 
 CATEGORY = "Lumina-Video"
-AUDIO_CATEGORY = "Lumina-Video/sound"
+AUDIO_CATEGORY = "Lumina-Video/audio"
 PREFIX = "LuminaVideo"
 OPTIONS_KEY = "lumina_video"
 """Our one key in ``transformer_options``."""

@@ -32,8 +32,8 @@ def split_step(sigmas: torch.Tensor, patch: str) -> int:
         if step and schedule.at(1.0 - sigma) != schedule.values[0]:
             return step
     raise LuminaError(
-        f"patch schedule '{schedule}' keeps one patch size over all {len(sigmas) - 1} steps; write one that changes, "
-        "such as 2x4 | 0.03: 2x2 | 0.125: 1x2, or take more points."
+        f"patch schedule '{schedule}' has the same patch size in all {len(sigmas) - 1} steps; write a schedule that "
+        "changes, such as 2x4 | 0.03: 2x2 | 0.125: 1x2, or use more points."
     )
 
 
@@ -43,7 +43,8 @@ class Sigmas(io.ComfyNode):
         return schema(
             "Sigmas",
             title="Lumina-Video Sigmas",
-            description="The official time grid as sigmas (sigma = 1 - t). The built-in schedulers only come near it.",
+            description="The official timestep schedule as SIGMAS (sigma = 1 - t). The built-in schedulers "
+            "only approximate it.",
             aliases=("scheduler", "time shift", "steps", "shift", "basic scheduler"),
             inputs=[
                 io.Int.Input(
@@ -51,7 +52,8 @@ class Sigmas(io.ComfyNode):
                     default=DEFAULT_PLAN.points,
                     min=2,
                     max=1000,
-                    tooltip="Points of the grid as the released presets count: 70 points are 69 steps.",
+                    tooltip="Number of sigmas, both ends included: 70 points are 69 steps. More points are slower "
+                    "and more accurate.",
                 ),
                 io.Float.Input(
                     "time_shift",
@@ -59,11 +61,12 @@ class Sigmas(io.ComfyNode):
                     min=0.01,
                     max=1000.0,
                     step=0.5,
-                    tooltip="Above 1 spends more steps near the noise: 24 for 960-class, 8 for 512-class; 1 is none.",
+                    tooltip="Values above 1 place more steps near the noise: 24 for the 960-class, 8 for the "
+                    "512-class, 1 for no shift.",
                 ),
-                times_input("", "Empty is rational. ", "through 0.1 0.35 moves the nearest points there"),
+                times_input("", "Leave empty for rational. ", "through 0.1 0.35 moves the nearest points onto these t"),
             ],
-            outputs=[io.Sigmas.Output(tooltip="points values from 1 to 0.")],
+            outputs=[io.Sigmas.Output(tooltip="The sigmas, from 1 down to 0.")],
         )
 
     @classmethod
@@ -81,12 +84,13 @@ class SplitSigmas(io.ComfyNode):
         return schema(
             "SplitSigmas",
             title="Lumina-Video Split Sigmas (draft, refine)",
-            description="Cuts the sigmas where the patch schedule leaves its first, coarsest patch size: draft several "
-            "seeds with the first part, refine the chosen one with the second.",
+            description="Splits the sigmas at the step where the patch schedule leaves its first, coarsest "
+            "patch size. Draft several seeds with the first part, then refine the best one with the "
+            "second.",
             aliases=("draft", "refine", "split", "two pass"),
             inputs=[
                 io.Sigmas.Input("sigmas", tooltip="From Lumina-Video Sigmas."),
-                patch_input(),
+                patch_input(note="The patch schedule of the model. "),
             ],
             outputs=[
                 io.Sigmas.Output("draft", tooltip="The steps at the first patch size."),
@@ -111,13 +115,15 @@ class Guider(io.ComfyNode):
         return schema(
             "Guider",
             title="Lumina-Video Guider",
-            description="Guidance over flow time, with renorm, for SamplerCustomAdvanced. Where the scale is 0 the "
-            "negative pass is skipped.",
+            description="Guidance schedule and renorm as a GUIDER for SamplerCustomAdvanced. Where the scale "
+            "is 0, the negative forward pass is skipped.",
             aliases=("cfg guider", "renorm", "cfg schedule"),
             inputs=[
                 io.Model.Input("model", tooltip="A Lumina-Video MODEL, with or without a patch schedule."),
-                io.Conditioning.Input("positive", tooltip="What the clip shows."),
-                io.Conditioning.Input("negative", tooltip="What it avoids; the empty prompt is usual."),
+                io.Conditioning.Input("positive", tooltip="Conditioning of what the clip should show."),
+                io.Conditioning.Input(
+                    "negative", tooltip="Conditioning of what the clip should not show, usually an empty prompt."
+                ),
                 guidance_input(),
                 renorm_input(),
             ],

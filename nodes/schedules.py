@@ -19,11 +19,11 @@ class PatchSchedule(io.ComfyNode):
         return schema(
             "PatchSchedule",
             title="Lumina-Video Patch Schedule",
-            description="Chooses the patch size per range of flow time: coarse patches while the layout forms, fine "
-            "ones for detail. Trades cost for detail in any sampler.",
+            description="Sets the patch size for each range of t: coarse patches while the layout forms, fine "
+            "patches for detail. Coarser schedules are faster. Works with any sampler.",
             aliases=("multi-scale", "multiscale", "patch size", "speed up", "faster"),
             inputs=[io.Model.Input("model", tooltip="A Lumina-Video MODEL."), patch_input()],
-            outputs=[io.Model.Output(tooltip="The model with the schedule.")],
+            outputs=[io.Model.Output(tooltip="The model with the patch schedule.")],
         )
 
     @classmethod
@@ -42,15 +42,15 @@ class Guidance(io.ComfyNode):
         return schema(
             "Guidance",
             title="Lumina-Video Guidance",
-            description="Guidance over flow time, with renorm, for any sampler: the sampler's own cfg is then ignored. "
-            "Where the scale is 0 the negative pass is skipped.",
+            description="Guidance schedule and renorm for any sampler; the sampler's own cfg is then ignored. "
+            "Where the scale is 0, the negative forward pass is skipped.",
             aliases=("cfg", "renorm", "cfg schedule", "guidance scale"),
             inputs=[
                 io.Model.Input("model", tooltip="A Lumina-Video MODEL."),
                 guidance_input(),
                 renorm_input(),
             ],
-            outputs=[io.Model.Output(tooltip="The model with the guidance.")],
+            outputs=[io.Model.Output(tooltip="The model with the guidance schedule.")],
         )
 
     @classmethod
@@ -69,29 +69,30 @@ class Preset(io.ComfyNode):
         return schema(
             "Preset",
             title="Lumina-Video Preset",
-            description="The numbers of a released sampling preset, to be linked into the other Lumina-Video nodes.",
+            description="Outputs the settings of a released sampling preset. Connect them to the other "
+            "Lumina-Video nodes.",
             aliases=("settings", "sample config", "steps", "cfg", "fps"),
             inputs=[
                 io.Combo.Input(
                     "preset",
                     options=list(PRESETS),
                     default=DEFAULT_PRESET,
-                    tooltip="Released name: f24F96R960 is 24 fps, 96 frames, 1248x704; f16F64R512 is 16 fps, 64 "
-                    "frames, 672x384; mini, for the bundled model, 8 fps, 32 frames, 64x64. MultiScale costs a third "
-                    "to a half.",
+                    tooltip="Settings by their released name: f24F96R960 is 24 fps, 96 frames, 1248x704; "
+                    "f16F64R512 is 16 fps, 64 frames, 672x384; mini, for the bundled model, is 8 fps, 32 frames, "
+                    "64x64. MultiScale presets need a third to a half of the compute.",
                 )
             ],
             outputs=[
                 io.String.Output("patch", tooltip="Patch schedule."),
                 io.String.Output("guidance", tooltip="Guidance schedule."),
-                io.Float.Output("renorm", tooltip="Bound on the guided velocity's norm; 0 or less is off."),
-                io.String.Output("motion", tooltip="Motion score of the positive pass."),
-                io.String.Output("negative_motion", tooltip="Motion score of the negative pass."),
-                io.Int.Output("points", tooltip="Points of the time grid; one step fewer."),
-                io.Float.Output("time_shift", tooltip="Shift of the time grid towards the noise."),
-                io.Int.Output("width", tooltip="Pixels."),
-                io.Int.Output("height", tooltip="Pixels."),
-                io.Int.Output("frames", tooltip="Frames of the clip."),
+                io.Float.Output("renorm", tooltip="Limit on the norm of the guided velocity; 0 or less is off."),
+                io.String.Output("motion", tooltip="Motion score schedule of the positive prompt."),
+                io.String.Output("negative_motion", tooltip="Motion score schedule of the negative prompt."),
+                io.Int.Output("points", tooltip="Number of timesteps, one more than the number of steps."),
+                io.Float.Output("time_shift", tooltip="Time shift of the timestep schedule."),
+                io.Int.Output("width", tooltip="In pixels."),
+                io.Int.Output("height", tooltip="In pixels."),
+                io.Int.Output("frames", tooltip="Number of frames of the clip."),
                 io.Float.Output("fps", tooltip="Frames per second."),
             ],
         )

@@ -54,25 +54,28 @@ class Size(io.ComfyNode):
         return schema(
             "Size",
             title="Lumina-Video Size",
-            description="Width, height and frames for an aspect ratio at a model's area: only sizes that the models "
-            "were trained at and that every patch size divides. Link them to the sampler or the empty latent.",
+            description="Width, height and frames for an aspect ratio, chosen from the model's training "
+            "resolutions. Connect them to the sampler or to the empty latent.",
             aliases=("aspect ratio", "resolution", "width", "height", "16:9", "portrait", "landscape", "bucket"),
             inputs=[
                 io.Combo.Input(
                     "area",
                     options=list(AREAS),
                     default=DEFAULT_AREA,
-                    tooltip="Area in pixels, by model: 960-class for f24R960, 512-class for f16R512, 256-class for the "
-                    "first stage of training, mini for the bundled model.",
+                    tooltip="Resolution class of the model: 960-class for f24R960, 512-class for f16R512, "
+                    "256-class for the first training stage, mini for the bundled model.",
                 ),
                 io.Combo.Input(
-                    "ratio", options=list(RATIOS), default=RATIOS[0], tooltip="Width to height of a landscape picture."
+                    "ratio",
+                    options=list(RATIOS),
+                    default=RATIOS[0],
+                    tooltip="Aspect ratio, width to height in landscape orientation.",
                 ),
                 io.Combo.Input(
                     "orientation",
                     options=[LANDSCAPE, PORTRAIT],
                     default=LANDSCAPE,
-                    tooltip="portrait turns the ratio: 16:9 becomes 9:16.",
+                    tooltip="portrait swaps width and height: 16:9 becomes 9:16.",
                 ),
                 io.Float.Input(
                     "seconds",
@@ -80,16 +83,16 @@ class Size(io.ComfyNode):
                     min=0.0,
                     max=60.0,
                     step=0.5,
-                    tooltip="Length at the area's rate, to the nearest 8 frames; 0 is an image. The models were "
-                    "trained at up to 4 seconds.",
+                    tooltip="Length of the clip at the model's frame rate, rounded to 8 frames; 0 makes an image. "
+                    "The models were trained on up to 4 seconds.",
                 ),
                 io.String.Input(
                     "own_ratio",
                     default="",
                     optional=True,
                     placeholder="2.39:1 or 1248x704",
-                    tooltip="A ratio of your own up to 4:1, or one of the sizes themselves; taken as written, in place "
-                    "of ratio and orientation. Empty takes those.",
+                    tooltip="Custom aspect ratio of up to 4:1, or one of the listed sizes. It replaces ratio and "
+                    "orientation; leave empty to use those.",
                 ),
                 io.Int.Input(
                     "own_side",
@@ -98,16 +101,16 @@ class Size(io.ComfyNode):
                     max=2048,
                     step=32,
                     optional=True,
-                    tooltip="An area of your own: the side in pixels of a square of it; 0 takes that of area. Larger "
-                    "than the model's area needs extrapolation.",
+                    tooltip="Custom area, given as the side of a square in pixels; 0 uses the area above. An area "
+                    "larger than the model's needs RoPE scaling (Lumina-Video Extrapolation).",
                 ),
             ],
             outputs=[
-                io.Int.Output("width", tooltip="Pixels."),
-                io.Int.Output("height", tooltip="Pixels."),
-                io.Int.Output("frames", tooltip="Frames of the clip; 1 is an image."),
-                io.Float.Output("fps", tooltip="Frames per second of the area's models, for Create Video."),
-                io.String.Output("sizes", tooltip="Every size of the area, one a line, widest first."),
+                io.Int.Output("width", tooltip="In pixels."),
+                io.Int.Output("height", tooltip="In pixels."),
+                io.Int.Output("frames", tooltip="Number of frames; 1 is an image."),
+                io.Float.Output("fps", tooltip="Frame rate of the model, for Create Video."),
+                io.String.Output("sizes", tooltip="All sizes of the area, one per line, widest first."),
             ],
             hidden=[io.Hidden.unique_id],
         )

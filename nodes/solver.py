@@ -19,7 +19,8 @@ LAST_SIGMA = 0.01
 """At smaller sigmas too little of the velocity is left in the host's denoised output for a step as long as that."""
 KEY = OPTIONS_KEY + "_solver"
 SOLVER_TOOLTIP = (
-    "Evaluations of the network per step: euler, adams2, adams3 and dpmpp_2m 1, midpoint and heun2 2, heun3 3, rk4 4."
+    "Model evaluations per step: 1 for euler, adams2, adams3 and dpmpp_2m; 2 for midpoint "
+    "and heun2; 3 for heun3; 4 for rk4."
 )
 
 
@@ -86,8 +87,9 @@ class Solver(io.ComfyNode):
         return schema(
             "Solver",
             title="Lumina-Video Solver",
-            description="A SAMPLER for SamplerCustom and SamplerCustomAdvanced, with the sigmas of any scheduler. "
-            "Solvers that remember earlier steps begin anew where patch size, guidance or motion score change.",
+            description="ODE solver as a SAMPLER for SamplerCustom and SamplerCustomAdvanced, with the sigmas "
+            "of any scheduler. Multistep solvers restart wherever the patch size, guidance or motion "
+            "score changes.",
             aliases=("sampler", "heun", "runge kutta", "adams bashforth", "dpm++ 2m", "fewer steps", "ksampler select"),
             inputs=[
                 io.Combo.Input("solver", options=list(SOLVERS), default="adams2", tooltip=SOLVER_TOOLTIP),

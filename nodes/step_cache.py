@@ -18,7 +18,7 @@ from .names import OPTIONS_KEY, schema
 
 KEY = OPTIONS_KEY + "_cache"
 _Wrappers = comfy.patcher_extension.WrappersMP
-SEVERAL = "The step cache stood aside: this sampler evaluates off the grid of sigmas or several times per step."
+SEVERAL = "Step cache disabled for this run: the sampler evaluates between the sigmas or several times per step."
 
 
 def set_step_cache(model, tolerance: float):
@@ -100,9 +100,9 @@ class StepCache(io.ComfyNode):
         return schema(
             "StepCache",
             title="Lumina-Video Step Cache",
-            description="Skips the network where its answer hardly changes, in samplers that evaluate once per step. "
-            "Faster but not exact: the help page has the price. Starts anew at each switch of patch size, guidance or "
-            "motion score.",
+            description="Skips the forward pass in steps where the velocity can be extrapolated from earlier "
+            "steps, in samplers that evaluate once per step. Faster but not exact: see the help page for "
+            "speed and quality. It restarts wherever the patch size, guidance or motion score changes.",
             aliases=("easycache", "teacache", "speed up", "faster", "skip steps"),
             inputs=[
                 io.Model.Input("model", tooltip="A Lumina-Video MODEL."),
@@ -112,11 +112,11 @@ class StepCache(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Relative change of the velocity up to which it is foretold: larger is faster and further "
-                    "from the exact result; 0 is off.",
+                    tooltip="Largest relative change of the velocity at which a step is skipped. Higher is faster "
+                    "and less exact; typically 0.2, 0 is off.",
                 ),
             ],
-            outputs=[io.Model.Output(tooltip="The model with the cache.")],
+            outputs=[io.Model.Output(tooltip="The model with the step cache.")],
         )
 
     @classmethod

@@ -33,16 +33,20 @@ class VideoToAudio(io.ComfyNode):
             "VideoToAudio",
             title=cls.TITLE,
             category=AUDIO_CATEGORY,
-            description="Makes the sound of a silent clip, in time with what is seen: mono, 16 kHz, as long as the "
-            "clip. Give it to Create Video with the frames, then Save Video.",
+            description="Generates audio that is synchronized with a clip: mono, 16 kHz, as long as the clip. "
+            "Connect AUDIO and the frames to Create Video, then Save Video.",
             aliases=("foley", "v2a", "sound", "all in one", "mmaudio", "sfx", "sound effects", "video to audio"),
             inputs=[
-                io.Model.Input("model", tooltip="From Load Lumina-Video Sound Model."),
-                Features.Input("features", tooltip="From Load Lumina-Video Sound Features."),
-                Codec.Input("codec", tooltip="From Load Lumina-Video Sound Codec."),
+                io.Model.Input("model", tooltip="From Load Lumina-Video Audio Model."),
+                Features.Input("features", tooltip="From Load Lumina-Video Feature Encoders."),
+                Codec.Input("codec", tooltip="From Load Lumina-Video Audio Codec."),
                 *prompt_inputs(),
                 io.Int.Input(
-                    "steps", default=DEFAULT_PLAN.steps, min=1, max=1000, tooltip="Steps from noise to sound."
+                    "steps",
+                    default=DEFAULT_PLAN.steps,
+                    min=1,
+                    max=1000,
+                    tooltip="Number of sampling steps, typically 25. More steps are slower and more accurate.",
                 ),
                 *guidance_inputs(),
                 seed_input("the noise"),
@@ -90,6 +94,6 @@ def check_codec(channels: int, codec: HostCodec) -> None:
     """Raise LuminaError unless the codec's latents are those of the sound model."""
     if codec.codec.channels != channels:
         raise LuminaError(
-            f"The codec makes latents of {codec.codec.channels} channels, and this sound model's have {channels}; load "
-            "the codec that it was trained with."
+            f"The latents of the codec have {codec.codec.channels} channels, but the audio model has {channels}; "
+            "load the codec that it was trained with."
         )

@@ -34,7 +34,7 @@ def _either(*tests: Callable[[Collection[str]], bool]) -> Callable[[Collection[s
 
 _UNSUPPORTED = "it is not supported"
 VIDEO = Kind("a Lumina-Video checkpoint", "Load Lumina-Video Model reads it", _has("all_x_embedder."))
-SOUND = Kind("a Lumina-V2A sound model", "Load Lumina-Video Sound Model reads it", _has("sync_proj.", "visual_proj."))
+SOUND = Kind("a Lumina-V2A sound model", "Load Lumina-Video Audio Model reads it", _has("sync_proj.", "visual_proj."))
 # Layer names tell a Lumina-Next from the family's others, which share the names around the layers.
 IMAGE = Kind(
     "a Lumina-Next image checkpoint",

@@ -22,9 +22,9 @@ _CODEC_ROOTS = ("vae", "diffusion_models")
 _FEATURES_ROOTS = ("clip_vision", "diffusion_models")
 _CODEC_FILES = (".safetensors", ".ckpt")
 
-_VOICE = "use the mini voice in lumina_core/bundles/mini of a whole copy of this pack"
+_VOICE = "use the mini audio model in lumina_core/bundles/mini of a complete copy of this pack"
 _MODEL_CURE = (
-    f"the paper's authors released no sound model, so {_VOICE}, or train one (python -m lumina_core train) and put its "
+    f"no weights of Lumina-V2A were released, so {_VOICE}, or train a model (python -m lumina_core train) and put its "
     ".safetensors into models/diffusion_models."
 )
 _CODEC_CURE = f"{_VOICE}, or put the folder of cvssp/audioldm, with its vae/ and vocoder/, into models/vae."
@@ -55,7 +55,7 @@ def features() -> list[str]:
 
 def find_audio_model(name: str) -> Path:
     """The file of one of `audio_models`. Raises LuminaError."""
-    return _find(name, _MODEL_ROOTS, MODEL_FILE, "sound model", _MODEL_CURE)
+    return _find(name, _MODEL_ROOTS, MODEL_FILE, "audio model", _MODEL_CURE)
 
 
 def find_codec(name: str) -> Path:
@@ -65,7 +65,7 @@ def find_codec(name: str) -> Path:
 
 def find_features(name: str) -> Path:
     """The folder of one of `features`. Raises LuminaError."""
-    return _find(name, _FEATURES_ROOTS, FEATURES_FOLDER, "pair of sound encoders", _FEATURES_CURE)
+    return _find(name, _FEATURES_ROOTS, FEATURES_FOLDER, "pair of feature encoders", _FEATURES_CURE)
 
 
 def is_audio_model(path: str | None) -> bool:
@@ -111,9 +111,9 @@ def _with_voice() -> list[str]:
 def _find(name: str, roots: tuple[str, ...], part: str, what: str, cure: str) -> Path:
     if bundle := bundle_of(name):
         if bundle.sound is None:
-            raise LuminaError(f"Bundle '{bundle.name}' has no voice; {cure}")
+            raise LuminaError(f"Bundle '{bundle.name}' has no audio model; {cure}")
         if not (bundle.sound / part).exists():
-            raise LuminaError(f"The voice of bundle '{bundle.name}' has no {part}; fetch the bundle again.")
+            raise LuminaError(f"The audio model of bundle '{bundle.name}' has no {part}; download the bundle again.")
         return bundle.sound / part
     if name == NOTHING or is_bundled(name):
         raise LuminaError(f"No {what} is installed; {cure}")

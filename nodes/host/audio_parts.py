@@ -69,8 +69,8 @@ class HostCodec:
         wanted = (self.codec.channels, self.codec.bins)
         if latents.ndim != 4 or (shape[1], shape[3]) != wanted:
             raise LuminaError(
-                f"samples have shape {shape}, and this codec decodes (batch, {wanted[0]}, rows, {wanted[1]}); use "
-                "latents of a sound model, and the codec that it was trained with."
+                f"samples have shape {shape}, expected (batch, {wanted[0]}, time, {wanted[1]}); use latents of an "
+                "audio model and the codec that it was trained with."
             )
         memory = _ROW_BYTES * shape[0] * shape[2]
         comfy.model_management.load_models_gpu([self.patcher], memory_required=memory, force_full_load=True)

@@ -25,8 +25,8 @@ class HostImageNextDiT(HostMultiScaleNextDiT, ImageNextDiT):
         """As for a video of one frame."""
         if x.ndim != 4:
             raise LuminaError(
-                "This MODEL makes images, and the latents are a video's; make them with Empty Latent Image and sample "
-                "with KSampler or SamplerCustomAdvanced."
+                "This MODEL generates images, but the latents are video latents; use Empty Latent "
+                "Image with KSampler or SamplerCustomAdvanced."
             )
         return super()._forward(x[:, :, None], t, context, transformer_options, **kwargs)[:, :, 0]
 

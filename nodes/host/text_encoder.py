@@ -116,7 +116,9 @@ def load_clip(name: str) -> GemmaCLIP:
     encoder = load_text_encoder(folder, offload, _dtype(device))
     size = comfy.model_management.module_size(encoder.model)
     if size > ROOM * comfy.model_management.get_total_memory(device):
-        logging.warning("Lumina-Video: the text encoder does not fit on %s, it runs on %s.", device, offload)
+        logging.warning(
+            "Lumina-Video: the text encoder does not fit into the memory of %s, running it on %s.", device, offload
+        )
         device = offload
     return GemmaCLIP(encoder, device, offload)
 

@@ -95,7 +95,7 @@ def _read() -> dict[str, Any]:
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        logging.warning("Lumina-Video: %s could not be read; timings of past runs start anew.", FILE)
+        logging.warning("Lumina-Video: %s could not be read; the recorded run times were reset.", FILE)
         _file().unlink(missing_ok=True)
     return {"remember": True, "runs": []}
 
@@ -120,4 +120,4 @@ def _write(kept: dict[str, Any]) -> None:
         with atomic_write(file, unique=False) as part:
             part.write_text(json.dumps(kept), encoding="utf-8")
     except OSError as error:
-        logging.warning("Lumina-Video: timings of this run are not kept: %s.", error.strerror)
+        logging.warning("Lumina-Video: the run times of this run are not saved: %s.", error.strerror)

@@ -157,7 +157,7 @@ class LuminaVideoVAE(comfy.sd.VAE):
             tile //= 2
         if tile < whole:
             logging.warning(
-                "Lumina-Video VAE: too large for the memory, working in tiles of %d pixels.", tile * VAE_SPACE
+                "Lumina-Video VAE: not enough memory for whole frames, using tiles of %d pixels.", tile * VAE_SPACE
             )
         return tile
 
@@ -206,7 +206,7 @@ def _shrinking(run: Callable[[int, int | None], None], tile: int, overlap: int |
         # Only here is the error gone, and with it the tensors that it holds.
         tile //= 2
         if not told:
-            logging.warning("Lumina-Video VAE: out of memory, going on in tiles of %d pixels.", tile * VAE_SPACE)
+            logging.warning("Lumina-Video VAE: out of memory, retrying with tiles of %d pixels.", tile * VAE_SPACE)
             told = True
         comfy.model_management.soft_empty_cache()
 
@@ -221,5 +221,5 @@ def _check_latents(latents: torch.Tensor, channels: int) -> None:
     if len(shape) != 5 or shape[1] != channels or min(shape) < 1:
         raise LuminaError(
             f"samples have shape {shape}, expected (batch, {channels}, frames, height, width); use latents of "
-            "Lumina-Video, and the VAE that belongs to their model."
+            "Lumina-Video and the VAE of the same model."
         )

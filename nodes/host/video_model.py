@@ -185,8 +185,8 @@ def check_ours(model, taker: str) -> None:
     """Raise LuminaError unless ``model`` is a MODEL of Lumina-Video or Lumina-Next. ``taker``: title of the node."""
     if not isinstance(model.model, LuminaVideoModel):
         raise LuminaError(
-            f"The model is of the kind {type(model.model).__name__}; {taker} takes the MODEL of Load Lumina-Video "
-            "Model or Load Lumina-Next Model."
+            f"The model is of type {type(model.model).__name__}; connect the MODEL of Load Lumina-Video Model or Load "
+            f"Lumina-Next Model to {taker}."
         )
 
 
@@ -208,7 +208,7 @@ def make_patcher(
     cast = comfy.model_management.unet_manual_cast(dtype, device, supported)
     lacking = why_no_bf16(device)
     if lacking and (cast or dtype) == torch.float32:
-        logging.info("Lumina-Video: the network computes in fp32, with twice the memory, as %s.", lacking)
+        logging.info("Lumina-Video: running the model in fp32, which needs twice the memory, because %s.", lacking)
     model_config.set_inference_dtype(dtype, cast)
     model = model_config.get_model(weights)
     kind = comfy.model_patcher.ModelPatcher

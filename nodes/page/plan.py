@@ -86,7 +86,7 @@ def describe(request: dict[str, Any]) -> dict[str, Any]:
 def _preset_fault(name: str | None) -> str | None:
     if name is None or name in PRESETS:
         return None
-    return f"preset is '{name}', which this version does not have; choose one of {', '.join(PRESETS)}."
+    return f"preset is '{name}', which does not exist in this version; choose one of {', '.join(PRESETS)}."
 
 
 def _fields(request: Any) -> tuple[dict[str, Any], float | None]:

@@ -152,8 +152,8 @@ def test_a_video_checkpoint_in_the_image_loader():
 def test_a_sound_model_in_either(tmp_path):
     write_sound_model(tmp_path / "sound.safetensors", 0)
     told = refusal(tmp_path / "sound.safetensors")
-    assert "sound.safetensors is a Lumina-V2A sound model" in told and "Load Lumina-Video Sound Model reads it" in told
-    with pytest.raises(LuminaError, match="Load Lumina-Video Sound Model reads it"):
+    assert "sound.safetensors is a Lumina-V2A sound model" in told and "Load Lumina-Video Audio Model reads it" in told
+    with pytest.raises(LuminaError, match="Load Lumina-Video Audio Model reads it"):
         load_video_model(tmp_path / "sound.safetensors")
 
 

@@ -21,7 +21,7 @@ from lumina_core.checkpoints.audio import CHECKPOINT_NAME
 from scripts.make_tiny_set import write_codec, write_sound_model
 
 LOADERS = {
-    "LoadSoundModel": ("model_name", "authors released no sound model"),
+    "LoadSoundModel": ("model_name", "no weights of Lumina-V2A were released"),
     "LoadSoundFeatures": ("folder", "DFN5B-CLIP-ViT-H-14-378"),
     "LoadSoundCodec": ("codec_name", "cvssp/audioldm"),
 }
@@ -54,7 +54,7 @@ def test_one_of_both_inputs_is_asked_for_when_queued(server, whole, links, found
     sources = {"images": frames(graph, 24), "video": load(graph)[0]}
     given = {name: sources[name] for name in links}
     node = sound_node(graph, **given) if whole else audio_parts(graph, **given)[0]
-    title = "Lumina Video to Audio" if whole else "Lumina-Video Sound Conditioning"
+    title = "Lumina Video to Audio" if whole else "Lumina-Video Audio Conditioning"
     if whole:
         saved(graph, node[0])
     else:
@@ -87,7 +87,7 @@ def test_a_file_that_is_no_video_fails_in_one_sentence(server, tmp_path):
 def test_a_model_of_pictures_makes_no_sound(server):
     graph = Graph()
     message = failed(server, graph, sound_node(graph, model=graph.model()[0], images=frames(graph, 24))[0])
-    assert message.startswith("This MODEL makes no sound")
+    assert "not an audio model" in message
 
 
 def test_conditioning_of_a_text_encoder_is_refused_by_the_sampler(server):
@@ -99,7 +99,7 @@ def test_conditioning_of_a_text_encoder_is_refused_by_the_sampler(server):
         scheduler="simple", denoise=1.0,
     )  # fmt: skip
     audio = graph.ours("DecodeSound", samples=out[0], codec=graph.codec()[0], seconds=0.0)
-    assert "carries no features of a video" in failed(server, graph, audio[0])
+    assert "has no video features" in failed(server, graph, audio[0])
 
 
 def test_a_codec_of_other_latents_is_refused_before_the_work(server, models):
@@ -110,7 +110,7 @@ def test_a_codec_of_other_latents_is_refused_before_the_work(server, models):
     with pytest.raises(HostError) as caught:
         server.prompt(graph.api)
     message = sentence(caught.value.details["exception_message"].strip())
-    assert "makes latents of 8 channels, and this sound model's have 4" in message
+    assert "have 8 channels, but the audio model has 4" in message
     assert not any(said["type"] == "progress" and said["data"]["node"] == node.id for said in caught.value.messages)
 
 
@@ -157,7 +157,7 @@ def test_latents_of_pictures_are_refused_by_the_codec(server):
     graph = Graph()
     latent = graph.add("EmptyLatentImage", width=64, height=64, batch_size=1)
     audio = graph.ours("DecodeSound", samples=latent[0], codec=graph.codec()[0], seconds=0.0)
-    assert "this codec decodes (batch, 4, rows, 16)" in failed(server, graph, audio[0])
+    assert "expected (batch, 4, time, 16)" in failed(server, graph, audio[0])
 
 
 def test_more_seconds_than_latents_are_refused_by_the_codec(server):
@@ -234,7 +234,7 @@ def test_a_sound_that_is_silent_is_told(server, models):
     audio = graph.ours("DecodeSound", samples=latent[0], codec=graph.codec("silent")[0], seconds=0.0)
     saved(graph, audio[0])
     (told,) = server.prompt(graph.api).outputs(audio.id)["text"]
-    assert told.startswith("The sound is silent")
+    assert "is silent" in told and "video_guidance" in told
 
 
 @pytest.fixture(scope="module")
@@ -255,12 +255,12 @@ def test_nothing_installed_says_what_there_is(bare, node):
     field, words = LOADERS[node]
     spec = bare.object_info()[f"LuminaVideo{node}"]["input"]["required"][field]
     assert (spec[0] if isinstance(spec[0], list) else spec[1]["options"]) == ["none installed"]
-    for name, found in (("none installed", "is installed;"), ("mini (bundled)", "Bundle 'mini' has no voice;")):
+    for name, found in (("none installed", "is installed;"), ("mini (bundled)", "Bundle 'mini' has no audio model;")):
         graph = Graph()
         loader = graph.ours(node, **{field: name})
         graph.add("PreviewAny", source=loader[0])
         message = refusal(bare, graph, loader)
-        assert found in message and words in message and "mini voice" in message
+        assert found in message and words in message and "bundles/mini" in message
 
 
 def test_a_sound_folder_of_ones_own_is_found(server, models):

@@ -81,7 +81,7 @@ def test_auto_without_a_known_size_says_that_it_does_nothing(server):
     graph = Graph()
     node = extrapolation(graph, "auto")
     result = server.prompt(sampler_of(graph, node).api)
-    assert "does not say what size it was trained on, so nothing is scaled" in result.outputs(node.id)["text"][0]
+    assert "does not store its training size, so RoPE scaling is off" in result.outputs(node.id)["text"][0]
 
 
 @pytest.mark.parametrize("method, size, said", [

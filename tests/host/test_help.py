@@ -156,8 +156,7 @@ def test_preset_page_gives_the_presets_numbers(name: str, language: str):
 def texts_of_the_code() -> str:
     """Every string of the code, one a line, with "..." for what is filled in."""
     lines = []
-    folders = (REPOSITORY / part for part in ("lumina_core", "lumina_core/audio", "nodes"))
-    for file in (file for folder in folders for file in folder.glob("*.py")):
+    for file in (file for folder in ("lumina_core", "nodes") for file in (REPOSITORY / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 parts = [part.value if isinstance(part, ast.Constant) else "..." for part in node.values]

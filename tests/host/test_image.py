@@ -182,7 +182,7 @@ def queue_fault(server, graph: Graph) -> str:
 
 
 def test_wrong_checkpoints_are_told_when_queued(server):
-    for name, what in ((MODEL, "Load Lumina-Video Model"), (SOUND_MODEL, "Load Lumina-Video Sound Model")):
+    for name, what in ((MODEL, "Load Lumina-Video Model"), (SOUND_MODEL, "Load Lumina-Video Audio Model")):
         graph = Graph()
         graph.save_latent(ksampler(graph, image_model(graph, name)[0], empty(graph))[0])
         assert f"not a Lumina-Next image checkpoint; {what} reads it" in queue_fault(server, graph)
@@ -215,4 +215,4 @@ def test_what_only_sampling_shows(server):
     graph = Graph()
     latent = graph.ours("EmptyLatent", **SIZE, batch_size=1, patch="1x2")
     graph.save_latent(ksampler(graph, image_model(graph)[0], latent[0])[0])
-    assert "This MODEL makes images, and the latents are a video's" in failure(server, graph)
+    assert "the latents are video latents" in failure(server, graph)

@@ -208,7 +208,7 @@ def test_another_model_and_another_vae_are_told(server):
     graph = Graph()
     sound = graph.audio_model()
     graph.save_latent(begun(graph, None, frames(graph, 1), model=sound[0])[1])
-    assert failure(server, graph).startswith("The model is of the kind ")
+    assert failure(server, graph).startswith("The model is of type ")
     graph = Graph()
     mini = graph.model("mini (bundled)")
     graph.save_latent(begun(graph, None, frames(graph, 1), model=mini[0])[1])

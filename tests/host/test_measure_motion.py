@@ -115,7 +115,7 @@ def test_one_of_both_inputs_is_asked_for_when_queued(server, clips, links, found
     parts = graph.add("GetVideoComponents", video=load(graph)[0])
     sources = {"images": parts[0], "video": load(graph)[0]}
     node = graph.ours("MeasureMotion", fps=24.0, **{name: sources[name] for name in links})
-    assert f"{found} of them is linked" in refusal(server, graph, node)
+    assert f"{found} of them" in refusal(server, graph, node)
 
 
 @pytest.mark.parametrize("fps", [0, -8.0])

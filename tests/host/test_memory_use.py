@@ -134,5 +134,5 @@ def test_a_device_without_bf16_computes_in_fp32_and_says_why(report):
     assert (asked["stored"], asked["cast"]) == ("torch.bfloat16", "torch.float32")
     for found in (chosen, asked):
         assert found["log"] == [
-            "Lumina-Video: the network computes in fp32, with twice the memory, as this card has no bf16."
+            "Lumina-Video: running the model in fp32, which needs twice the memory, because this card has no bf16."
         ]

@@ -63,7 +63,7 @@ def test_only_a_cut_prompt_gives_a_notice(run):
     assert run.report["notice"]["short"] == ""
     count, text = run.report["cut"]["long"]
     notice = run.report["notice"]["long"]
-    assert f"{count} tokens too long" in notice and notice.endswith(f"left out: '{beginning(text)}'.")
+    assert f"{count} tokens too long" in notice and notice.endswith(f"cut off: '{beginning(text)}'.")
 
 
 def test_a_clone_works_after_the_host_took_the_weights_away(run):

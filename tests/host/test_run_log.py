@@ -129,10 +129,10 @@ def test_what_is_kept_names_no_files_and_no_prompts(forgotten):
 @pytest.mark.parametrize("text", ["{", '{"remember": 1, "runs": []}', '{"remember": true, "runs": [{"device": 3}]}'])
 def test_a_damaged_file_starts_anew(forgotten, text):
     (forgotten.base / "user" / "__lumina_video" / "timings.json").write_text(text, encoding="utf-8")
-    before = forgotten.log.count("timings of past runs start anew")
+    before = forgotten.log.count("recorded run times were reset")
     for _ in range(2):
         assert json.loads(forgotten.get("/lumina-video/timings")) == {"remember": True, "runs": 0}
-    assert forgotten.log.count("timings of past runs start anew") == before + 1
+    assert forgotten.log.count("recorded run times were reset") == before + 1
 
 
 @pytest.mark.parametrize("body", [{}, [], {"erase": 1}, {"forget": True}, 3])

@@ -66,8 +66,8 @@ def test_the_hosts_easycache_runs_on_our_model(report):
 
 def test_another_kind_of_model_is_refused(report):
     assert report["refused"] == (
-        "The model is of the kind Linear; Lumina-Video Step Cache takes the MODEL of Load Lumina-Video Model "
-        "or Load Lumina-Next Model."
+        "The model is of type Linear; connect the MODEL of Load Lumina-Video Model or Load Lumina-Next Model to "
+        "Lumina-Video Step Cache."
     )
 
 

@@ -33,7 +33,9 @@ SIZES = {
     "frames": ({"frames": 12}, "frames is 12", "use a multiple of 8, or 1 for an image"),
     "frames of no latent": ({"frames": 6}, "frames is 6", "use 1 for an image or a multiple of 4"),
     "more tokens than any run takes": (
-        {"width": 4096, "height": 4096, "frames": 512, "patch": "1x2"}, "8388608 tokens", "use at most 4194304"
+        {"width": 4096, "height": 4096, "frames": 512, "patch": "1x2"},
+        "8388608 tokens",
+        "use at most 4194304",
     ),
 }
 

@@ -18,7 +18,7 @@ from lumina_video_under_test.lumina_core import SamplingPlan, sample
 from lumina_video_under_test.lumina_core.checkpoints.video import load_video_model
 from lumina_video_under_test.lumina_core.sampling.timesteps import to_sigmas
 from lumina_video_under_test.nodes.host.model_patches import guard_first_step, set_patch_schedule
-from lumina_video_under_test.nodes.host.run_timer import log_runs
+from lumina_video_under_test.nodes.host.run_timer import RunTimer
 from lumina_video_under_test.nodes.host.video_model import load_model
 from lumina_video_under_test.nodes.latents import OfficialNoise
 from lumina_video_under_test.nodes.sampling import make_guider
@@ -38,7 +38,7 @@ def main(checkpoint: str, user_folder: str, options: str) -> dict:
     torch.set_num_threads(given["threads"])
     # Otherwise the host draws no preview of a run.
     comfy.cli_args.args.preview_method = latent_preview.LatentPreviewMethod.NoPreviews
-    model = log_runs(guard_first_step(load_model(checkpoint, torch.float32)), "fp32")
+    model = RunTimer("fp32").install(guard_first_step(load_model(checkpoint, torch.float32)))
     network = load_video_model(checkpoint)
     rows = []
     for name, case in given["cases"].items():

@@ -13,7 +13,7 @@ from ..lumina_core.vae.loader import find_vae_weights
 from .host.bundles import bundle_of, bundled_entries
 from .host.model_files import check_kind, model_files, own_file, stamp
 from .host.model_patches import guard_first_step
-from .host.run_timer import log_runs
+from .host.run_timer import RunTimer
 from .host.text_encoder import find_text_encoder, load_clip, text_encoder_folders
 from .host.vae import load_vae, vae_files
 from .host.video_model import load_model
@@ -85,7 +85,7 @@ class ModelLoader(io.ComfyNode):
     @classmethod
     def execute(cls, model_name, weight_dtype) -> io.NodeOutput:
         model = load_model(checkpoint_path(model_name), WEIGHT_DTYPES[weight_dtype])
-        return io.NodeOutput(log_runs(guard_first_step(model), weight_dtype))
+        return io.NodeOutput(RunTimer(weight_dtype).install(guard_first_step(model)))
 
 
 class VAELoader(io.ComfyNode):

@@ -22,7 +22,7 @@ from .host.clip_preview import play
 from .host.model_patches import set_network, set_patch_schedule
 from .host.node_ui import with_schedules
 from .host.plain_text import check_texts
-from .host.run_timer import show_own_progress
+from .host.run_options import with_options
 from .inputs import (
     clip_frames,
     first_fault,
@@ -224,7 +224,7 @@ class MultiScaleSampler(io.ComfyNode):
         config = model.model.diffusion_model.config
         config.check_size(latent_size(width, height, frames), plan.patches)
         latent = empty_latent(width, height, frames, channels=config.channels)
-        model = show_own_progress(set_patch_schedule(model, plan.patch))
+        model = with_options(set_patch_schedule(model, plan.patch), quiet=True)
         # What an Extrapolation or Context Drop node before this one chose stays, where this node says nothing.
         chosen = {name: getattr(plan.network, name) for name in ("rope", "context_drop")}
         model = set_network(model, **{k: v for k, v in chosen.items() if v != getattr(AS_TRAINED, k)})

@@ -11,7 +11,7 @@ import torch
 from comfy_api.latest import io
 
 from ..lumina_core.sampling.solvers import SOLVERS, SolverRun
-from .host.model_patches import at_exact_time
+from .host.run_options import change_options
 from .host.segments import segment
 from .names import OPTIONS_KEY, schema
 
@@ -48,7 +48,7 @@ def _velocity(model, extra_args: dict, sigma: torch.Tensor, start: torch.Tensor,
         sigma = 1.0 - t
         if sigma < LAST_SIGMA:
             sigma = torch.full_like(sigma, LAST_SIGMA)
-            extra_args = {**extra_args, "model_options": at_exact_time(extra_args["model_options"], float(t))}
+            extra_args = {**extra_args, "model_options": change_options(extra_args["model_options"], exact_t=float(t))}
     sigmas = sigma * state.new_ones([len(state)])
     return (model(state, sigmas, **extra_args) - _seen(model, extra_args, sigmas, state)) / sigma
 

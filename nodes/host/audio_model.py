@@ -19,8 +19,9 @@ from ...lumina_core.network.audio_config import AudioConfig
 from ...lumina_core.sampling.audio import check_velocity
 from ..names import AUDIO_KEY
 from .memory_use import AUDIO_REFERENCE, audio_bytes, run_dtype_size, usage_factor
-from .model_patches import flow_time, guard_first_step
+from .model_patches import guard_first_step
 from .ops import host_ops
+from .run_options import RunOptions
 from .video_model import make_patcher
 
 # Keys of a conditioning entry, beside the text and its mask.
@@ -46,7 +47,7 @@ class HostAudioNextDiT(AudioNextDiT):
     def _forward(self, x, t, context, transformer_options, visual, sync, text_mask, no_video, no_text, **_):
         """``t`` is flow time; returns noise - data, the sign that the host's CONST parametrisation wants."""
         condition = AudioCondition(visual, sync, context, text_mask.bool(), no_video[:, 0] > 0, no_text[:, 0] > 0)
-        return -super().forward(x, flow_time(t, transformer_options), condition)
+        return -super().forward(x, RunOptions.of(transformer_options).flow_time(t), condition)
 
 
 class AudioLatent(comfy.latent_formats.LatentFormat):

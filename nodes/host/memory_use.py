@@ -14,6 +14,7 @@ from ...lumina_core.network.config import BlockConfig, VideoConfig
 from ...lumina_core.shapes.latents import LatentSize
 from ...lumina_core.shapes.schedules import PatchSize
 from ..names import OPTIONS_KEY
+from .run_options import RunOptions
 
 PREPARE_SAMPLING = comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING
 REFERENCE = (1, 16, 16, 48, 84)
@@ -71,9 +72,8 @@ def _score_bytes(block: BlockConfig, tokens: int, items: int) -> int:
 
 def patches_of_run(model) -> Iterable[PatchSize]:
     """Patch sizes of the schedule that the run of a host's video model follows; of no run, the finest."""
-    options = getattr(model.current_patcher, "model_options", {}).get("transformer_options", {})
-    schedule = options.get(OPTIONS_KEY, {}).get("patch") or model.diffusion_model.default_patch()
-    return schedule.values
+    options = RunOptions.of_model_options(getattr(model.current_patcher, "model_options", {}))
+    return options.schedule(model.diffusion_model.config).values
 
 
 def tell_run_early(patcher):

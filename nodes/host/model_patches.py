@@ -9,11 +9,11 @@ from functools import partial
 import comfy.patcher_extension
 import torch
 
-from ...lumina_core.network.forward_options import AS_TRAINED
 from ...lumina_core.sampling.guidance import bound_norm
 from ...lumina_core.sampling.video import check_velocity
 from ...lumina_core.shapes.schedules import PatchSize, Piecewise
 from ..names import OPTIONS_KEY
+from .run_options import RunOptions, with_options
 
 PREDICT_NOISE = comfy.patcher_extension.WrappersMP.PREDICT_NOISE
 
@@ -23,20 +23,13 @@ def set_patch_schedule(model, schedule: Piecewise[PatchSize]):
     config = model.model.diffusion_model.config
     for patch in schedule.values:
         config.check_patch(patch)
-    return _with_option(model, "patch", schedule)
+    return with_options(model, patch=schedule)
 
 
 def set_network(model, **changes):
     """A clone whose ``NetworkOptions`` have these fields changed; raises LuminaError where one is out of range."""
-    before = model.model_options.get("transformer_options", {}).get(OPTIONS_KEY, {}).get("network", AS_TRAINED)
-    return _with_option(model, "network", replace(before, **changes))
-
-
-def _with_option(model, name: str, value: object):
-    model = model.clone()
-    options = model.model_options["transformer_options"] = model.model_options.get("transformer_options", {}).copy()
-    options[OPTIONS_KEY] = {**options.get(OPTIONS_KEY, {}), name: value}
-    return model
+    before = RunOptions.of_model_options(model.model_options).network
+    return with_options(model, network=replace(before, **changes))
 
 
 def set_guidance(model, guidance: Piecewise[float | None], renorm: float):
@@ -52,23 +45,6 @@ def set_guidance(model, guidance: Piecewise[float | None], renorm: float):
     return model
 
 
-def at_exact_time(model_options: dict, t: float) -> dict:
-    """Model options under which the network and the guidance see flow time ``t``, whatever the sigma of the call.
-
-    A denoised sample at sigma 0 holds no velocity any more; solvers that evaluate t = 1 ask at a small sigma instead
-    and name the time here.
-    """
-    options = model_options.get("transformer_options", {})
-    ours = {**options.get(OPTIONS_KEY, {}), "t": t}
-    return {**model_options, "transformer_options": {**options, OPTIONS_KEY: ours}}
-
-
-def flow_time(t: torch.Tensor, transformer_options: dict) -> torch.Tensor:
-    """``t``, or the time that ``at_exact_time`` put in its place."""
-    exact = transformer_options.get(OPTIONS_KEY, {}).get("t")
-    return t if exact is None else torch.full_like(t, exact)
-
-
 def guard_first_step(model, check: Callable[[torch.Tensor], None] = check_velocity):
     """Stop on NaN or a constant frame after the first step of any sampler, instead of ending in a black clip.
 
@@ -81,10 +57,9 @@ def guard_first_step(model, check: Callable[[torch.Tensor], None] = check_veloci
 def _scheduled_cfg(guidance: Piecewise[float | None]):
     def wrapper(executor, x, timestep, model_options, seed):
         guider = executor.class_obj
-        t = guider.inner_model.process_timestep(timestep.flatten()[:1].float())
-        t = flow_time(t, model_options.get("transformer_options", {}))
+        t = RunOptions.of_model_options(model_options).time_of(guider.inner_model, timestep)
         before = guider.cfg
-        guider.cfg = 1.0 + max(0.0, guidance.at(float(t[0])) or 0.0)
+        guider.cfg = 1.0 + max(0.0, guidance.at(t) or 0.0)
         try:
             return executor(x, timestep, model_options, seed)
         finally:

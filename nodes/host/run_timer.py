@@ -1,143 +1,154 @@
-"""Times every sampler that runs a Lumina-Video MODEL, tells the page, and remembers what it took."""
+"""Times every sampling run of a MODEL of ours, tells the page about each step, and keeps the seconds for estimates."""
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Any
 
 import comfy.model_management
 import comfy.patcher_extension
 import torch
 
-from ...lumina_core.cost.flops import TYPICAL_TEXT, forward_cost
+from ...lumina_core.cost.flops import price_list
 from ...lumina_core.cost.runtime import Shape, estimate
+from ...lumina_core.network.config import VideoConfig
 from ...lumina_core.network.context_drop import dropping_layers
-from ...lumina_core.network.forward_options import AS_TRAINED
+from ...lumina_core.sampling.plan import Evaluation
 from ...lumina_core.shapes.latents import LatentSize
 from ..names import OPTIONS_KEY
 from .messages import PROGRESS, RESULT, executing_node, send, send_text
-from .model_patches import flow_time
-from .step_timer import Steps
+from .run_options import RunOptions
+from .step_timer import Step, StepTimer
 from .timing_store import add_run, model_key, past_runs
 
-KEY = OPTIONS_KEY + "_run"
-"""Of our wrappers, and of the run that is being measured in its ``transformer_options``."""
-QUIET = "quiet"
-"""Beside a patch schedule: the node shows the progress itself, so the host's line of text is not sent."""
+KEY = OPTIONS_KEY + "_run"  # of our wrappers, and of the run that is being timed in its transformer_options
 _Wrappers = comfy.patcher_extension.WrappersMP
 
 
-def log_runs(model, weights: str):
-    """Measure every sampling run of this model and its clones; ``weights`` is the loader's choice of precision."""
-    model.add_wrapper_with_key(_Wrappers.SAMPLER_SAMPLE, KEY, partial(_sample, weights))
-    model.add_wrapper_with_key(_Wrappers.PREDICT_NOISE, KEY, _evaluate)
-    model.add_wrapper_with_key(_Wrappers.APPLY_MODEL, KEY, _count)
-    return model
-
-
-def show_own_progress(model):
-    """A clone for a node with a timeline of its own."""
-    model = model.clone()
-    options = model.model_options["transformer_options"] = model.model_options.get("transformer_options", {}).copy()
-    options[OPTIONS_KEY] = {**options.get(OPTIONS_KEY, {}), QUIET: True}
-    return model
-
-
-def device_name(device: torch.device | None = None) -> str:
-    """The device as timings know it."""
-    return comfy.model_management.get_torch_device_name(device or comfy.model_management.get_torch_device())
-
-
-class _Run(Steps):
-    """A run with the conditions that are being evaluated right now."""
+class TimedRun(StepTimer):
+    """The timer of one run, and what the network was called for in the current evaluation."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conditions: set[int] = set()
+        """Indices of the conditions (0 positive, 1 negative) that the network computed."""
         self.reused = False
+        """Whether a step cache has skipped the network in this run."""
 
 
-def _sample(weights, executor, guider, sigmas, extra_args, callback, *args, **kwargs):
-    """Around a whole run. One that fails or is interrupted leaves by its exception and is not recorded."""
-    options = extra_args["model_options"].get("transformer_options", {})
-    run, node = _Run(), executing_node()
-    noise_levels = sigmas.tolist()
-    quiet = options.get(OPTIONS_KEY, {}).get(QUIET, False)
+class RunTimer:
+    """Times every sampling run of the MODEL that it is installed on, and of its clones.
 
-    def end_step(step, x0, x, total):
-        if callback is not None:
-            callback(step, x0, x, total)
-        ended = run.end_step(step + 1, noise_levels[min(step, len(noise_levels) - 1)])
-        if ended is not None and node is not None:
-            _tell_step(node, ended, total, quiet)
+    The host calls one method around the whole run, one around each evaluation (both passes of guidance) and one around
+    each call of the network. They share a ``TimedRun``, which the first puts into the run's ``transformer_options``.
 
-    model_options = {**extra_args["model_options"], "transformer_options": {**options, KEY: run}}
-    extra_args = {**extra_args, "model_options": model_options}
-    result = executor(guider, sigmas, extra_args, end_step, *args, **kwargs)
-    if run.evaluated:
-        _synchronize(result.device)
-        _finish(run, guider, weights, node, options)
-    return result
+    Args:
+        weight_dtype: the loader's choice of precision, under which the seconds are kept.
+    """
+
+    def __init__(self, weight_dtype: str):
+        self.weight_dtype = weight_dtype
+
+    def install(self, model: Any) -> Any:
+        """Add the wrappers to a MODEL; returns it."""
+        model.add_wrapper_with_key(_Wrappers.SAMPLER_SAMPLE, KEY, self.sample)
+        model.add_wrapper_with_key(_Wrappers.PREDICT_NOISE, KEY, self.evaluate)
+        model.add_wrapper_with_key(_Wrappers.APPLY_MODEL, KEY, self.call_network)
+        return model
+
+    def sample(self, executor, guider, sigmas, extra_args, callback, *args, **kwargs):
+        """Around a whole run. One that fails or is interrupted leaves by its exception and is not recorded."""
+        options = extra_args["model_options"].get("transformer_options", {})
+        run, node = TimedRun(), executing_node()
+        noise_levels = sigmas.tolist()
+        quiet = RunOptions.of(options).quiet
+
+        def end_step(step, x0, x, total):
+            if callback is not None:
+                callback(step, x0, x, total)
+            ended = run.end_step(step + 1, noise_levels[min(step, len(noise_levels) - 1)])
+            if ended is not None and node is not None:
+                _send_progress(node, ended, total, quiet)
+
+        model_options = {**extra_args["model_options"], "transformer_options": {**options, KEY: run}}
+        extra_args = {**extra_args, "model_options": model_options}
+        result = executor(guider, sigmas, extra_args, end_step, *args, **kwargs)
+        if run.evaluated:
+            _synchronize(result.device)
+            self._finish(run, guider, node, options)
+        return result
+
+    def evaluate(self, executor, x, timestep, model_options, seed):
+        """Around one evaluation, both passes together."""
+        options = model_options.get("transformer_options", {})
+        run = options.get(KEY)
+        if run is None or x.ndim != 5:
+            return executor(x, timestep, model_options, seed)
+        run.conditions.clear()
+        denoised = executor(x, timestep, model_options, seed)
+        # The host's preview reads the result back in every step anyway, so waiting for it here costs next to nothing.
+        _synchronize(x.device)
+        model, asked = executor.class_obj.inner_model, RunOptions.of(options)
+        config, t = model.diffusion_model.config, asked.time_of(model, timestep)
+        guided = len(run.conditions) > 1
+        if not run.conditions and run.evaluated:
+            # A step cache answered for the network, which it does only where guidance stays as it was.
+            run.reused, guided = True, run.evaluated[-1].shape.guided
+        shape = _shape(config, x.shape, asked, t, guided)
+        # A pass that drops context does less than its shape says.
+        whole = not dropping_layers(t, asked.network.context_drop, config.layers)
+        run.evaluate(float(timestep.flatten()[0].float()), t, shape, representative=whole)
+        return denoised
+
+    def call_network(
+        self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs
+    ):
+        """Around one call of the network: notes which of the two conditions it computes."""
+        options = transformer_options or {}
+        if KEY in options:
+            options[KEY].conditions.update(options.get("cond_or_uncond", ()))
+        return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+
+    def _finish(self, run: TimedRun, guider: Any, node: str | None, options: dict) -> None:
+        """Keep the seconds of the run and send its summary, with the estimate made from the runs before it."""
+        model = guider.inner_model
+        device, key = device_name(guider.model_patcher.load_device), model_key(model.diffusion_model.config)
+        summary = run.result(estimate(past_runs(device, key, self.weight_dtype), run.parts()))
+        # Caches skip passes, in a wrapper of the network (EasyCache) or before it, so their seconds say nothing.
+        if not run.reused and not comfy.patcher_extension.get_all_wrappers(_Wrappers.DIFFUSION_MODEL, options):
+            dtype = str(model.get_dtype()).removeprefix("torch.")
+            add_run(device, key, self.weight_dtype, dtype, run.shapes())
+        if node is not None:
+            send(RESULT, {"node": node, **summary})
 
 
-def _finish(run: _Run, guider, weights: str, node: str | None, options: dict) -> None:
-    model = guider.inner_model
-    device, key = device_name(guider.model_patcher.load_device), model_key(model.diffusion_model.config)
-    summary = run.result(estimate(past_runs(device, key, weights), run.parts()))
-    # Caches skip passes, in a wrapper of the network (EasyCache) or before it; their seconds teach nothing.
-    if not run.reused and not comfy.patcher_extension.get_all_wrappers(_Wrappers.DIFFUSION_MODEL, options):
-        add_run(device, key, weights, str(model.get_dtype()).removeprefix("torch."), run.shapes())
-    if node is not None:
-        send(RESULT, {"node": node, **summary})
+def device_name(device: torch.device | None = None) -> str:
+    """The name under which timings of a device are kept; None is the device that the host samples on."""
+    return comfy.model_management.get_torch_device_name(device or comfy.model_management.get_torch_device())
 
 
-def _tell_step(node: str, step, total: int, quiet: bool) -> None:
+def _send_progress(node: str, step: Step, total: int, quiet: bool) -> None:
     shape = step.main.shape
     text = f"{shape.patch}, step {step.number} of {total}, {'guided' if shape.guided else 'not guided'}"
-    told = {"step": step.number, "steps": total, "t": step.main.t, "patch": shape.patch, "guided": shape.guided}
-    send(PROGRESS, {"node": node, **told, "text": text})
+    event = {"step": step.number, "steps": total, "t": step.main.t, "patch": shape.patch, "guided": shape.guided}
+    send(PROGRESS, {"node": node, **event, "text": text})
     if not quiet:
         send_text(node, text)
 
 
-def _evaluate(executor, x, timestep, model_options, seed):
-    """Around one evaluation, both passes together."""
-    options = model_options.get("transformer_options", {})
-    run = options.get(KEY)
-    if run is None or x.ndim != 5:
-        return executor(x, timestep, model_options, seed)
-    run.conditions.clear()
-    denoised = executor(x, timestep, model_options, seed)
-    # The host's preview reads the result back in every step anyway, so waiting for it here costs next to nothing.
-    _synchronize(x.device)
-    model = executor.class_obj.inner_model
-    sigma = timestep.flatten()[:1].float()
-    t = float(flow_time(model.process_timestep(sigma), options)[0])
-    schedule = options.get(OPTIONS_KEY, {}).get("patch") or model.diffusion_model.default_patch()
-    guided = len(run.conditions) > 1
-    if not run.conditions and run.evaluated:
-        # A step cache answered for the network, which it does only where guidance stays as it was.
-        run.reused, guided = True, run.evaluated[-1].shape.guided
-    config, network = model.diffusion_model.config, options.get(OPTIONS_KEY, {}).get("network", AS_TRAINED)
-    dropping = dropping_layers(t, network.context_drop, config.layers)
-    shape = make_shape(config, x.shape, schedule.at(t), guided, dropping)
-    run.evaluate(float(sigma[0]), t, shape, teaches=not dropping)
-    return denoised
-
-
-def _count(executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
-    """Around one call of the network: notes which of the two conditions it computes."""
-    options = transformer_options or {}
-    if KEY in options:
-        options[KEY].conditions.update(options.get("cond_or_uncond", ()))
-    return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
-
-
-def make_shape(config, shape, patch, guided: bool, dropping: int = 0) -> Shape:
-    """The shape of an evaluation over latents of ``shape`` (B, C, F, H, W), ``dropping`` layers with pooled keys."""
-    size, batch = LatentSize(*shape[2:]), int(shape[0])
-    flops = forward_cost(config, size, patch, TYPICAL_TEXT.positive, dropping).total
-    if guided:
-        flops += forward_cost(config, size, patch, TYPICAL_TEXT.negative, dropping).total
+def _shape(config: VideoConfig, latents: torch.Size, asked: RunOptions, t: float, guided: bool) -> Shape:
+    """The shape of an evaluation at flow time ``t`` over latents (B, C, F, H, W)."""
+    size, batch = LatentSize(*latents[2:]), int(latents[0])
+    evaluation = Evaluation(
+        step=0,
+        t=t,
+        patch=asked.schedule(config).at(t),
+        guidance=float(guided),
+        motion=None,
+        negative_motion=None,
+        context_drop=asked.network.context_drop,
+    )
+    patch = evaluation.patch
+    flops = price_list(config, size)(evaluation, patch)
     return Shape(str(patch), size.tokens(patch), batch, guided, flops * batch)
 
 
@@ -145,5 +156,5 @@ def _synchronize(device: torch.device) -> None:
     """Wait for the device, so that the clock sees work and not its queueing."""
     if device.type != "cpu":
         module = getattr(torch, device.type, None)
-        if hasattr(module, "synchronize"):
+        if module is not None and hasattr(module, "synchronize"):
             module.synchronize()

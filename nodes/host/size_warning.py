@@ -7,10 +7,10 @@ import logging
 import comfy.patcher_extension
 
 from ...lumina_core.network.extrapolation import size_warning
-from ...lumina_core.network.forward_options import AS_TRAINED
 from ...lumina_core.shapes.latents import LatentSize
 from ..names import OPTIONS_KEY
 from .messages import executing_node, send_text
+from .run_options import RunOptions
 
 
 def warn_of_size(patcher):
@@ -23,10 +23,10 @@ def warn_of_size(patcher):
 def _looking(executor, noise, *args, **kwargs):
     guider = executor.class_obj
     network = guider.model_patcher.model.diffusion_model
-    ours = guider.model_options.get("transformer_options", {}).get(OPTIONS_KEY, {})
+    options = RunOptions.of_model_options(guider.model_options)
     frames, height, width = (1, *noise.shape[2:])[-3:]
-    patches = (ours.get("patch") or network.default_patch()).values
-    text = size_warning(network.config, LatentSize(frames, height, width), patches, ours.get("network", AS_TRAINED))
+    patches = options.schedule(network.config).values
+    text = size_warning(network.config, LatentSize(frames, height, width), patches, options.network)
     if text:
         logging.warning("Lumina-Video: %s", text)
         if (node := executing_node()) is not None:

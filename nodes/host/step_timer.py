@@ -14,14 +14,21 @@ from .timing_store import stored
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """One evaluation: its noise level, flow time, shape, the seconds since the one before, and whether they teach."""
+class TimedEvaluation:
+    """One evaluation of the network.
+
+    Args:
+        sigma, t: its noise level and flow time.
+        shape: patch size, tokens, batch and FLOPs.
+        seconds: since the end of the evaluation before it.
+        representative: whether it did all the work that its shape says, so that its seconds may serve for estimates.
+    """
 
     sigma: float
     t: float
     shape: Shape
     seconds: float
-    teaches: bool
+    representative: bool
 
 
 @dataclass(frozen=True)
@@ -32,24 +39,28 @@ class Step:
     """
 
     number: int
-    main: Evaluated
+    main: TimedEvaluation
     first: int
     last: int
 
 
-class Steps:
-    """Filled while the run goes on. A step's end is the sampler's callback; nothing here touches a disk."""
+class StepTimer:
+    """Filled while the run lasts. A step ends with the sampler's callback; nothing here touches a disk.
+
+    Args:
+        now: a clock in seconds.
+    """
 
     def __init__(self, now: Callable[[], float] = perf_counter):
         self.now = now
         self.started = self.mark = now()
-        self.evaluated: list[Evaluated] = []
+        self.evaluated: list[TimedEvaluation] = []
         self.steps: list[Step] = []
 
-    def evaluate(self, sigma: float, t: float, shape: Shape, teaches: bool = True) -> None:
-        """An evaluation has just ended; one that did not do all that its shape says does not teach."""
+    def evaluate(self, sigma: float, t: float, shape: Shape, representative: bool = True) -> None:
+        """An evaluation has just ended; see ``TimedEvaluation``."""
         mark = self.now()
-        self.evaluated.append(Evaluated(sigma, t, shape, mark - self.mark, teaches))
+        self.evaluated.append(TimedEvaluation(sigma, t, shape, mark - self.mark, representative))
         self.mark = mark
 
     def end_step(self, number: int, sigma: float) -> Step | None:
@@ -65,8 +76,8 @@ class Steps:
 
     def shapes(self) -> list[dict[str, Any]]:
         """Every shape with its median seconds. The run's first evaluation warms up and counts only where alone."""
-        kinds: dict[tuple, list[Evaluated]] = {}
-        for evaluated in filter(lambda each: each.teaches, self.evaluated):
+        kinds: dict[tuple, list[TimedEvaluation]] = {}
+        for evaluated in filter(lambda each: each.representative, self.evaluated):
             kinds.setdefault(evaluated.shape.same, []).append(evaluated)
         kept = []
         for es in kinds.values():
@@ -84,7 +95,7 @@ class Steps:
         segments = []
         for (patch, guided), group in groupby(self.steps, key=lambda s: (s.main.shape.patch, s.main.shape.guided)):
             steps = list(group)
-            # The last one also holds what came behind its callback.
+            # The last one also holds what came after its callback.
             last = steps[-1].last if steps[-1] is not self.steps[-1] else len(self.evaluated)
             seconds = sum(e.seconds for e in self.evaluated[steps[0].first : last])
             if steps[-1] is self.steps[-1]:

@@ -17,20 +17,18 @@ import torch
 from ...lumina_core.checkpoints.video import Checkpoint, clean_keys, detect_config, read_settings
 from ...lumina_core.errors import LuminaError
 from ...lumina_core.network.config import VideoConfig
-from ...lumina_core.network.forward_options import AS_TRAINED
 from ...lumina_core.network.video import MultiScaleNextDiT
 from ...lumina_core.runtime.devices import why_no_bf16
 from ...lumina_core.runtime.oom import does_not_fit
 from ...lumina_core.runtime.tensor_files import check_finite, unreadable
 from ...lumina_core.sampling.video import NO_MOTION
 from ...lumina_core.shapes.latents import LatentSize
-from ...lumina_core.shapes.schedules import PatchSize, Piecewise
-from ..names import MOTION_KEY, OPTIONS_KEY
+from ..names import MOTION_KEY
 from .latent_format import LuminaVideoLatent
 from .memory_use import REFERENCE, patches_of_run, run_dtype_size, tell_run_early, usage_factor, video_bytes
-from .model_patches import flow_time
 from .oom import CURES, RunFallback, options_of
 from .ops import host_ops, run_dtype
+from .run_options import RunOptions
 from .size_warning import warn_of_size
 from .text_cache import RunContexts
 
@@ -64,31 +62,25 @@ class HostMultiScaleNextDiT(MultiScaleNextDiT):
             return self._run(x[items], t[items], text[items], options, None if motion is None else motion[items])
 
         def refusal() -> str:
-            patch = self._schedule(transformer_options).at(float(flow_time(t, transformer_options)[0]))
+            asked = RunOptions.of(transformer_options)
+            patch = asked.schedule(self.config).at(float(asked.flow_time(t)[0]))
             return does_not_fit(LatentSize(*x.shape[2:]), patch, self.config.patches, CURES)
 
         return self.fallback.of(transformer_options, x.device)(call, len(x), refusal)
 
     def _run(self, x, t, text, transformer_options, motion):
-        t = flow_time(t, transformer_options)
+        asked = RunOptions.of(transformer_options)
+        t = asked.flow_time(t)
         now = float(t[0])
-        schedule = self._schedule(transformer_options)
+        schedule = asked.schedule(self.config)
         self.config.check_channels(x.shape[1])
         self.config.check_size(LatentSize(*x.shape[2:]), schedule.values)
         scores = [NO_MOTION if s is None or s.at(now) is None else s.at(now) for s in motion or [None] * len(x)]
         scores = torch.tensor(scores, device=x.device, dtype=t.dtype)
         cond = self.condition(t, text, scores, x.dtype)
-        options = transformer_options.get(OPTIONS_KEY, {}).get("network", AS_TRAINED)
         return self.velocity(
-            x, text, cond, schedule.at(now), t, options, transformer_options=transformer_options
+            x, text, cond, schedule.at(now), t, asked.network, transformer_options=transformer_options
         ).neg_()
-
-    def _schedule(self, transformer_options: dict) -> Piecewise[PatchSize]:
-        return transformer_options.get(OPTIONS_KEY, {}).get("patch") or self.default_patch()
-
-    def default_patch(self) -> Piecewise[PatchSize]:
-        """The finest patch size throughout: what a MODEL does before a patch schedule is set."""
-        return Piecewise.constant(self.config.patches[0])
 
 
 class MotionCond(comfy.conds.CONDConstant):

@@ -137,6 +137,6 @@ def original_untouched(model) -> dict:
         "patched_differs": not torch.equal(before, guided),
         "same_options": model.model_options["transformer_options"] == calls and OPTIONS_KEY not in calls,
         "no_hooks": model.model_options.get("sampler_post_cfg_function", []) == [],
-        "clone_keeps_its_own": str(patched.model_options["transformer_options"][OPTIONS_KEY]["patch"]),
-        "clone_of_a_clone": str(again.model_options["transformer_options"][OPTIONS_KEY]["patch"]),
+        "clone_keeps_its_own": str(patched.model_options["transformer_options"][OPTIONS_KEY].patch),
+        "clone_of_a_clone": str(again.model_options["transformer_options"][OPTIONS_KEY].patch),
     }

@@ -12,7 +12,7 @@ from lumina_video_under_test.lumina_core.checkpoints.video import load_video_mod
 from lumina_video_under_test.lumina_core.sampling.timesteps import to_sigmas
 from lumina_video_under_test.nodes.conditioning import set_motion
 from lumina_video_under_test.nodes.host.model_patches import guard_first_step, set_patch_schedule
-from lumina_video_under_test.nodes.host.run_timer import log_runs
+from lumina_video_under_test.nodes.host.run_timer import RunTimer
 from lumina_video_under_test.nodes.host.timing_store import remembered
 from lumina_video_under_test.nodes.host.video_model import load_model
 from lumina_video_under_test.nodes.latents import OfficialNoise
@@ -29,7 +29,7 @@ def main(checkpoint: str, user_folder: str, plan: str) -> dict:
     torch.set_num_threads(1)
     folder_paths.set_user_directory(user_folder)
     plan = SamplingPlan(**json.loads(plan))
-    model = log_runs(guard_first_step(load_model(checkpoint, torch.float32)), "fp32")
+    model = RunTimer("fp32").install(guard_first_step(load_model(checkpoint, torch.float32)))
     core = core_run(load_video_model(checkpoint), plan)
     exact, all_calls = host_run(model, plan)
     after_exact = remembered()["runs"]

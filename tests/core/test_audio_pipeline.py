@@ -307,8 +307,8 @@ def test_widths_of_files_of_others(voice, tmp_path):
     ({"loudness": 20.0}, "loudness is 20.0 LUFS"),
     ({"device": "tpu"}, "device is 'tpu'"),
     ({"dtype": "int8"}, "dtype is 'int8'"),
-    ({"prompt": "a bell \ud83d"}, "The prompt holds half a character"),
-    ({"negative_prompt": "\udcff"}, "The negative prompt holds half a character"),
+    ({"prompt": "a bell \ud83d"}, "The prompt contains an unpaired surrogate"),
+    ({"negative_prompt": "\udcff"}, "The negative prompt contains an unpaired surrogate"),
 ])  # fmt: skip
 def test_wrong_settings(settings, changed, words, nothing_loads):
     with pytest.raises(LuminaError, match=words):

@@ -101,7 +101,7 @@ def test_a_bad_ratio_is_told(capsys, flags, told):
 def test_half_a_character_on_the_command_line_is_told(tmp_path, capsys, command):
     """Bytes that are no UTF-8 reach Python's arguments as such halves."""
     assert main([command, "--bundle", "mini", "--prompt", "연 \udcff", "--out", str(tmp_path / "x.mp4")]) != 0
-    assert "The prompt holds half a character (U+DCFF) behind '연'" in capsys.readouterr().err
+    assert "U+DCFF" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

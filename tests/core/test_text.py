@@ -3,8 +3,8 @@ import shutil
 
 import pytest
 import torch
+from refusals import refused
 
-from lumina_core.errors import LuminaError
 from lumina_core.text.gemma import MAX_TOKENS, SYSTEM_PROMPT, load_text_encoder, with_system_prompt
 
 PROMPTS = ["A cat in the sea", "", "日本語の猫 <x> é 🎉  two  spaces\nand a line"]
@@ -112,14 +112,14 @@ def test_dtype(tiny_set, encoder):
 
 @pytest.mark.parametrize("prompts", ["A cat", [], ["A cat", None]])
 def test_bad_prompts(encoder, prompts):
-    with pytest.raises(LuminaError, match="expected a list of strings"):
+    with refused("prompts"):
         encoder.encode(prompts)
 
 
 def test_values_that_are_not_finite_are_told(tiny_set):
     broken = load_text_encoder(tiny_set.text)
     broken.model.layers[0].mlp.down_proj.weight.data.fill_(float("nan"))
-    with pytest.raises(LuminaError, match="not finite in float32"):
+    with refused("text_encoder", "numerics", "float32"):
         broken.encode(["A cat"])
 
 
@@ -129,41 +129,41 @@ def copy(tiny_set, tmp_path):
 
 
 def test_bad_folders(copy, tmp_path):
-    with pytest.raises(LuminaError, match="does not exist"):
+    with refused("text_encoder", "missing"):
         load_text_encoder(tmp_path / "nothing")
-    with pytest.raises(LuminaError, match="is a file"):
+    with refused("text_encoder", "missing"):
         load_text_encoder(copy / "config.json")
-    with pytest.raises(LuminaError, match="no config.json"):
+    with refused("text_encoder", "missing", "config.json"):
         load_text_encoder(tmp_path)
 
 
 def test_another_model(copy):
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
-    with pytest.raises(LuminaError, match="'bert', expected 'gemma2'"):
+    with refused("text_encoder", "mismatch", "'bert'", "'gemma2'"):
         load_text_encoder(copy)
     (copy / "config.json").write_text("{")
-    with pytest.raises(LuminaError, match="not readable JSON"):
+    with refused("text_encoder", "file"):
         load_text_encoder(copy)
 
 
 def test_missing_files(copy):
     (copy / "tokenizer.json").rename(copy / "kept.txt")
-    with pytest.raises(LuminaError, match="no tokenizer.json"):
+    with refused("text_encoder", "missing", "tokenizer.json"):
         load_text_encoder(copy)
     (copy / "kept.txt").rename(copy / "tokenizer.json")
     (copy / "model.safetensors").unlink()
-    with pytest.raises(LuminaError, match="no .safetensors"):
+    with refused("text_encoder", "missing"):
         load_text_encoder(copy)
 
 
 def test_broken_files(copy):
     weights = (copy / "model.safetensors").read_bytes()
     (copy / "model.safetensors").write_bytes(weights[:1000])
-    with pytest.raises(LuminaError, match="weights in .* cannot be read"):
+    with refused("text_encoder", "file"):
         load_text_encoder(copy)
     (copy / "tokenizer.json").write_text("{")
-    with pytest.raises(LuminaError, match="tokenizer in .* cannot be read"):
+    with refused("text_encoder", "file"):
         load_text_encoder(copy)
 
 
@@ -173,5 +173,5 @@ def test_missing_weights_are_told_not_invented(copy):
     weights = load_file(copy / "model.safetensors")
     del weights["layers.1.mlp.up_proj.weight"]
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(LuminaError, match="layers.1.mlp.up_proj.weight"):
+    with refused("text_encoder", "file", "layers.1.mlp.up_proj.weight"):
         load_text_encoder(copy)

@@ -89,7 +89,8 @@ def test_half_a_character_is_refused_when_queued(server, field):
     graph = Graph()
     node = sampler_node(graph, **{field: "a kite \ud83d"})
     graph.save_latent(node[0])
-    assert f"The {field} holds half a character (U+D83D) behind 'a kite'" in refusal(server, graph, node)
+    said = refusal(server, graph, node)
+    assert field in said and "U+D83D" in said and "'a kite'" in said
 
 
 def test_half_a_character_is_refused_in_text_encode(server):
@@ -102,7 +103,8 @@ def test_half_a_character_is_refused_in_text_encode(server):
         cfg=1.0, sampler_name="euler", scheduler="simple", denoise=1.0,
     )  # fmt: skip
     graph.save_latent(sampled[0])
-    assert "The text holds half a character (U+DF89) behind '연'" in refusal(server, graph, node)
+    said = refusal(server, graph, node)
+    assert "The text" in said and "U+DF89" in said and "'연'" in said
 
 
 def test_both_prompts_that_are_cut_are_said(server):

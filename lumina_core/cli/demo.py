@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -145,7 +146,12 @@ def _request(
 
 
 def _motion(frames: torch.Tensor, fps: float) -> str:
-    """The measured score in words; nothing for a clip that is too short for one."""
+    """The measured score in words; nothing for a clip that is too short for one.
+
+    OpenCV is an extra of the package, which a first clip must not depend on.
+    """
     if len(frames) <= fps / 2:
         return ""
+    if find_spec("cv2") is None:
+        return ", motion score not measured: it needs OpenCV (pip install opencv-python-headless)"
     return f", motion score {motion_score(frames, fps):.2f} as measured (optical flow, pixels per half second)"

@@ -21,7 +21,7 @@ VENV = ROOT / ".venv"
 DEMO = ROOT / ".demo"
 # Three packages that only work in matching versions.
 TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
-SUITES = ("lint", "core", "host", "web")
+SUITES = ("lint", "core", "host", "web", "package")
 HOW_TO_POINT = (
     "To run the host tests, set COMFYUI_PATH to a ComfyUI folder (several: joined by "
     f"'{os.pathsep}') and, unless it has its own .venv, COMFYUI_PYTHON to its Python."
@@ -40,14 +40,17 @@ def main() -> int:
         "--seed, --out ...) go to `python -m lumina_core demo`",
     )
     test = commands.add_parser("test", help="lint and run all tests, or the named suites")
-    test.add_argument("suites", nargs="*", metavar="{lint,core,host,web}", help="default: all four")
+    test.add_argument("suites", nargs="*", metavar=f"{{{','.join(SUITES)}}}", help="default: all of them")
+    test.add_argument("-j", "--jobs", type=int, help="how many suites run side by side; default: one more than cores")
     arguments, rest = parser.parse_known_args()
     if arguments.command == "demo":
         return demo(rest)
     unknown = set(arguments.suites) - set(SUITES)
     if unknown or rest:
         parser.error(f"unknown: {' '.join([*sorted(unknown), *rest])}; the suites are {', '.join(SUITES)}")
-    return test_suites([suite for suite in SUITES if suite in arguments.suites] or list(SUITES))
+    if arguments.jobs is not None and arguments.jobs < 1:
+        parser.error(f"--jobs is {arguments.jobs}; give 1 or more")
+    return test_suites([suite for suite in SUITES if suite in arguments.suites] or list(SUITES), arguments.jobs)
 
 
 def demo(extra: list[str]) -> int:
@@ -62,80 +65,42 @@ def demo(extra: list[str]) -> int:
     return run([python, "-m", "lumina_core", "demo", "--out", out, *extra])
 
 
-def test_suites(suites: list[str]) -> int:
-    """Run each suite in its own process; the last lines say what was skipped, and what passed, as pytest does."""
+def test_suites(names: list[str], jobs: int | None) -> int:
+    """Run the suites side by side; the last lines say what was skipped, what failed and what passed, as pytest does."""
+    from scripts.suites import cores, last_summary, run_side_by_side, skips, suite_of
+
     start = time.monotonic()
     python = set_up([ROOT / "requirements.txt", ROOT / "requirements-dev.txt"])
-    counts = {"failed": 0, "passed": 0, "skipped": 0, "error": 0}
-    failed, notes = [], []
-    if {"host", "web"} & set(suites):
+    if {"host", "web"} & set(names):
         set_up_page_tools()
-    for suite in suites:
-        say(f"== {suite} ==")
-        command, reason = suite_command(suite, python)
-        if command is None:
-            notes.append(f"{suite}: skipped, {reason}")
-            continue
-        code, output = run_and_read(command)
-        if code:
-            failed.append(suite)
-        for number, word in re.findall(r"(\d+) (failed|passed|skipped|error)s?\b", last_summary(output)):
-            counts[word] += int(number)
-        notes += [f"{suite}: {line}" for line in skips(output)]
+    suites = [suite_of(name, python) for name in names]
+    # One more than cores: suites often wait.
+    outcomes = run_side_by_side(suites, jobs or cores() + 1, test_environment())
+    counts = {"failed": 0, "passed": 0, "skipped": 0, "error": 0}
+    notes = []
     print()
+    for outcome in outcomes:
+        name = outcome.suite.name
+        summary = last_summary(outcome.output) if name != "lint" else ""
+        for number, word in re.findall(r"(\d+) (failed|passed|skipped|error)s?\b", summary):
+            counts[word] += int(number)
+        notes += [f"{name}: {line}" for line in skips(outcome.output)]
+        if outcome.suite.reason:
+            notes.append(f"{name}: skipped, {outcome.suite.reason}")
+        notes += [f"{name}: not required yet, and not clean: {text.splitlines()[-1]}" for text in outcome.advice]
+        for text in outcome.failures:
+            say(f"== {name} failed ==\n{text}")
     for note in notes:
         print(note)
     if any("needs a ComfyUI" in note for note in notes):
         print(HOW_TO_POINT)
+    failed = [outcome.suite.name for outcome in outcomes if outcome.failures]
     if failed:
         print(f"Failed: {', '.join(failed)}")
     parts = [f"{number} {word}" for word, number in counts.items() if number]
     text = f" {', '.join(parts) or 'nothing to test'} in {time.monotonic() - start:.2f}s "
     print(text.center(100, "="))
     return 1 if failed else 0
-
-
-def suite_command(suite: str, python: Path) -> tuple[list[str | Path] | None, str]:
-    """The command of a suite, or None and why there is none."""
-    if suite == "lint":
-        return [python, "-m", "ruff", "check", ROOT], ""
-    if suite in ("core", "host"):
-        return [python, "-m", "pytest", "-c", ROOT / "pyproject.toml", ROOT / "tests" / suite], ""
-    files = sorted((ROOT / "tests" / "web").glob("*.test.mjs"))
-    node = shutil.which("node")
-    if node is None or node_version(node) < 20:
-        return None, "Node.js 20 or later is not installed; install it from nodejs.org to test the page's scripts"
-    return [node, "--test", "--test-reporter=spec", *files], ""
-
-
-def node_version(node: str) -> int:
-    """The major version of Node.js; 0 where it does not start."""
-    try:
-        said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
-    except OSError:
-        return 0
-    found = re.match(r"v(\d+)", said)
-    return int(found[1]) if found else 0
-
-
-def skips(output: str) -> list[str]:
-    """pytest's list of skipped tests, or Node's, one line per reason."""
-    numbers: dict[str, int] = {}
-    for number, reason in re.findall(r"^SKIPPED \[(\d+)\] [^ ]+: (.+)$", output, re.MULTILINE):
-        numbers[reason] = numbers.get(reason, 0) + int(number)
-    for reason in re.findall(r"^\s*﹣ .+ \([\d.]+ms\) # (.+)$", output, re.MULTILINE):
-        numbers[reason] = numbers.get(reason, 0) + 1
-    return [f"{number} skipped: {reason}" for reason, number in numbers.items()]
-
-
-def last_summary(output: str) -> str:
-    """The line that counts the tests, as pytest words it; Node's counts are turned into that wording."""
-    node = {word: re.findall(rf"^\W*{word} (\d+)$", output, re.MULTILINE) for word in ("pass", "fail", "skipped")}
-    if node["pass"] and node["fail"]:
-        wording = {"pass": "passed", "fail": "failed", "skipped": "skipped"}
-        return ", ".join(f"{found[-1]} {wording[word]}" for word, found in node.items() if found)
-    lines = [line for line in output.splitlines() if re.search(r"\d+ (failed|passed|skipped|error)", line)]
-    return lines[-1] if lines else ""
 
 
 def set_up(requirements: list[Path]) -> Path:
@@ -196,30 +161,14 @@ def check(command: list[str | Path]) -> None:
         sys.exit(code)
 
 
-def run_and_read(command: list[str | Path]) -> tuple[int, str]:
-    """Run, show the output as it comes, and return the exit code and the output."""
-    lines = []
-    # The models of the tests are so small that threads mostly wait for one another.
-    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    with subprocess.Popen(
-        [str(word) for word in command],
-        cwd=ROOT,
-        env=environment() | threads,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-    ) as process:
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            lines.append(line)
-    return process.returncode, "".join(lines)
-
-
 def environment() -> dict[str, str]:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
+
+
+def test_environment() -> dict[str, str]:
+    # The models of the tests are so small that threads mostly wait for one another.
+    return {"OMP_NUM_THREADS": "1", **environment()}
 
 
 def say(text: str) -> None:

@@ -7,6 +7,16 @@ from generate_case import small_request
 
 from scripts.make_tiny_set import MODEL_FOLDER, TEXT_FOLDER, VAE_FOLDER, write_tiny_set
 
+# The networks of the tests are so small that threads mostly wait for one another.
+torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where files are handed out to several processes, those with slow tests come first, so that none ends late."""
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
+
 
 class TinySet:
     """Paths of a complete tiny model set; read-only, tests copy what they change."""

@@ -22,9 +22,15 @@ HOSTS, MISSED = find_hosts()
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "host" in metafunc.fixturenames:
-        metafunc.parametrize(
-            "host", HOSTS or [None], ids=lambda host: host.version if host else "none", scope="session", indirect=True
-        )
+        # One process for all tests of a host, where they are handed out to several.
+        hosts = [pytest.param(host, id=host.version, marks=pytest.mark.xdist_group(host.version)) for host in HOSTS]
+        metafunc.parametrize("host", hosts or [pytest.param(None, id="none")], scope="session", indirect=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto` is one process for each host."""
+    return max(1, len(HOSTS))
 
 
 @pytest.fixture(scope="session")

@@ -21,10 +21,10 @@ from server import HostServer  # noqa: E402
 
 PREFIX = "LuminaVideo"
 ENGLISH = ROOT / "locales" / "en" / "nodeDefs.json"
+# How a schedule is written, in the schemas and in words: front ends take a bar for a border between plural forms.
 GRAMMAR = ("first value | t: next value | ...,", "first value, then a bar and t: next value, and so on;")
-"""How a schedule is written, in the schemas and in words: front ends take a bar for a border between plural forms."""
+# What the front ends' message format gives a meaning. One of them reads tooltips raw, so there is no escape.
 SYNTAX = re.compile(r"[|{}@]")
-"""What the front ends' message format gives a meaning. One of them reads tooltips raw, so there is no escape."""
 
 
 def main() -> None:

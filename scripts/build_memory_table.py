@@ -26,7 +26,7 @@ COMPUTED = "ᶜ"
 TEXT = f"""{COMPUTED} computed, not measured. Peak, in bf16, is the larger of weights + state + one call of the network,
 and VAE + its decoding; `benchmarks/activations.py` counts the call. 1 GiB of each card is left to its driver.
 *Offload*: weights wait in main memory, and guidance runs in two passes where it must; ComfyUI does both by itself.
-*Tiles*: the decoder works on parts of the picture. Time is floating-point operations, relative to the single-scale
+*Tiles*: the decoder works on parts of a frame. Time is floating-point operations, relative to the single-scale
 preset of the same clip. For any other run: `python -m lumina_core plan --memory 12`."""
 
 
@@ -79,7 +79,7 @@ def section() -> str:
 
 
 def rewritten(readme: str) -> str:
-    """README with the section anew, up to the next heading. Raises ValueError where it has no such heading."""
+    """README with the section rewritten, up to the next heading. Raises ValueError where it has no such heading."""
     before, found, rest = readme.partition(f"\n{HEADING}\n")
     if not found:
         raise ValueError(f"README has no heading '{HEADING}'.")

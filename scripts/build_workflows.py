@@ -1,4 +1,4 @@
-"""Make workflows/*.json and their pictures from workflows/api/*.json, by a real ComfyUI's own front end.
+"""Make workflows/*.json and their screenshots from workflows/api/*.json, by a real ComfyUI's own front end.
 
     python scripts/build_workflows.py [NAME ...]
 The text of workflows/api/NAME.md, where there is one, becomes a note in the graph. Needs a ComfyUI (COMFYUI_PATH),
@@ -26,18 +26,18 @@ from lumina_core.mini.world import Scene  # noqa: E402
 
 WORKFLOWS = ROOT / "workflows"
 API = WORKFLOWS / "api"
+# How the names of bundled models end.
 BUNDLED = "(bundled)"
-"""End of the name of what comes along."""
 # Where the loaders look for what their inputs name.
 FOLDERS = {"model_name": "diffusion_models", "clip_name": "text_encoders", "vae_name": "vae", "folder": "text_encoders"}
 TIMELINES = {
     f"LuminaVideo{name}"
     for name in ("PatchSchedule", "Guidance", "Guider", "MotionScore", "Preset", "SplitSigmas", "MultiScaleSampler")
 }
+# At which two entries of the cost legend stand side by side.
 TIMELINE_WIDTH = 440
-"""At which two entries of the cost legend stand side by side."""
+# The scene in the video that the workflows load, for the screenshots.
 CLIP = Scene("white", "circle", "navy", "right", 0.8, 12)
-"""What the video to load shows in the pictures."""
 
 
 def main() -> None:
@@ -51,15 +51,17 @@ def main() -> None:
 
 
 def build(host: Host, prompts: dict[str, dict], models: Path) -> None:
-    """Write the workflow and the picture of every prompt; stops at a prompt that the front end reads differently."""
+    """Write the workflow and the screenshot of every prompt; stops at a prompt that the front end reads differently."""
     _write_named_files(models, prompts)
     with HostServer(host, models) as server:
         _write_videos(server, models, prompts)
         made = run_frontend(server.url, [{"build": prompt, "note": _note(name)} for name, prompt in prompts.items()])
         for result in made:
             widen(result["workflow"]["nodes"])
-        pictures = [str(WORKFLOWS / f"{name}.jpg") for name in prompts]
-        jobs = [{"load": r["workflow"], "picture": picture} for r, picture in zip(made, pictures, strict=True)]
+        screenshots = [str(WORKFLOWS / f"{name}.jpg") for name in prompts]
+        jobs = [
+            {"load": r["workflow"], "screenshot": screenshot} for r, screenshot in zip(made, screenshots, strict=True)
+        ]
         results = run_frontend(server.url, jobs)
     for (name, prompt), result in zip(prompts.items(), results, strict=True):
         if differences := same_prompt(prompt, result["output"]):
@@ -93,7 +95,7 @@ def _note(name: str) -> str:
 
 
 def _write_named_files(models: Path, prompts: dict[str, dict]) -> None:
-    """Empty files of the names in the prompts, so that the lists of files offer them and the picture shows no error."""
+    """Empty files of the names in the prompts, so that the lists offer them and the screenshot shows no error."""
     for prompt in prompts.values():
         for node in prompt.values():
             for name, folder in FOLDERS.items():

@@ -1,9 +1,9 @@
 // Drives a running host's real front end in an installed Chromium. Development only.
 //   node scripts/frontend.mjs URL < jobs.json > results.json
 // jobs.json is a list; each job yields one result of the same place in the list:
-//   {"build": API prompt, "note": text?, "picture": file?}   makes the graph of an API-format prompt
-//   {"load": workflow, "picture": file?}                     opens a workflow
-//   {"drop": file, "picture": file?}                         opens what a file dropped on the page holds
+//   {"build": API prompt, "note": text?, "screenshot": file?}   makes the graph of an API-format prompt
+//   {"load": workflow, "screenshot": file?}                     opens a workflow
+//   {"drop": file, "screenshot": file?}                         opens what a file dropped on the page holds
 // result: {"output": API prompt, "workflow": front-end format, "missing": [node types], "errors": [texts]}
 // Exit code 3: playwright-core or Chromium is not there; stderr says which and how to get it.
 import { readFileSync } from "node:fs";
@@ -25,11 +25,11 @@ async function runJob(page, job) {
   }
   await page.waitForTimeout(500);
   const result = await page.evaluate(readGraph);
-  if (job.picture) await takePicture(page, job.picture);
+  if (job.screenshot) await takeScreenshot(page, job.screenshot);
   return result;
 }
 
-async function takePicture(page, file) {
+async function takeScreenshot(page, file) {
   const clip = await page.evaluate(showGraph);
   await page.waitForTimeout(800);
   const jpeg = /\.jpe?g$/.test(file);

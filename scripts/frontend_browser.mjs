@@ -27,7 +27,7 @@ const SETTINGS = {
   "Comfy.Graph.CanvasInfo": false,
   "Comfy.VueNodes.Enabled": false,
   "Comfy.Minimap.Visible": false,
-  // Text stays drawn however far out the picture zooms: the first name is the older front end's.
+  // Text stays drawn however far the canvas is zoomed out: the first name is the older front end's.
   "LiteGraph.Canvas.LowQualityRenderingZoomThreshold": 0.01,
   "LiteGraph.Canvas.MinFontSizeForLOD": 0,
 };

@@ -74,10 +74,10 @@ export function buildGraph({ prompt, note }) {
     }
   }
 
-  /** Pictures appear under some nodes, and the newer renderer draws every node higher than its size says. */
+  /** Images appear under some nodes, and the newer renderer draws every node higher than its size says. */
   function roomBelow(node) {
-    const pictures = ["PreviewImage", "SaveImage", "SaveVideo", "SamplerCustomAdvanced", "KSampler"];
-    return pictures.includes(node.type) ? 340 : 80 + 12 * (node.widgets?.length ?? 0);
+    const previews = ["PreviewImage", "SaveImage", "SaveVideo", "SamplerCustomAdvanced", "KSampler"];
+    return previews.includes(node.type) ? 340 : 80 + 12 * (node.widgets?.length ?? 0);
   }
 
   function addNote(x) {

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 _HUB = "https://huggingface.co"
+# Files that the workflows need: their folder under models, and where to download them.
 LINKS = {
     "consolidated.00-of-01.safetensors": (
         "diffusion_models",
@@ -30,33 +31,32 @@ LINKS = {
     ),
     "sdxl_vae.safetensors": ("vae", f"{_HUB}/stabilityai/sdxl-vae/resolve/main/sdxl_vae.safetensors"),
 }
-"""Files that the workflows need: their folder under models, and where to download them."""
 
 SAMPLER = "LuminaVideoMultiScaleSampler"
 _MOVING = (SAMPLER, "motion", ""), (SAMPLER, "seconds", "")
+# Fields that app mode shows, in this order: node type, field, and a label where the field's own name is not enough.
 FORM = (
     ("LoadVideo", "file", ""),
     (SAMPLER, "prompt", ""),
     ("LuminaVideoTextEncode", "text", "prompt"),
-    ("LuminaVideoVideoToAudio", "prompt", "sound prompt"),
-    ("LuminaVideoSoundConditioning", "prompt", "sound prompt"),
+    ("LuminaVideoVideoToAudio", "prompt", "audio prompt"),
+    ("LuminaVideoSoundConditioning", "prompt", "audio prompt"),
     (SAMPLER, "preset", ""),
     ("LuminaVideoPreset", "preset", ""),
     *_MOVING,
     (SAMPLER, "seed", ""),
     ("LuminaVideoNoise", "seed", ""),
     ("KSampler", "seed", ""),
-    ("LuminaVideoVideoToAudio", "seed", "sound seed"),
-    ("RandomNoise", "noise_seed", "sound seed"),
+    ("LuminaVideoVideoToAudio", "seed", "audio seed"),
+    ("RandomNoise", "noise_seed", "audio seed"),
     ("LatentFromBatch", "batch_index", "draft"),
 )
-"""Fields that app mode shows, in this order: node type, field, and a label where the field's own name is not enough."""
 _TYPES = {"text": "STRING", "prompt": "STRING", "seed": "INT", "noise_seed": "INT", "batch_index": "INT"}
 OUTPUTS = ("PreviewImage", "SaveImage", "SaveVideo")
+# Title of the node whose text is not asked for.
 NEGATIVE = "Negative prompt"
-"""Title of the node whose text is not asked for."""
+# Title of a sampler that makes what another one starts from: its prompt and its seed alone are asked for.
 SOURCE = "Source"
-"""Title of a sampler that makes what another one starts from: its prompt and its seed alone are asked for."""
 _OF_SOURCE = {"prompt": "source prompt", "seed": "source seed"}
 
 
@@ -83,7 +83,7 @@ def model_links(node: dict[str, Any]) -> list[dict[str, str]]:
 
 def form_of(nodes: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str, str]]:
     """Node, field and label of each line of the form: what is there, and does not come from a link."""
-    # A picture neither moves nor lasts.
+    # An image has neither motion nor length.
     still = any(node["type"] == "SaveImage" for node in nodes)
     return [
         (node, field, _OF_SOURCE[field] if node.get("title") == SOURCE else label)

@@ -67,7 +67,7 @@ declare namespace T {
   /** Where along `track` the pointer is, 0 to 1, whatever the zoom. */
   type shareAt = (track: HTMLElement, event: MouseEvent) => number;
   type makeDraggable = (handle: HTMLElement, track: HTMLElement, move: (share: number) => void, end: () => void) => void;
-  /** What was drawn anew in the place of an element. */
+  /** The element that replaced another one when the timeline was redrawn. */
   type address = (root: Element | null, element: HTMLElement) => HTMLElement | null;
   /** This event is ours, not the host's. */
   type take = (event: Event) => void;
@@ -114,7 +114,7 @@ declare namespace T {
   type format = (schedule: Schedule) => string;
   /** Start and end of a segment. */
   type span = (schedule: Schedule, index: number) => number[];
-  /** The segment before goes on, or the second becomes the first. */
+  /** The segment before is extended, or the second becomes the first. */
   type remove = (schedule: Schedule, index: number) => Schedule;
 
   // js/settings.js
@@ -132,7 +132,7 @@ declare namespace T {
   type rank = (patch: Value) => number;
   /** A change made here: written to the text field, drawn, priced. */
   type edit = (field: Field, schedule: Schedule, done: boolean) => void;
-  /** Text that may be no schedule: the server says so, and it stays to be mended. */
+  /** Text that may not be a schedule: the server reports it, and the text stays so that you can fix it. */
   type editText = (field: Field, text: string) => void;
   /** One question at a time, and of those that wait only the last. */
   type askPlan = (question: Question) => Promise<void>;

@@ -1,6 +1,6 @@
 """The timeline as a picture, in both renderers and both themes: its bands are there to be seen.
 
-`python scripts/build_pictures.py` puts the same pictures into docs/figures.
+`python scripts/build_screenshots.py` puts the same pictures into docs/figures.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def pictures(host: Host, server: HostServer, tmp_path_factory: pytest.TempPathFa
     if not has_nodes2(host):
         pytest.skip(f"ComfyUI {host.version} has no Nodes 2.0.")
     folder = tmp_path_factory.mktemp("pictures")
-    script = REPOSITORY / "scripts" / "pictures.mjs"
+    script = REPOSITORY / "scripts" / "screenshots.mjs"
     try:
         printed = run_node(script, server.url, text=json.dumps({"timelines": str(folder)}))
     except FrontendMissing as error:

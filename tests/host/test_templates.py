@@ -25,23 +25,23 @@ SCRIPT = Path(__file__).with_name("templates.mjs")
 SAMPLER_FORM = ["prompt", "preset", "motion", "seconds", "seed"]
 PARTS_FORM = ["prompt", "preset", "seed"]
 SOURCE_FORM = ["source prompt", "prompt", "preset", "source seed", "seed"]
-SOUND_FORM = ["file", "sound prompt", "sound seed"]
+SOUND_FORM = ["file", "audio prompt", "audio seed"]
 FORMS = {
     "1_mini_text_to_video": SAMPLER_FORM,
-    "2_mini_video_with_sound": ["prompt", "sound prompt", "preset", "motion", "seconds", "seed", "sound seed"],
+    "2_mini_video_with_audio": ["prompt", "audio prompt", "preset", "motion", "seconds", "seed", "audio seed"],
     "3_mini_image_to_video": SOURCE_FORM,
     "4_mini_video_to_video": SOURCE_FORM,
     "5_mini_continue_video": SOURCE_FORM,
     "draft_then_refine": [*PARTS_FORM, "draft"],
-    "frames_to_sound": SOUND_FORM,
+    "frames_to_audio": SOUND_FORM,
     "image": PARTS_FORM,
     "ksampler": PARTS_FORM,
     "lumina_next_image": ["prompt", "seed"],
     "multi_scale": PARTS_FORM,
     "single_scale": PARTS_FORM,
     "text_to_video": SAMPLER_FORM,
-    "video_to_sound": SOUND_FORM,
-    "video_to_sound_in_parts": SOUND_FORM,
+    "video_to_audio": SOUND_FORM,
+    "video_to_audio_in_parts": SOUND_FORM,
 }
 """What app mode asks for, in this order."""
 RELEASED = "text_to_video"

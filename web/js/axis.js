@@ -1,4 +1,4 @@
-// Where flow time t lies on the picture's axis, and which step starts there.
+// Position of t on the timeline's axis, and the step that starts there.
 
 // The last are the first to go where room is short.
 const TIMES = [0, 1, 0.5, 0.1, 0.2, 0.3, 0.7, 0.05, 0.02, 0.4, 0.01, 0.6, 0.8, 0.9];

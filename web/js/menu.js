@@ -65,7 +65,7 @@ function float(popup, anchor, onKey) {
 	popup.ontoggle = ({ newState }) => {
 		if (newState !== "closed") return;
 		popup.remove();
-		// The browser gives the focus back, unless the anchor was drawn anew meanwhile.
+		// The browser gives the focus back, unless the anchor was redrawn in the meantime.
 		if (document.activeElement === document.body) address(home, anchor)?.focus({ preventScroll: true });
 	};
 	popup.onkeydown = (event) => {

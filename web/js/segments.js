@@ -21,7 +21,7 @@ export function format({ values, thresholds }) {
 /** @type {T.span} */
 export const span = ({ thresholds }, index) => [index ? thresholds[index - 1] : 0, thresholds[index] ?? 1];
 
-/** A boundary near t: between its neighbours, where they leave room. @type {Edit<number>} */
+/** A boundary near t: between the adjacent boundaries, if they leave room. @type {Edit<number>} */
 export function moveBoundary(schedule, index, t) {
 	const { thresholds } = schedule;
 	const low = (thresholds[index - 1] ?? 0) + GAP;

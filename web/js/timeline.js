@@ -94,7 +94,7 @@ export class Timeline {
 		this.asked = key;
 	}
 
-	/** Nodes 2.0 keeps showing the element of a node that undo made anew. */
+	/** Nodes 2.0 keeps showing the old element of a node that undo has recreated. */
 	mount() {
 		const { dataset, isConnected } = this.element;
 		dataset.node = `${this.node.id}`;

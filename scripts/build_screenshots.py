@@ -1,7 +1,7 @@
-"""Make the pictures of the timeline and of the nodes from a real ComfyUI's own front end.
+"""Make the screenshots of the timeline and of the nodes from a real ComfyUI's own front end.
 
-    python scripts/build_pictures.py            docs/figures/timeline_{classic,nodes2}_{dark,light}.png
-    python scripts/build_pictures.py --nodes    web/docs/<NodeId>/node.png
+    python scripts/build_screenshots.py            docs/figures/timeline_{classic,nodes2}_{dark,light}.png
+    python scripts/build_screenshots.py --nodes    web/docs/<NodeId>/node.png
 Needs a ComfyUI (COMFYUI_PATH), Node.js, Chromium, and `npm install` in tests/web. The newest ComfyUI found is taken.
 """
 
@@ -19,16 +19,16 @@ from frontend import run_node  # noqa: E402
 from hosts import HOW_TO_POINT, find_hosts  # noqa: E402
 from server import HostServer  # noqa: E402
 
-SCRIPT = ROOT / "scripts" / "pictures.mjs"
+SCRIPT = ROOT / "scripts" / "screenshots.mjs"
 FIGURES = ROOT / "docs" / "figures"
 PAGES = ROOT / "web" / "docs"
+# Bytes of a help page's screenshot.
 LIMIT = 60 * 1024
-"""Bytes of a help page's picture."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nodes", action="store_true", help="the pictures of the help pages instead")
+    parser.add_argument("--nodes", action="store_true", help="the screenshots of the help pages instead")
     nodes = parser.parse_args().nodes
     hosts, missed = find_hosts()
     if not hosts:
@@ -45,9 +45,9 @@ def main() -> None:
 
 
 def node_jobs(server: HostServer) -> list[dict[str, str]]:
-    """One picture for every node of ours that has a help page."""
+    """One screenshot for every node of ours that has a help page."""
     ids = [node_id for node_id in server.object_info() if node_id.startswith("LuminaVideo")]
-    return [{"type": node_id, "picture": str(PAGES / node_id / "node.png")} for node_id in sorted(ids)]
+    return [{"type": node_id, "screenshot": str(PAGES / node_id / "node.png")} for node_id in sorted(ids)]
 
 
 if __name__ == "__main__":

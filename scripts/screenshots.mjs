@@ -1,6 +1,6 @@
-// Takes pictures of nodes in a running host's front end. Started by build_pictures.py.
-//   node scripts/pictures.mjs URL < job.json      prints the path of each picture
-// job.json: {"timelines": folder} or {"nodes": [{"type": node type, "picture": file}]}
+// Takes screenshots of nodes in a running host's front end. Started by build_screenshots.py.
+//   node scripts/screenshots.mjs URL < job.json      prints the path of each screenshot
+// job.json: {"timelines": folder} or {"nodes": [{"type": node type, "screenshot": file}]}
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { openBrowser } from "./frontend_browser.mjs";
@@ -44,7 +44,7 @@ async function timelines(url, folder) {
       const node = await session.find(SAMPLER);
       await session.page.evaluate((of) => {
         const found = window.luminaTest.node(of);
-        // No higher than it must be: the picture is about the timeline.
+        // No higher than it must be: the screenshot is about the timeline.
         found.setSize([460, found.computeSize()[1]]);
       }, node.id);
       await node.settled();
@@ -65,10 +65,10 @@ async function timelines(url, folder) {
 
 async function nodes(url, list) {
   await withSession(url, "classic", 1, async (session) => {
-    for (const { type, picture } of list) {
+    for (const { type, screenshot } of list) {
       const node = await session.fresh(type);
       if (await node.shown()) await node.settled();
-      await photograph(session, node.id, picture);
+      await photograph(session, node.id, screenshot);
     }
   });
 }

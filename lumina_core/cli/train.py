@@ -20,13 +20,13 @@ from ..mini.autoencoder import train_autoencoder
 from ..mini.bundling import write_bundle
 from ..mini.dataset import write_drawn_data
 from ..mini.text_encoder import FIGURES, train_text_encoder
-from ..train.audio.trainer import AudioTrainer
-from ..train.distributed import Processes, processes
+from ..train.audio.trainer import audio_trainer
+from ..train.distributed import DistContext, init_distributed
 from ..train.loop import StepReport, Trainer
 from ..train.plot import plot_losses
 from ..train.state import newest_state
 from ..train.validate import read_losses, source_means
-from ..train.video import VideoTrainer
+from ..train.video import video_trainer
 from .stages import Stage, read_stages
 
 NAME = "train"
@@ -56,15 +56,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _train_network(trained: type[Trainer], stage: Stage) -> int:
+def _train_network(make_trainer: Callable[[Any, DistContext], Trainer], stage: Stage) -> int:
     recipe = stage.recipe
-    with processes(recipe.device) as team:
-        trainer = trained(recipe, team)
+    with init_distributed(recipe.device) as dist:
+        trainer = make_trainer(recipe, dist)
         if trainer.step >= recipe.steps:
-            _finished(stage, team)
+            _finished(stage, dist)
             return 0
         try:
-            with _bar(stage, recipe.steps, trainer.step, team) as show, _whole_steps(team) as asked_to_stop:
+            with _bar(stage, recipe.steps, trainer.step, dist) as show, _whole_steps(dist) as asked_to_stop:
 
                 def after_step(report: StepReport) -> None:
                     show(_losses(report))
@@ -74,8 +74,8 @@ def _train_network(trained: type[Trainer], stage: Stage) -> int:
 
                 trainer.run(after_step)
         except KeyboardInterrupt:
-            return _interrupted(recipe.out, team)
-        if team.first:
+            return _interrupted(recipe.out, dist)
+        if dist.is_main:
             _tell_held_out(recipe.out)
             print(newest_state(recipe.out), flush=True)
     return 0
@@ -95,12 +95,12 @@ def _tell_held_out(run: Path) -> None:
 
 
 @contextmanager
-def _whole_steps(team: Processes) -> Iterator[Callable[[], bool]]:
+def _whole_steps(dist: DistContext) -> Iterator[Callable[[], bool]]:
     """Until its end a first interrupt is only noted, so that no state is half of one step; a second one acts at once.
 
     Several processes are interrupted at once: noting it, they would stop in different steps and wait for one another.
     """
-    if team.size > 1:
+    if dist.size > 1:
         yield lambda: False
         return
     asked: list[int] = []
@@ -118,8 +118,8 @@ def _whole_steps(team: Processes) -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _interrupted(run: Path, team: Processes) -> int:
-    if team.first:
+def _interrupted(run: Path, dist: DistContext) -> int:
+    if dist.is_main:
         last = newest_state(run)
         print(f"Interrupted; the same command goes on from {last or 'the start'}.", file=sys.stderr)
     return INTERRUPTED
@@ -185,8 +185,8 @@ def _audio_bundle(stage: Stage) -> int:
 
 
 _RUNNERS = {
-    "video": partial(_train_network, VideoTrainer),
-    "sound": partial(_train_network, AudioTrainer),
+    "video": partial(_train_network, video_trainer),
+    "sound": partial(_train_network, audio_trainer),
     "autoencoder": _train_autoencoder,
     "text_encoder": _train_text_encoder,
     "drawn_data": _draw_data,
@@ -199,9 +199,9 @@ _RUNNERS = {
 
 
 @contextmanager
-def _bar(stage: Stage, total: int, done: int = 0, team: Processes | None = None) -> Iterator[Any]:
+def _bar(stage: Stage, total: int, done: int = 0, dist: DistContext | None = None) -> Iterator[Any]:
     """A bar with the time left on stderr; gives the function that moves it on by one."""
-    if team is not None and not team.first:
+    if dist is not None and not dist.is_main:
         yield lambda text: None
         return
     from tqdm import tqdm
@@ -230,8 +230,8 @@ def _done(stage: Stage, last_file: str) -> bool:
     return True
 
 
-def _finished(stage: Stage, team: Processes | None = None) -> None:
-    if team is None or team.first:
+def _finished(stage: Stage, dist: DistContext | None = None) -> None:
+    if dist is None or dist.is_main:
         print(f"{stage.file.stem} is finished: {stage.recipe.out}", flush=True)
 
 

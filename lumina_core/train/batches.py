@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ..errors import LuminaError
 from .recipe import Source, Task, one_patch
-from .rng import chance
+from .rng import python_generator
 from .shards import EncodedSet
 
 COARSEST = 4
@@ -21,10 +21,14 @@ Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Pick:
-    """An item: its source, its number there, and the shape that is used of it.
+class SampleRef:
+    """One item of a source, and how much of it is used.
 
-    The shape is latent frames, height and width of a clip; rows, visual frames and segments of a sound.
+    Args:
+        source: name of the source.
+        index: of the item in the source's encoded set.
+        shape: that is cut from it: latent frames, height and width of a clip; latent frames, CLIP frames and
+            Synchformer segments of an audio item.
     """
 
     source: str
@@ -32,22 +36,29 @@ class Pick:
     shape: Shape
 
 
-class Share(Protocol):
-    """What a step has to know of a task, whatever it trains."""
+class TaskSpec(Protocol):
+    """What the loop reads of a task; see ``recipe.Task`` for the meaning."""
 
-    name: str
-    batch: int
-    micro_batch: int | None
-    ratio: int
+    @property
+    def name(self) -> str: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def micro_batch(self) -> int | None: ...
+    @property
+    def ratio(self) -> int: ...
 
 
 class Batches:
     """The batches of one task, from its items in groups of one shape, each with how often it is met."""
 
-    def __init__(self, task: Share, groups: Mapping[Shape, list[tuple[Pick, float]]], seed: int, period: int = 1):
+    def __init__(
+        self, task: TaskSpec, groups: Mapping[Shape, list[tuple[SampleRef, float]]], seed: int, period: int = 1
+    ):
         self.task, self.seed, self.period = task, seed, period
         self._groups = groups
-        self._epoch, self._start, self._batches = -1, 0, []
+        self._epoch, self._start = -1, 0
+        self._batches: list[list[SampleRef]] = []
 
     @property
     def shapes(self) -> list[Shape]:
@@ -58,7 +69,7 @@ class Batches:
         """Whether the task runs in a step: in the first ``ratio`` of every ``period`` steps (official train.py)."""
         return step % self.period < self.task.ratio
 
-    def at(self, step: int) -> list[Pick]:
+    def at(self, step: int) -> list[SampleRef]:
         """The batch of a step in which the task is active."""
         turn = step // self.period * self.task.ratio + step % self.period
         if self._epoch < 0 or turn < self._start:
@@ -69,9 +80,9 @@ class Batches:
             self._batches = self._shuffled(self._epoch)
         return self._batches[turn - self._start]
 
-    def _shuffled(self, epoch: int) -> list[list[Pick]]:
+    def _shuffled(self, epoch: int) -> list[list[SampleRef]]:
         """The batches of an epoch. A shape's last, incomplete batch is filled up with items from its beginning."""
-        rng = chance(self.seed, self.task.name, "epoch", epoch)
+        rng = python_generator(self.seed, self.task.name, "epoch", epoch)
         batches = []
         for shape in sorted(self._groups):
             picks = []
@@ -94,12 +105,12 @@ class TaskBatches(Batches):
     def __init__(
         self, task: Task, sources: Mapping[str, Source], sets: Mapping[str, EncodedSet], seed: int, period: int
     ):
-        groups: dict[Shape, list[tuple[Pick, float]]] = defaultdict(list)
+        groups: dict[Shape, list[tuple[SampleRef, float]]] = defaultdict(list)
         for name in task.sources or sources:
             for index, entry in enumerate(sets[name].entries):
                 shape = used_shape(entry.shape, task)
                 if entry.kind == task.media and min(shape) > 0:
-                    groups[shape].append((Pick(name, index, shape), sources[name].weight))
+                    groups[shape].append((SampleRef(name, index, shape), sources[name].weight))
         if not groups:
             names = ", ".join(task.sources or sources)
             raise LuminaError(

@@ -1,4 +1,4 @@
-"""The running average of the weights: kept beside them, and put in their place to measure and to sample."""
+"""EMA of the weights: updated as they are trained, applied in their place to evaluate and to sample."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ..runtime.tensor_files import Weights
 
 
 @torch.no_grad()
-def follow(average: Weights, trained: Mapping[nn.Parameter, str], decay: float) -> None:
-    """Move the average a share of ``1 - decay`` towards the weights."""
+def update(average: Weights, trained: Mapping[nn.Parameter, str], decay: float) -> None:
+    """``average = decay * average + (1 - decay) * weights``, in place."""
     for parameter, name in trained.items():
         average[name].lerp_(parameter.detach(), 1 - decay)
 
 
 @contextmanager
-def averaged(network: nn.Module, average: Weights, trained: Mapping[nn.Parameter, str]) -> Iterator[None]:
-    """Inside, the network stands still in eval mode, with the averaged weights where there is an average."""
+def applied(network: nn.Module, average: Weights, trained: Mapping[nn.Parameter, str]) -> Iterator[None]:
+    """Within the block the network is in eval mode, without gradients, with the averaged weights if there are any."""
     kept = {name: parameter.detach().clone() for parameter, name in trained.items()} if average else {}
     _put(average, trained)
     network.eval()

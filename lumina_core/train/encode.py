@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,13 +26,13 @@ from .encoding import (
     SKIPPED,
     EncodeResult,
     EncodeWatcher,
+    as_lumina_error,
     check_settings,
     digest_of,
     note_new_captions,
-    told,
     write_skipped,
 )
-from .shards import VIDEO, ShardWriter, read_index
+from .shards import VIDEO, Entry, ShardWriter, read_index
 from .sources import RawItem, RawSource
 
 _SHARD_ITEMS, _SHARD_SECONDS = 64, 300.0
@@ -62,10 +62,10 @@ def encode_source(
     skipped = dict(source.faults)
     motion = _Motion(source.items, watcher)
     added = 0
-    with told(out):
+    with as_lumina_error(out):
         check_settings(out, {**asdict(settings), "vae": digest_of(vae.module)}, {"vae": "VAE"})
         with ShardWriter(out, _SHARD_ITEMS) as writer:
-            known = read_index(out) if writer.done else []
+            known = read_index(out, Entry) if writer.done else []
             before = set(writer.done)
             note_new_captions({item.name: item.caption for item in source.items}, known, watcher)
             items = [item for item in source.items if item.name not in before]
@@ -128,12 +128,16 @@ def _read(item: RawItem, settings: EncodeSettings, motion: _Motion) -> _Ready:
     return _Ready(item, frames, motion.score(item, len(frames) / settings.fps))
 
 
-def _read_ahead(items: Sequence[RawItem], settings: EncodeSettings, motion: _Motion) -> Iterator[tuple]:
+def _read_ahead(
+    items: Sequence[RawItem], settings: EncodeSettings, motion: _Motion
+) -> Generator[tuple[RawItem, Callable[[], _Ready]], None, None]:
     """(item, function that returns it read or raises) of each; the next is read while the caller works on one."""
+    if not items:
+        return
     with ThreadPoolExecutor(max_workers=1) as pool:
-        coming = pool.submit(_read, items[0], settings, motion) if items else None
+        following = pool.submit(_read, items[0], settings, motion)
         for number, item in enumerate(items):
-            current = coming
+            current = following
             if number + 1 < len(items):
-                coming = pool.submit(_read, items[number + 1], settings, motion)
+                following = pool.submit(_read, items[number + 1], settings, motion)
             yield item, current.result

@@ -1,4 +1,4 @@
-"""What all encoding of a data source has in common: who is told, what an earlier run settled, what was skipped."""
+"""What encoding video and audio sources has in common: progress, the settings of an earlier run, skipped items."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SETTINGS, SKIPPED = "encode.json", "skipped.jsonl"
 
 
 class EncodeWatcher:
-    """Told how encoding goes; this one ignores it. Subclass to show it."""
+    """Receives the progress of encoding; this one ignores it. Subclass to show it."""
 
     def note(self, text: str) -> None:
         """Something the user should know, one sentence."""
@@ -43,15 +43,17 @@ class EncodeResult:
 
 
 @contextlib.contextmanager
-def told(out: Path) -> Iterator[None]:
-    """A full disk and the like as a LuminaError."""
+def as_lumina_error(out: Path) -> Iterator[None]:
+    """Raise what goes wrong while ``out`` is written, such as a full disk, as a LuminaError."""
     from safetensors import SafetensorError
 
     try:
         yield
     except (OSError, SafetensorError) as error:
         raise LuminaError(
-            f"{out} cannot be written ({error}); what was saved before stays: make room and run again to continue."
+            f"{out} cannot be written ({error}); what was saved before stays: make room and run again to continue.",
+            field="out",
+            kind="resource",
         ) from error
 
 

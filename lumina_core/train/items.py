@@ -8,8 +8,8 @@ import torch
 
 from ..sampling.video import NO_MOTION
 from .objective import draw_time
-from .recipe import Drop, Source, Task
-from .rng import happens
+from .recipe import ConditionDropout, Source, Task
+from .rng import bernoulli
 from .shards import IMAGE, Entry
 
 
@@ -31,7 +31,7 @@ def make_item(
     shape: tuple[int, int, int],
     source: Source,
     task: Task,
-    drop: Drop,
+    drop: ConditionDropout,
     generator: torch.Generator,
 ) -> TrainItem:
     """Cut, drop and noise one entry; everything random comes from ``generator``."""
@@ -40,16 +40,16 @@ def make_item(
         data=data,
         noise=torch.randn(data.shape, generator=generator),
         t=draw_time(task.times, task.time_shift, generator),
-        text=source.system_prompt + ("" if happens(drop.prompt, generator) else entry.caption),
+        text=source.system_prompt + ("" if bernoulli(drop.prompt, generator) else entry.caption),
         motion=motion_condition(entry, drop, generator),
     )
 
 
-def motion_condition(entry: Entry, drop: Drop, generator: torch.Generator) -> float:
+def motion_condition(entry: Entry, drop: ConditionDropout, generator: torch.Generator) -> float:
     """The motion score that an item is trained with. An image does not move: it says 0 or nothing."""
     if entry.kind == IMAGE:
-        return NO_MOTION if happens(drop.image_motion, generator) else 0.0
-    dropped = happens(drop.motion, generator)
+        return NO_MOTION if bernoulli(drop.image_motion, generator) else 0.0
+    dropped = bernoulli(drop.motion, generator)
     return NO_MOTION if dropped or entry.motion is None else entry.motion
 
 

@@ -6,6 +6,7 @@ Source: LoRA (arXiv 2106.09685), section 4.1. The saved keys are those of ``lumi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,6 +23,8 @@ class LoraLinear(nn.Linear):
     B starts at zero, so the first pass is the network's own.
     """
 
+    alpha: torch.Tensor
+
     def __init__(self, layer: nn.Linear, rank: int, alpha: float, numbers: torch.Generator):
         super().__init__(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
         self.weight, self.bias = layer.weight, layer.bias
@@ -33,11 +36,11 @@ class LoraLinear(nn.Linear):
         nn.init.zeros_(self.lora_B.weight)
         self.register_buffer("alpha", torch.tensor(float(alpha)))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x) + self.lora_B(self.lora_A(x)) * (self.alpha / self.lora_A.out_features)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input) + self.lora_B(self.lora_A(input)) * (self.alpha / self.lora_A.out_features)
 
 
-def add_lora(network: MultiScaleNextDiT, lora: Lora, seed: int) -> None:
+def add_lora(network: Any, lora: Lora, seed: int) -> None:
     """Freeze the network and put additions beside the chosen layers of every block."""
     network.requires_grad_(False)
     chosen = [

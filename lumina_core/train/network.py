@@ -1,11 +1,11 @@
-"""The network that a run trains, and how its tensors come apart and together when several processes share it."""
+"""The network that a run trains, and how its tensors are gathered and distributed when several processes share it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from ..checkpoints.video import load_video_model
 from ..errors import LuminaError
 from ..network.video import MultiScaleNextDiT
 from ..runtime.tensor_files import Weights
-from .distributed import ALONE, Processes, laid_out, whole
+from .distributed import SINGLE, DistContext, distribute_like, gather_full
 from .initialise import initialise
 from .lora import add_lora, lora_tensors
 from .recipe import Recipe
@@ -24,31 +24,52 @@ from .rng import generator
 from .state import EMA, LORA, WEIGHTS, newest_state
 
 
-class Trained:
-    """A network in training, whole or split over ``processes``; with ``lora``, only its additions are trained."""
+class Precision(Protocol):
+    """What of a recipe decides how its network is computed; see ``recipe.Recipe``."""
 
-    def __init__(self, module: nn.Module, lora: bool = False, processes: Processes = ALONE):
-        self.module, self.lora, self.processes = module, lora, processes
+    @property
+    def precision(self) -> str: ...
+    @property
+    def checkpointing(self) -> bool: ...
+
+
+class TrainableModel:
+    """A network in training.
+
+    Args:
+        module: the network, full or sharded over the processes of ``dist``.
+        lora: whether only the LoRA layers that were added to it are trained and saved.
+        dist: the processes that share the run.
+    """
+
+    def __init__(self, module: nn.Module, lora: bool = False, dist: DistContext = SINGLE):
+        # Of one of the networks' classes, which have a config and layers.
+        self.module: Any = module
+        self.lora, self.dist = lora, dist
 
     @property
     def config(self) -> Any:
-        """The configuration of the module's own kind."""
+        """The module's configuration: ``VideoConfig`` or ``AudioConfig``."""
         return self.module.config
+
+    @config.setter
+    def config(self, config: Any) -> None:
+        self.module.config = config
 
     def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Name and parameter of all that is trained."""
-        return ((name, p) for name, p in self.saved() if p.requires_grad)
+        return ((name, p) for name, p in self.saved() if isinstance(p, nn.Parameter) and p.requires_grad)
 
     def saved(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Name and tensor of all that a saved state holds: a checkpoint, or a LoRA file, that the loaders take."""
         return lora_tensors(self.module) if self.lora else self.module.named_parameters()
 
-    def whole(self, tensors: Mapping[str, torch.Tensor]) -> Weights:
-        """Tensors as they are saved, whole and on the CPU; nothing in processes that do not save. All must ask."""
+    def gather(self, tensors: Mapping[str, torch.Tensor]) -> Weights:
+        """Full tensors on the CPU, to be saved; nothing in other processes than the main one. All must call it."""
         found = {}
         for name, tensor in tensors.items():
-            tensor = whole(tensor.detach())
-            if self.processes.first:
+            tensor = gather_full(tensor.detach())
+            if self.dist.is_main:
                 found[name] = tensor.to("cpu").contiguous()
         return found
 
@@ -60,17 +81,19 @@ class Trained:
         if wrong:
             raise LuminaError(
                 f"The saved state {folder} does not fit this recipe's network ({wrong[0]}, ...); give the recipe "
-                "another out folder, or take its sizes back."
+                "another out folder, or take its sizes back.",
+                field="out",
+                kind="mismatch",
             )
         with torch.no_grad():
             for name, target in targets.items():
-                target.copy_(laid_out(weights[name], target))
+                target.copy_(distribute_like(weights[name], target))
 
-    def parts(self, moments: Weights, names: Mapping[nn.Parameter, str]) -> Weights:
-        """Saved moments of the optimizer, laid out as the parameters are; step counts stay on the CPU."""
-        places = {name: parameter for parameter, name in names.items()}
+    def distribute_moments(self, moments: Weights, names: Mapping[nn.Parameter, str]) -> Weights:
+        """Saved moments of the optimizer, distributed as the parameters are; step counts stay on the CPU."""
+        parameters = {name: parameter for parameter, name in names.items()}
         return {
-            key: laid_out(value, places[key.partition(".")[2]]) if value.ndim else value
+            key: distribute_like(value, parameters[key.partition(".")[2]]) if value.ndim else value
             for key, value in moments.items()
         }
 
@@ -84,12 +107,13 @@ def start_weights(path: Path) -> Path:
     if (state / LORA).is_file():
         raise LuminaError(
             f"start_from is {path}, a run that trained a LoRA, which is no checkpoint; give the one that it was "
-            "trained on."
+            "trained on.",
+            field="start_from",
         )
     return next(state / name for name in (EMA, WEIGHTS) if (state / name).is_file())
 
 
-def build_network(recipe: Recipe, text_dim: int, device: torch.device, processes: Processes = ALONE) -> Trained:
+def build_network(recipe: Recipe, text_dim: int, device: torch.device, dist: DistContext = SINGLE) -> TrainableModel:
     """The recipe's network on a device: new, or with the weights of ``start_from``. Raises LuminaError."""
     if recipe.start_from is not None:
         module = load_video_model(start_weights(recipe.start_from)).requires_grad_(True)
@@ -101,16 +125,21 @@ def build_network(recipe: Recipe, text_dim: int, device: torch.device, processes
     module.pad_token.requires_grad_(False)
     if recipe.lora is not None:
         add_lora(module, recipe.lora, recipe.seed)
-    return prepared(module, recipe, device, processes, recipe.lora is not None)
+    return wrap_model(module, recipe, device, dist, recipe.lora is not None)
 
 
-def prepared(
-    module: nn.Module, recipe: Any, device: torch.device, processes: Processes = ALONE, lora: bool = False
-) -> Trained:
-    """A network with ``layers``, recomputed and split over the processes as the recipe says, on its device."""
-    if recipe.checkpointing:
+def wrap_model(
+    module: Any, settings: Precision, device: torch.device, dist: DistContext = SINGLE, lora: bool = False
+) -> TrainableModel:
+    """A network with ``layers`` on its device, with activation checkpointing and sharding as the recipe says."""
+    if settings.checkpointing:
         for layer in module.layers:
             layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
-    if processes.size > 1:
-        processes.split(module, recipe.precision == "bf16")
-    return Trained(module.to(device), lora, processes)
+    if dist.size > 1:
+        dist.shard(module, settings.precision == "bf16")
+    return TrainableModel(module.to(device), lora, dist)
+
+
+def autocast(device: torch.device, settings: Precision) -> torch.autocast:
+    """What the network runs under: bfloat16 matrix products where the recipe's precision is bf16."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")

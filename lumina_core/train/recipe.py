@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..errors import LuminaError
 from ..network.config import VideoConfig
 from ..sampling.plan import SamplingPlan
@@ -49,17 +51,17 @@ def check_precision(precision: str) -> None:
 class Network:
     """Sizes of a network that starts from nothing; see ``VideoConfig``. Defaults are the released model's."""
 
-    patches: tuple[str, ...] = ("1x2", "2x2", "2x4")
-    channels: int = 16
-    dim: int = 2304
-    layers: int = 24
-    heads: int = 16
-    kv_heads: int = 8
-    ffn_hidden: int = 6144
-    cond_dim: int = 1024
-    rope_theta: float = 256.0
-    t_scale: float = 1000.0
-    motion_scale: float = 20.0
+    patches: tuple[str, ...] = tuple(map(str, VideoConfig.patches))
+    channels: int = VideoConfig.channels
+    dim: int = VideoConfig.dim
+    layers: int = VideoConfig.layers
+    heads: int = VideoConfig.heads
+    kv_heads: int = VideoConfig.kv_heads
+    ffn_hidden: int = VideoConfig.ffn_hidden
+    cond_dim: int = VideoConfig.cond_dim
+    rope_theta: float = VideoConfig.rope_theta
+    t_scale: float = VideoConfig.t_scale
+    motion_scale: float = VideoConfig.motion_scale
 
     def config(self, text_dim: int) -> VideoConfig:
         """The configuration for text features of a width."""
@@ -131,7 +133,7 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drop:
+class ConditionDropout:
     """How often a condition is left out, 0 to 1, so that guidance has something to compare with.
 
     Args:
@@ -169,6 +171,10 @@ class Optimizer:
                 raise LuminaError(f"The optimizer has {name} {getattr(self, name)}; write 0 or more.")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise LuminaError(f"The optimizer has betas {list(self.betas)}; write two numbers from 0 to below 1.")
+
+    def build(self, parameters: list[torch.nn.Parameter]) -> torch.optim.AdamW:
+        """The optimizer of some parameters."""
+        return torch.optim.AdamW(parameters, self.learning_rate, self.betas, self.eps, self.weight_decay)
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -291,7 +297,7 @@ class Recipe:
     precision: str = "fp32"
     checkpointing: bool = False
     direction_weight: float = 1.0
-    drop: Drop = Drop()
+    drop: ConditionDropout = ConditionDropout()
     optimizer: Optimizer = Optimizer()
     ema: Ema | None = Ema()
     validation: Validation | None = None

@@ -1,4 +1,7 @@
-"""Random numbers of training, each from where it is used: no state to save, the same on any number of processes."""
+"""Stateless random numbers: every generator is keyed by where it is used, such as (seed, task, step, position).
+
+So there is no state to save, and any number of processes draws the same.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,21 @@ import random
 import torch
 
 
-def generator(*place: object) -> torch.Generator:
-    """A torch generator for a place such as (seed, task, step, item)."""
-    return torch.Generator().manual_seed(_number(place))
+def generator(*key: object) -> torch.Generator:
+    """A torch generator for a key such as (seed, task, step, position)."""
+    return torch.Generator().manual_seed(_seed(key))
 
 
-def chance(*place: object) -> random.Random:
-    """A Python generator for a place."""
-    return random.Random(_number(place))
+def python_generator(*key: object) -> random.Random:
+    """A generator of Python's ``random`` for a key."""
+    return random.Random(_seed(key))
 
 
-def happens(rate: float, numbers: torch.Generator) -> bool:
-    """Whether something that happens at a rate, 0 to 1, does this time."""
-    return float(torch.rand((), generator=numbers)) < rate
+def bernoulli(rate: float, generator: torch.Generator) -> bool:
+    """True with a probability of ``rate``, 0 to 1."""
+    return float(torch.rand((), generator=generator)) < rate
 
 
-def _number(place: tuple[object, ...]) -> int:
-    text = "/".join(map(str, place)).encode()
+def _seed(key: tuple[object, ...]) -> int:
+    text = "/".join(map(str, key)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1

@@ -34,7 +34,7 @@ def draw_samples(
     ]
 
 
-def write_samples(run: Path, step: int, latents: list[torch.Tensor], vae: VideoVAE, settings: Samples) -> list[Path]:
+def write_samples(run: Path, settings: Samples, vae: VideoVAE, step: int, latents: list[torch.Tensor]) -> list[Path]:
     """Decode and write a step's clips (pictures where there is one frame); returns their paths."""
     folder = run / FOLDER
     folder.mkdir(parents=True, exist_ok=True)

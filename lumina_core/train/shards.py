@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 
@@ -45,27 +45,38 @@ class Entry:
     shard: str
 
 
-AnyEntry = TypeVar("AnyEntry")
-"""A frozen dataclass with at least ``name`` and ``shard``: one item's line."""
+class AnyEntry(Protocol):
+    """A frozen dataclass that is one item's line in the index."""
+
+    # What makes a class a dataclass for the type checker.
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def shard(self) -> str: ...
 
 
-class ItemWriter(Generic[AnyEntry]):
+EntryT = TypeVar("EntryT", bound=AnyEntry)
+
+
+class ItemWriter(Generic[EntryT]):
     """Adds items of one kind to a set, from where an earlier run stopped. Use as a context manager."""
 
-    def __init__(self, folder: Path, kind: type[AnyEntry], items_per_shard: int):
+    def __init__(self, folder: Path, kind: type[EntryT], items_per_shard: int):
         self.folder, self.kind, self.items_per_shard = folder, kind, items_per_shard
         folder.mkdir(parents=True, exist_ok=True)
-        entries = _mended_index(folder, kind) if (folder / INDEX).exists() else []
+        entries = _repaired_index(folder, kind) if (folder / INDEX).exists() else []
         self.done = {entry.name for entry in entries}
         """Names of the items that are safe on disk."""
         self._shards = len({entry.shard for entry in entries})
         self._tensors: dict[str, torch.Tensor] = {}
-        self._entries: list[AnyEntry] = []
+        self._entries: list[EntryT] = []
 
     def __enter__(self):
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # Also after an error: what was encoded until then is kept.
         if kind is None or issubclass(kind, (Exception, KeyboardInterrupt)):
             self.flush()
@@ -108,16 +119,16 @@ class ShardWriter(ItemWriter[Entry]):
         self.put({"": latents}, name=name, kind=kind, caption=caption, motion=motion, shape=shape, fps=fps)
 
 
-class ItemSet(Generic[AnyEntry]):
+class ItemSet(Generic[EntryT]):
     """A set for reading; tensors are read when asked for. Raises LuminaError for a set that is not whole."""
 
-    def __init__(self, folder: Path, kind: type[AnyEntry]):
+    def __init__(self, folder: Path, kind: type[EntryT]):
         self.folder = folder
         self.entries = read_index(folder, kind)
         if not self.entries:
             raise LuminaError(f"The encoded data in {folder} holds no item; encode the source again.")
         self._keys = _keys(self.entries)
-        self._open: dict[str, object] = {}
+        self._open: dict[str, Any] = {}
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -126,7 +137,7 @@ class ItemSet(Generic[AnyEntry]):
         """One of an entry's tensors, float32, by the end of its name."""
         return self._shard(self.entries[index].shard).get_tensor(self._keys[index] + end).float()
 
-    def _shard(self, name: str):
+    def _shard(self, name: str) -> Any:
         from safetensors import SafetensorError, safe_open
 
         if name not in self._open:
@@ -150,7 +161,7 @@ class EncodedSet(ItemSet[Entry]):
         return self.tensor(index, "")
 
 
-def read_index(folder: Path, kind: type[AnyEntry] = Entry) -> list[AnyEntry]:
+def read_index(folder: Path, kind: type[EntryT]) -> list[EntryT]:
     """The entries of an encoded set. A last line cut short by a kill is left out; raises LuminaError for other faults.
     """
     file = folder / INDEX
@@ -176,7 +187,7 @@ def read_index(folder: Path, kind: type[AnyEntry] = Entry) -> list[AnyEntry]:
     return entries
 
 
-def _mended_index(folder: Path, kind: type[AnyEntry]) -> list[AnyEntry]:
+def _repaired_index(folder: Path, kind: type[EntryT]) -> list[EntryT]:
     """The entries, with a last line that a kill cut short taken out of the file, so that more can be added to it."""
     entries = read_index(folder, kind)
     file = folder / INDEX
@@ -198,7 +209,7 @@ def _append(file: Path, text: bytes) -> None:
             raise
 
 
-def _line(entry: object) -> str:
+def _line(entry: AnyEntry) -> str:
     return json.dumps(asdict(entry), ensure_ascii=False) + "\n"
 
 
@@ -207,7 +218,7 @@ def _place(number: int) -> str:
     return f"{number:05d}"
 
 
-def _keys(entries: list[AnyEntry]) -> list[str]:
+def _keys(entries: list[EntryT]) -> list[str]:
     """What the names of each entry's tensors begin with in its shard."""
     counts: dict[str, int] = {}
     keys = []

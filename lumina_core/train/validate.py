@@ -6,7 +6,7 @@ Items, noise and times are the same at every step, so two steps, or two runs, ca
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -14,10 +14,11 @@ import torch
 
 from ..errors import LuminaError
 from ..runtime.atomic import atomic_write
+from ..sampling.video import NO_MOTION
 from .batches import used_shape
 from .items import cut
 from .objective import item_losses, noised
-from .recipe import Recipe, Source, Task
+from .recipe import Recipe, Source, Task, Validation
 from .rng import generator
 from .shards import EncodedSet
 
@@ -50,6 +51,7 @@ class HeldOut:
 
     def __init__(self, recipe: Recipe):
         self.recipe = recipe
+        self.settings = recipe.validation or Validation()
         self.sets = {
             name: EncodedSet(source.held_out) for name, source in recipe.sources.items() if source.held_out is not None
         }
@@ -78,7 +80,7 @@ class HeldOut:
         picks = self._picks(chosen, task)
         if not picks:
             return []
-        errors = torch.zeros(self.recipe.validation.windows, dtype=torch.float64)
+        errors = torch.zeros(self.settings.windows, dtype=torch.float64)
         for start in range(0, len(picks), BATCH):
             errors += self._batch_errors(source, chosen, task, picks[start : start + BATCH], velocity)
         return window_losses(step, source.name, task.name, task.patch, len(picks), errors)
@@ -90,13 +92,13 @@ class HeldOut:
             for index, entry in enumerate(chosen.entries)
             if entry.kind == task.media and min(used_shape(entry.shape, task)) > 0
         ]
-        return [index for index, shape in usable if shape == usable[0][1]][: self.recipe.validation.items]
+        return [index for index, shape in usable if shape == usable[0][1]][: self.settings.items]
 
     def _batch_errors(
         self, source: Source, chosen: EncodedSet, task: Task, picks: list[int], velocity: Velocity
     ) -> torch.Tensor:
         """Sum over the items of the squared error in each window."""
-        windows, seed = self.recipe.validation.windows, self.recipe.seed
+        windows, seed = self.settings.windows, self.recipe.seed
         numbers = [generator(seed, "validation", source.name, task.name, index) for index in picks]
         entries = [chosen.entries[index] for index in picks]
         shape = used_shape(entries[0].shape, task)
@@ -104,7 +106,7 @@ class HeldOut:
         noise = torch.stack([torch.randn(data.shape[1:], generator=rng) for rng in numbers])
         place = torch.stack([torch.rand((), generator=rng) for rng in numbers])
         texts = [source.system_prompt + entry.caption for entry in entries]
-        motion = torch.tensor([-1.0 if entry.motion is None else entry.motion for entry in entries])
+        motion = torch.tensor([NO_MOTION if entry.motion is None else entry.motion for entry in entries])
         errors = torch.zeros(windows, dtype=torch.float64)
         for window in range(windows):
             t = (window + place) / windows
@@ -133,13 +135,13 @@ def window_losses(
     ]
 
 
-def write_losses(folder: Path, losses: list[WindowLoss]) -> None:
+def write_losses(folder: Path, step: int, losses: list[WindowLoss]) -> None:
     """Put the losses of a step into the run's file, in place of those of the same or a later step."""
     if not losses:
         return
     names = [field.name for field in fields(WindowLoss)]
     file = folder / FILE
-    kept = [row for row in _rows(file) if int(row["step"]) < losses[0].step]
+    kept = [row for row in _rows(file) if int(row["step"]) < step]
     with atomic_write(file, unique=False) as part, part.open("w", encoding="utf-8", newline="") as lines:
         table = csv.writer(lines)
         table.writerow(names)
@@ -147,7 +149,7 @@ def write_losses(folder: Path, losses: list[WindowLoss]) -> None:
         table.writerows(astuple(loss) for loss in losses)
 
 
-def source_means(rows: list[Mapping[str, str]]) -> dict[str, float]:
+def source_means(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
     """Mean loss of each source over patch sizes and windows, in the last step of ``read_losses``; best first."""
     last = max((int(row["step"]) for row in rows), default=0)
     sums: dict[str, list[float]] = {}

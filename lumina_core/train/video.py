@@ -1,9 +1,10 @@
-"""Training of the video network: clips and pictures, patch sizes as tasks, prompts read by the frozen text encoder."""
+"""What the video network learns: clips and images, patch sizes as tasks, prompts read by the frozen text encoder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -14,103 +15,139 @@ from ..runtime.devices import pick_device
 from ..shapes.latents import LatentSize
 from ..text.gemma import MAX_TOKENS, TextEncoder, load_text_encoder
 from ..vae.loader import load_video_vae
-from .batches import Batches, Pick, TaskBatches
-from .distributed import ALONE, Processes
-from .ema import averaged
+from .batches import Batches, SampleRef, TaskBatches
+from .distributed import SINGLE, DistContext
 from .items import TrainItem, make_item
-from .loop import Trainer
-from .network import build_network
-from .objective import noised
-from .recipe import Recipe, Task, one_patch
+from .loop import BatchLoss, Evaluation, Trainer
+from .network import autocast, build_network
+from .objective import item_losses, noised
+from .recipe import Recipe, Samples, Task, one_patch
 from .rng import generator
 from .samples import draw_samples, write_samples
 from .shards import EncodedSet
-from .validate import HeldOut
+from .validate import HeldOut, write_losses
 
 
-class VideoTrainer(Trainer):
-    """One run of a video recipe. Raises LuminaError for what does not fit."""
+class VideoObjective:
+    """The objective of a video recipe: flow matching on encoded clips and images at several patch sizes.
 
-    def __init__(self, recipe: Recipe, processes: Processes = ALONE):
-        processes.check_batches(recipe.tasks.values())
-        device = processes.device or pick_device(recipe.device)
+    Args:
+        recipe: sources, tasks, network and what is evaluated.
+        dist: the processes that share the run.
+
+    Raises:
+        LuminaError: parts of the recipe, its data or its network do not fit together.
+    """
+
+    def __init__(self, recipe: Recipe, dist: DistContext = SINGLE):
+        dist.check_batches(recipe.tasks.values())
+        self.recipe, self.direction_weight = recipe, recipe.direction_weight
+        self.device = dist.device or pick_device(recipe.device)
         self.sets = {name: EncodedSet(source.encoded) for name, source in recipe.sources.items()}
         period = max(task.ratio for task in recipe.tasks.values())
-        batches = [TaskBatches(task, recipe.sources, self.sets, recipe.seed, period) for task in recipe.tasks.values()]
-        self.encoder: TextEncoder = load_text_encoder(recipe.text_encoder, device)
-        network = build_network(recipe, self.encoder.width, device, processes)
-        held_out = HeldOut(recipe) if recipe.validation else None
-        self.vae = load_video_vae(recipe.vae) if recipe.samples else None
-        self._check_data(recipe, network.config, held_out.sets if held_out else {})
+        self.batches = [
+            TaskBatches(task, recipe.sources, self.sets, recipe.seed, period) for task in recipe.tasks.values()
+        ]
+        self.encoder: TextEncoder = load_text_encoder(recipe.text_encoder, self.device)
+        self.model = build_network(recipe, self.encoder.width, self.device, dist)
+        self.held_out = HeldOut(recipe) if recipe.validation else None
+        self.vae = load_video_vae(recipe.vae) if recipe.samples and recipe.vae else None
+        self._check_parts()
         if recipe.lora is None:
             # A LoRA goes with its checkpoint, whose positions stay scaled as they are without it.
-            network.module.config = replace(network.config, train_size=largest(batches))
-        super().__init__(
-            recipe,
-            processes,
-            device,
-            network,
-            batches,
-            held_out,
-            video_metadata(network.config),
-            recipe.direction_weight,
-        )
+            self.model.config = replace(self.model.config, train_size=largest(self.batches))
+        self.metadata = video_metadata(self.model.config)
 
-    def _look(self) -> None:
-        super()._look()
-        samples = self.recipe.samples
-        if samples and self._due(samples.every):
-            with averaged(self.network.module, self.ema, self.names):
-                latents = draw_samples(self.network.module, self.encoder, samples, self.device)
-            if self.processes.first:
-                write_samples(self.recipe.out, self.step, latents, self.vae, samples)
+    def sample(self, task: Task, ref: SampleRef, step: int, position: int) -> TrainItem:
+        """The training sample at a position of a step's batch; see ``loop.Objective``."""
+        chosen = self.sets[ref.source]
+        source, entry = self.recipe.sources[ref.source], chosen.entries[ref.index]
+        rng = generator(self.recipe.seed, task.name, step, position)
+        return make_item(entry, chosen.latents(ref.index), ref.shape, source, task, self.recipe.drop, rng)
 
-    def _item(self, task: Task, pick: Pick, place: int) -> TrainItem:
-        chosen = self.sets[pick.source]
-        source, entry = self.recipe.sources[pick.source], chosen.entries[pick.index]
-        rng = generator(self.recipe.seed, task.name, self.step, place)
-        return make_item(entry, chosen.latents(pick.index), pick.shape, source, task, self.recipe.drop, rng)
-
-    def _loss(self, task: Task, items: list[TrainItem]) -> torch.Tensor:
-        data = torch.stack([item.data for item in items]).to(self.device)
-        noise = torch.stack([item.noise for item in items]).to(self.device)
-        t = torch.stack([item.t for item in items])
-        motion = torch.tensor([item.motion for item in items])
+    def loss(self, task: Task, samples: list[TrainItem]) -> BatchLoss:
+        """Losses of some samples of one task; see ``loop.Objective``."""
+        data = torch.stack([sample.data for sample in samples]).to(self.device)
+        noise = torch.stack([sample.noise for sample in samples]).to(self.device)
+        t = torch.stack([sample.t for sample in samples])
+        motion = torch.tensor([sample.motion for sample in samples])
         x = noised(data, noise, t.to(self.device))
-        velocity = self._velocity(x, t, [item.text for item in items], motion, task)
+        velocity = self.velocity(x, t, [sample.text for sample in samples], motion, task)
         patch = one_patch(task.patch)
         tokens = data[:, 0].numel() // (patch.frames * patch.space**2)
-        return self._measured(task, task.patch, t, velocity, data, noise, tokens)
+        return BatchLoss(*item_losses(velocity, data, noise), t, task.patch, tokens)
 
-    def _velocity(
+    def velocity(
         self, x: torch.Tensor, t: torch.Tensor, texts: list[str], motion: torch.Tensor, task: Task
     ) -> torch.Tensor:
+        """The network's velocity of noised latents.
+
+        Args:
+            x: (B, C, F, H, W).
+            t: flow times (B,), 0 to 1.
+            texts: B prompts with their system prompts.
+            motion: motion scores (B,), negative for none.
+            task: whose patch size is used.
+
+        Returns:
+            (B, C, F, H, W).
+        """
         text, mask = self._encode(texts)
         x, t, motion = (tensor.to(self.device) for tensor in (x, t, motion))
-        with self._precision():
-            return self.network.module(x, t, text, mask, motion, one_patch(task.patch))
+        with autocast(self.device, self.recipe):
+            return self.model.module(x, t, text, mask, motion, one_patch(task.patch))
+
+    def _check_parts(self) -> None:
+        config: VideoConfig = self.model.config
+        for name, found in self.sets.items():
+            _check_channels(config, name, found)
+        for name, found in self.held_out.sets.items() if self.held_out else ():
+            _check_channels(config, f"{name}, held_out,", found)
+        for task in self.recipe.tasks.values():
+            config.check_patch(one_patch(task.patch))
+        if self.vae and self.recipe.samples:
+            config.check_channels(self.vae.channels)
+            config.check_size(self.recipe.samples.size.latent(), self.recipe.samples.sampling_plan().patches)
+
+    def _draw_samples(self, settings: Samples, step: int) -> list[torch.Tensor]:
+        return draw_samples(self.model.module, self.encoder, settings, self.device)
 
     @torch.no_grad()
     def _encode(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
         rows = [row[:MAX_TOKENS] for row in self.encoder.token_ids(texts)]
         return self.encoder.encode_ids(rows)
 
-    def _check_data(self, recipe: Recipe, config: VideoConfig, held_out: dict[str, EncodedSet]) -> None:
-        for name, found in [*self.sets.items(), *((f"{name}, held_out,", found) for name, found in held_out.items())]:
-            if found.entries[0].shape[0] != config.channels:
-                raise LuminaError(
-                    f"Source {name} was encoded with {found.entries[0].shape[0]} channels, and the network has "
-                    f"{config.channels}; encode it with the network's own VAE."
-                )
-        for task in recipe.tasks.values():
-            config.check_patch(one_patch(task.patch))
-        if recipe.samples:
-            config.check_channels(self.vae.channels)
-            config.check_size(recipe.samples.size.latent(), recipe.samples.sampling_plan().patches)
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """Held-out losses and sample clips, where the recipe asks for them."""
+        recipe, found = self.recipe, []
+        if self.held_out and recipe.validation:
+            measure = partial(self.held_out.losses, velocity=self.velocity)
+            found.append(Evaluation(recipe.validation.every, measure, partial(write_losses, recipe.out)))
+        if self.vae and recipe.samples:
+            write = partial(write_samples, recipe.out, recipe.samples, self.vae)
+            found.append(Evaluation(recipe.samples.every, partial(self._draw_samples, recipe.samples), write))
+        return found
+
+
+def video_trainer(recipe: Recipe, dist: DistContext = SINGLE) -> Trainer:
+    """The run of a video recipe. Raises LuminaError for what does not fit."""
+    return Trainer(recipe, VideoObjective(recipe, dist), dist)
+
+
+def _check_channels(config: VideoConfig, name: str, found: EncodedSet) -> None:
+    channels = found.entries[0].shape[0]
+    if channels != config.channels:
+        raise LuminaError(
+            f"Source {name} was encoded with {channels} channels, and the network has {config.channels}; "
+            "encode it with the network's own VAE.",
+            field=name,
+            kind="mismatch",
+        )
 
 
 def largest(batches: Iterable[Batches]) -> LatentSize:
-    """What a run trains on: its longest clips and its largest pictures, which need not be the same."""
+    """The size that a run trains on: its longest clips and its largest frames, which need not be the same."""
     shapes = [shape for of_task in batches for shape in of_task.shapes]
     _, height, width = max(shapes, key=lambda shape: shape[1] * shape[2])
     return LatentSize(max(frames for frames, _, _ in shapes), height, width)

@@ -16,9 +16,10 @@ from lumina_core.network.audio_config import AudioConfig
 from lumina_core.runtime.dataclass_schema import build
 from lumina_core.train.audio.recipe import AudioRecipe
 from lumina_core.train.audio.shards import AudioItem, AudioShardWriter
-from lumina_core.train.audio.trainer import AudioTrainer
-from lumina_core.train.distributed import processes
+from lumina_core.train.audio.trainer import audio_trainer
+from lumina_core.train.distributed import init_distributed
 from lumina_core.train.initialise import initialise
+from lumina_core.train.loop import Trainer
 from lumina_core.train.rng import generator
 
 VISUAL, SYNC, TEXT, TOKENS = 12, 6, 10, 5
@@ -100,8 +101,8 @@ def recipe(fields: dict) -> AudioRecipe:
     return build(AudioRecipe, fields, "The recipe")
 
 
-def train(fields: dict) -> AudioTrainer:
-    trainer = AudioTrainer(recipe(fields))
+def train(fields: dict) -> Trainer:
+    trainer = audio_trainer(recipe(fields))
     trainer.run()
     return trainer
 
@@ -109,12 +110,12 @@ def train(fields: dict) -> AudioTrainer:
 def main(files: list[str]) -> None:
     """Train recipes one after another; an error of one is printed."""
     torch.set_num_threads(1)
-    with processes("cpu") as team:
+    with init_distributed("cpu") as dist:
         for file in files:
             try:
-                AudioTrainer(recipe(json.loads(Path(file).read_text(encoding="utf-8"))), team).run()
+                audio_trainer(recipe(json.loads(Path(file).read_text(encoding="utf-8"))), dist).run()
             except LuminaError as error:
-                print(f"error of process {team.rank}: {error}", flush=True)
+                print(f"error of process {dist.rank}: {error}", flush=True)
 
 
 if __name__ == "__main__":

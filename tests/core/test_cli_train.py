@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import pytest
 import torch
 from train_case import case, state, train
 
-import lumina_core.train.loop as loop
 from lumina_core.cli import main
+from lumina_core.train import ema
 from lumina_core.train.batches import TaskBatches
 from lumina_core.train.log import TrainingLog
-from lumina_core.train.video import VideoTrainer as Trainer
+from lumina_core.train.loop import Trainer
+from lumina_core.train.video import VideoObjective
 
 STEPS = 5
 
@@ -92,7 +94,7 @@ class Interrupts:
         return found
 
 
-PLACES = [(TaskBatches, "at"), (torch.optim.AdamW, "step"), (loop, "follow"), (TrainingLog, "write")]
+PLACES = [(TaskBatches, "at"), (torch.optim.AdamW, "step"), (ema, "update"), (TrainingLog, "write")]
 
 
 @pytest.mark.parametrize("nth", [1, 4])
@@ -167,8 +169,13 @@ def test_a_recipe_that_does_not_fit_is_one_line(capsys, tmp_path, fields, change
 
 
 def test_a_loss_that_is_not_finite_is_one_line(capsys, tmp_path, file, monkeypatch):
-    real = Trainer._loss
-    monkeypatch.setattr(Trainer, "_loss", lambda self, task, items: real(self, task, items) * float("nan"))
+    real = VideoObjective.loss
+
+    def broken(self, task, samples):
+        found = real(self, task, samples)
+        return replace(found, squared=found.squared * float("nan"))
+
+    monkeypatch.setattr(VideoObjective, "loss", broken)
     status, out, err = command(capsys, file)
     assert status == 2 and out == ""
     assert err.splitlines()[-1].startswith("error: Step 1 gave a loss that is not a finite number (fine), and no state")

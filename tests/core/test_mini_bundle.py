@@ -16,7 +16,7 @@ from lumina_core.mini.bundling import BundleRecipe, fit_latent_rgb, write_bundle
 from lumina_core.pipelines.bundle import find_bundle
 from lumina_core.runtime.tensor_files import read_safetensors
 from lumina_core.text.gemma import load_text_encoder
-from lumina_core.train.shards import read_index
+from lumina_core.train.shards import Entry, read_index
 from lumina_core.train.state import EMA, WEIGHTS, newest_state
 from lumina_core.vae.loader import load_video_vae
 
@@ -116,7 +116,8 @@ def test_text_encoder_and_vae_are_those_of_their_stages(made, bundle):
 
 
 def test_held_out_sets_share_no_item_with_the_training_sets(made):
-    sets = {path.name: {entry.caption for entry in read_index(path)} for path in (made[0] / "runs/mini/data").iterdir()}
+    folders = (made[0] / "runs/mini/data").iterdir()
+    sets = {path.name: {entry.caption for entry in read_index(path, Entry)} for path in folders}
     assert set(sets) == {"pictures", "clips", "outlines", "clips-held", "outlines-held"}
     assert not sets["clips"] & sets["clips-held"] and not sets["outlines"] & sets["outlines-held"]
 

@@ -10,7 +10,7 @@ from lumina_core.media.motion_score import motion_score
 from lumina_core.mini.dataset import CLIPS, OUTLINES, PICTURES, DrawnDataRecipe, drawn_items, write_drawn_data
 from lumina_core.mini.draw import draw
 from lumina_core.mini.world import FPS, FRAMES, SIDE, combination, held_out
-from lumina_core.train.shards import EncodedSet, read_index
+from lumina_core.train.shards import EncodedSet, Entry, read_index
 from lumina_core.vae.loader import load_video_vae
 from scripts.make_tiny_set import BUNDLE_CHANNELS, write_bundle
 
@@ -95,7 +95,7 @@ def test_an_interrupted_run_is_continued(data, vae, tmp_path):
     recipe = DrawnDataRecipe(out=out, vae=vae, seed=5, **COUNTS)
     with pytest.raises(KeyboardInterrupt):
         write_drawn_data(recipe, stop)
-    assert {path.name: len(read_index(path)) for path in out.iterdir()} == {"pictures": 4, "clips": 2}
+    assert {path.name: len(read_index(path, Entry)) for path in out.iterdir()} == {"pictures": 4, "clips": 2}
     told.clear()
     write_drawn_data(recipe, told.append)
     assert len(told) == sum(recipe.counts()) == 13

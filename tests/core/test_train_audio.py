@@ -17,7 +17,8 @@ from lumina_core.cli import main
 from lumina_core.network.audio_conditioning import AudioCondition
 from lumina_core.train.audio.items import make_audio_item
 from lumina_core.train.audio.shards import AudioShardWriter
-from lumina_core.train.audio.trainer import AudioTrainer
+from lumina_core.train.audio.trainer import audio_trainer
+from lumina_core.train.loop import Trainer
 from lumina_core.train.rng import generator
 from lumina_core.train.validate import read_losses
 
@@ -33,33 +34,33 @@ def straight(tmp_path_factory):
     return fields
 
 
-def slow_item_loss(trainer: AudioTrainer, item) -> torch.Tensor:
+def slow_item_loss(trainer: Trainer, item) -> torch.Tensor:
     """Mean squared error of the velocity of one item, computed alone and without padding of its text."""
     x = item.t * item.data + (1 - item.t) * item.noise
     mask = torch.ones(1, len(item.text), dtype=torch.bool)
     text = item.text
     if item.no_text:
-        valid = int(trainer.network.module.null_text_mask.sum())
-        text, mask = trainer.network.module.null_text[:valid], torch.ones(1, valid, dtype=torch.bool)
+        valid = int(trainer.model.module.null_text_mask.sum())
+        text, mask = trainer.model.module.null_text[:valid], torch.ones(1, valid, dtype=torch.bool)
     condition = AudioCondition.of(item.visual[None], item.sync[None], text[None], mask)
     if item.no_video:
         condition = condition.without_video()
-    found = trainer.network.module(x[None], item.t[None], condition)[0]
+    found = trainer.model.module(x[None], item.t[None], condition)[0]
     return ((found - (item.data - item.noise)) ** 2).mean()
 
 
 def test_gradients_and_loss_of_a_step_against_items_one_by_one(tmp_path):
-    trainer = AudioTrainer(recipe(case(tmp_path)))
-    setup, (batches,) = trainer.recipe, trainer.batches
+    trainer = audio_trainer(recipe(case(tmp_path)))
+    setup, (batches,) = trainer.settings, trainer.objective.batches
     items = []
     for place, pick in enumerate(batches.at(0)):
         rng = generator(setup.seed, "sound", 0, place)
-        items.append(make_audio_item(trainer.sets[pick.source].item(pick.index), pick.shape, setup, rng))
+        items.append(make_audio_item(trainer.objective.sets[pick.source].item(pick.index), pick.shape, setup, rng))
     total = sum(slow_item_loss(trainer, item) for item in items) / setup.batch
     wanted = dict(zip(trainer.names.values(), torch.autograd.grad(total, list(trainer.names)), strict=True))
     loss = trainer._accumulate(batches.task, batches.at(0))
     assert loss == pytest.approx(float(total.detach()), rel=1e-5)
-    assert set(wanted) == {name for name, _ in trainer.network.module.named_parameters()} - FROZEN
+    assert set(wanted) == {name for name, _ in trainer.model.module.named_parameters()} - FROZEN
     for parameter, name in trainer.names.items():
         difference = float((parameter.grad - wanted[name]).norm())
         assert difference <= 1e-4 * float(wanted[name].norm()) + 1e-6, name
@@ -70,17 +71,17 @@ def test_gradients_and_loss_of_a_step_against_items_one_by_one(tmp_path):
 def test_micro_batches_add_up_to_the_batch(tmp_path, micro):
     found = []
     for size in (None, micro):
-        trainer = AudioTrainer(recipe(case(tmp_path, batch=6, micro_batch=size)))
-        trainer._accumulate(trainer.batches[0].task, trainer.batches[0].at(0))
+        trainer = audio_trainer(recipe(case(tmp_path, batch=6, micro_batch=size)))
+        trainer._accumulate(trainer.objective.batches[0].task, trainer.objective.batches[0].at(0))
         found.append({name: parameter.grad for parameter, name in trainer.names.items()})
     for name, gradient in found[0].items():
         assert torch.allclose(found[1][name], gradient, rtol=1e-4, atol=1e-6), name
     assert max(float(gradient.abs().max()) for gradient in found[0].values()) > 1e-3
 
 
-def losses_of(trainer: AudioTrainer, items: list) -> torch.Tensor:
+def losses_of(trainer: Trainer, items: list) -> torch.Tensor:
     with torch.no_grad():
-        return trainer._loss(trainer.batches[0].task, items)
+        return trainer.objective.loss(trainer.objective.batches[0].task, items).squared
 
 
 def changed(item, **values):
@@ -88,11 +89,11 @@ def changed(item, **values):
 
 
 def test_no_stream_leaks_into_another_item_or_from_where_it_is_left_out(tmp_path):
-    trainer = AudioTrainer(recipe(case(tmp_path)))
-    picks, setup = trainer.batches[0].at(0)[:2], trainer.recipe
+    trainer = audio_trainer(recipe(case(tmp_path)))
+    picks, setup = trainer.objective.batches[0].at(0)[:2], trainer.settings
     first, second = (
         changed(
-            make_audio_item(trainer.sets["sounds"].item(p.index), p.shape, setup, generator(place)),
+            make_audio_item(trainer.objective.sets["sounds"].item(p.index), p.shape, setup, generator(place)),
             no_video=False,
             no_text=False,
         )
@@ -144,7 +145,7 @@ def test_a_run_stopped_anywhere_ends_as_one_that_was_not(tmp_path, straight, sto
                 raise Stopped
 
         with pytest.raises(Stopped):
-            AudioTrainer(recipe(fields)).run(report)
+            audio_trainer(recipe(fields)).run(report)
     train(fields)
     assert_same_end(fields, straight)
 
@@ -171,7 +172,7 @@ def test_saved_states_are_sound_models_and_a_stage_starts_from_their_average(tmp
     start = load_audio_model(straight["start_from"])
     for name in FROZEN:
         assert torch.equal(saved["weights.safetensors"][name], getattr(start, name)), "null texts are not trained"
-    later = AudioTrainer(recipe(case(tmp_path, start_from=straight["out"])))
+    later = audio_trainer(recipe(case(tmp_path, start_from=straight["out"])))
     assert later.step == 0
     assert all(torch.equal(p, saved["ema.safetensors"][name]) for p, name in later.names.items())
 
@@ -198,21 +199,21 @@ def test_held_out_losses_against_loops(tmp_path):
     write_sounds(tmp_path / "held", 2, first=50, rows=16)
     sources = {"sounds": {"encoded": str(tmp_path / "sounds"), "held_out": str(held), "min_av_align": 0.5}}
     fields = case(tmp_path, sources=sources, validation={"every": 2, "items": 7, "windows": 3}, steps=2)
-    trainer = AudioTrainer(recipe(fields))
+    trainer = audio_trainer(recipe(fields))
     # Seven were asked for; six have the first one's shape.
-    found = trainer.held_out.losses(7, trainer._velocity)
-    assert found == trainer.held_out.losses(7, trainer._velocity)
+    found = trainer.objective.held_out.losses(7, trainer.objective.velocity)
+    assert found == trainer.objective.held_out.losses(7, trainer.objective.velocity)
     setup = recipe(fields | {"drop": {"video": 0.0, "text": 0.0}})
     for loss in found:
         total = 0.0
         for index in range(6):
             rng = generator(3, "validation", "sounds", index)
-            item = make_audio_item(trainer.held_out.sets["sounds"].item(index), (24, 8, 2), setup, rng)
+            item = make_audio_item(trainer.objective.held_out.sets["sounds"].item(index), (24, 8, 2), setup, rng)
             t = (loss.window + torch.rand((), generator=rng)) / 3
             total += float(slow_item_loss(trainer, changed(item, t=t)))
         assert (loss.step, loss.source, loss.patch, loss.items) == (7, "sounds", "sound", 6)
         assert loss.squared_error == pytest.approx(total / 6, rel=1e-4)
-    trainer.network.module.requires_grad_(True)
+    trainer.model.module.requires_grad_(True)
     with torch.enable_grad():
         train(fields)
     assert {row["step"] for row in read_losses(Path(fields["out"]))} == {"2"}
@@ -239,19 +240,19 @@ def test_a_new_network_keeps_the_features_of_an_empty_text(tmp_path, monkeypatch
     monkeypatch.setattr(network, "load_clip", clip := Clip())
     first = train(new(tmp_path, steps=2))
     assert clip.folders == [tmp_path / "features" / "clip"]
-    again = AudioTrainer(recipe(new(tmp_path)))
+    again = audio_trainer(recipe(new(tmp_path)))
     assert len(clip.folders) == 1, "a run that goes on has them"
     for module in (
         first.network.module,
-        again.network.module,
+        again.model.module,
         load_audio_model(Path(first.recipe.out) / "step-0000002/ema.safetensors"),
     ):
         assert torch.equal(module.null_text, clip.features[0])
         assert torch.equal(module.null_text_mask, clip.mask[0].float())
     with torch.no_grad():
-        fresh = AudioTrainer(recipe(new(tmp_path, out=str(tmp_path / "fresh"))))
-        item = make_audio_item(fresh.sets["sounds"].item(0), (24, 8, 2), fresh.recipe, generator(1))
-        velocity = fresh._velocity(
+        fresh = audio_trainer(recipe(new(tmp_path, out=str(tmp_path / "fresh"))))
+        item = make_audio_item(fresh.objective.sets["sounds"].item(0), (24, 8, 2), fresh.settings, generator(1))
+        velocity = fresh.objective.velocity(
             item.data[None],
             item.t[None],
             AudioCondition.of(item.visual[None], item.sync[None], item.text[None], torch.ones(1, len(item.text)) > 0),
@@ -264,7 +265,7 @@ def test_encoders_of_another_length_are_refused(tmp_path, monkeypatch):
     with pytest.raises(
         LuminaError, match=r"gives texts of 7 tokens, 10 wide, and the recipe's network reads 5, 10 wide;"
     ):
-        AudioTrainer(recipe(new(tmp_path)))
+        audio_trainer(recipe(new(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -285,7 +286,7 @@ def test_sounds_of_another_codec_or_encoder_are_refused(tmp_path, changes, words
         ("even, held_out,", {"sources": {"even": even | {"held_out": odd}}, "validation": {"every": 1}}),
     ):
         with pytest.raises(LuminaError, match=rf"^Source {told} holds sound-1 with .*{words}"):
-            AudioTrainer(recipe(case(tmp_path, **fields)))
+            audio_trainer(recipe(case(tmp_path, **fields)))
 
 
 def test_the_train_command_takes_sound_recipes(tmp_path, capsys, straight):

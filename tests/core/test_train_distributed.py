@@ -24,8 +24,8 @@ import lumina_core.train.distributed as distributed
 from lumina_core import LuminaError
 from lumina_core.network.embeddings import ScalarEmbedder
 from lumina_core.network.ops import TORCH_OPS
-from lumina_core.train.distributed import ALONE, Processes, processes
-from lumina_core.train.video import VideoTrainer as Trainer
+from lumina_core.train.distributed import SINGLE, DistContext, init_distributed
+from lumina_core.train.video import video_trainer
 
 TESTS = Path(__file__).parent
 TOLERANCE = 1e-4
@@ -182,22 +182,22 @@ def test_an_interrupt_ends_all_processes(runs):
 
 
 def test_shares_are_the_whole_batch():
-    shares = [list(Processes(rank, 3).share(12)) for rank in range(3)]
+    shares = [list(DistContext(rank, 3).share(12)) for rank in range(3)]
     assert sorted(sum(shares, [])) == list(range(12)) and {len(share) for share in shares} == {4}
-    assert ALONE.first and not Processes(1, 3).first
+    assert SINGLE.is_main and not DistContext(1, 3).is_main
 
 
 def test_without_torchrun_it_is_alone(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with processes("cpu") as team:
-        assert team == Processes(0, 1, torch.device("cpu"))
+    with init_distributed("cpu") as dist:
+        assert dist == DistContext(0, 1, torch.device("cpu"))
 
 
 def test_an_old_torch_gets_a_sentence(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delattr(torch.distributed.fsdp, "fully_shard")
     with pytest.raises(LuminaError, match=r"needs torch 2\.6 or newer.*; update torch, or start .* without torchrun\."):
-        with processes("cpu"):
+        with init_distributed("cpu"):
             pass
 
 
@@ -205,25 +205,25 @@ def test_mps_is_no_place_for_several_processes(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(distributed, "pick_device", torch.device)
     with pytest.raises(LuminaError, match="not on mps; start one, or set device"):
-        with processes("mps"):
+        with init_distributed("mps"):
             pass
 
 
 def test_processes_that_see_other_states_are_stopped(monkeypatch):
-    monkeypatch.setattr(Processes, "sum", lambda self, values: values + 4)
+    monkeypatch.setattr(DistContext, "sum", lambda self, values: values + 4)
     with pytest.raises(LuminaError, match="Process 1 goes on from step 2.*; put the recipe's out folder"):
-        Processes(1, 2).check_same_step(2)
-    Processes(1, 2).check_same_step(4)
+        DistContext(1, 2).check_same_step(2)
+    DistContext(1, 2).check_same_step(4)
 
 
 def gradients(fields: dict) -> dict[str, torch.Tensor]:
     """Of one step at weights that are not the first ones, where most gradients are zero."""
-    trainer = Trainer(recipe(fields))
+    trainer = video_trainer(recipe(fields))
     numbers = torch.Generator().manual_seed(2)
     for parameter in trainer.names:
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=numbers)
     found = {}
-    for batches in trainer.batches:
+    for batches in trainer.objective.batches:
         trainer._accumulate(batches.task, batches.at(0))
     for parameter, name in trainer.names.items():
         found[name] = parameter.grad
@@ -252,7 +252,7 @@ def test_bf16_training_lowers_the_loss(tiny_set, tmp_path):
     trainer = train(fields)
     losses = [float(row[3]) for row in log(fields)[1:]]
     assert losses[-1] < 0.95 * losses[0]
-    assert {value.dtype for value in trainer.network.module.state_dict().values()} == {torch.float32}
+    assert {value.dtype for value in trainer.model.module.state_dict().values()} == {torch.float32}
 
 
 def test_conditioning_is_float32_under_autocast():

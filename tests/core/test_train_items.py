@@ -7,7 +7,7 @@ import torch
 
 from lumina_core.sampling.video import NO_MOTION
 from lumina_core.train.items import cut, make_item, motion_condition
-from lumina_core.train.recipe import Drop, Source, Task
+from lumina_core.train.recipe import ConditionDropout, Source, Task
 from lumina_core.train.shards import Entry
 
 SOURCE = Source(name="clips", encoded="clips", system_prompt="You draw clips. ")
@@ -33,7 +33,7 @@ def about(count: int, rate: float) -> bool:
     return abs(count - rate * DRAWS) <= 4 * math.sqrt(rate * (1 - rate) * DRAWS)
 
 
-def items(drop: Drop, **changes) -> list:
+def items(drop: ConditionDropout, **changes) -> list:
     numbers = torch.Generator().manual_seed(0)
     one = entry(**changes)
     latents = torch.zeros(one.shape)
@@ -42,7 +42,7 @@ def items(drop: Drop, **changes) -> list:
 
 @pytest.mark.parametrize(("prompt", "motion"), [(0.2, 0.3), (0.0, 1.0), (1.0, 0.0)])
 def test_drop_rates_of_a_clip(prompt, motion):
-    found = items(Drop(prompt=prompt, motion=motion))
+    found = items(ConditionDropout(prompt=prompt, motion=motion))
     assert {item.text for item in found} <= {"You draw clips. ", "You draw clips. a cat"}
     assert {item.motion for item in found} <= {3.5, NO_MOTION}
     without_prompt = [item for item in found if item.text == "You draw clips. "]
@@ -53,25 +53,26 @@ def test_drop_rates_of_a_clip(prompt, motion):
 
 
 def test_drop_rates_when_a_recipe_says_nothing():
-    found = items(Drop())
+    found = items(ConditionDropout())
     assert about(sum(item.text == SOURCE.system_prompt for item in found), 0.2)
     assert about(sum(item.motion == NO_MOTION for item in found), 0.3)
 
 
 @pytest.mark.parametrize("motion", [None, 7.0])
 def test_an_image_says_that_nothing_moves_or_nothing(motion):
-    found = items(Drop(motion=0.0), kind="image", motion=motion, fps=None)
+    found = items(ConditionDropout(motion=0.0), kind="image", motion=motion, fps=None)
     assert {item.motion for item in found} == {0.0, NO_MOTION}
     assert about(sum(item.motion == NO_MOTION for item in found), 0.6)
 
 
 def test_an_unknown_motion_score_is_a_dropped_one():
     numbers = torch.Generator().manual_seed(0)
-    assert all(motion_condition(entry(motion=None), Drop(motion=0.0), numbers) == NO_MOTION for _ in range(50))
+    never = ConditionDropout(motion=0.0)
+    assert all(motion_condition(entry(motion=None), never, numbers) == NO_MOTION for _ in range(50))
 
 
 def test_a_clip_that_stands_still_is_not_an_unknown_one():
-    assert motion_condition(entry(motion=0.0), Drop(motion=0.0), torch.Generator()) == 0.0
+    assert motion_condition(entry(motion=0.0), ConditionDropout(motion=0.0), torch.Generator()) == 0.0
 
 
 def test_cuts_begin_at_every_frame_and_lie_in_the_middle():
@@ -96,7 +97,7 @@ def test_nothing_is_cut_off_latents_of_the_right_size(random):
 def test_an_item_depends_on_its_generator_alone(random):
     latents, one = random(2, 3, 4, 8), entry(shape=(2, 3, 4, 8))
     first, again, other = (
-        make_item(one, latents, (2, 4, 4), SOURCE, TASK, Drop(), torch.Generator().manual_seed(seed))
+        make_item(one, latents, (2, 4, 4), SOURCE, TASK, ConditionDropout(), torch.Generator().manual_seed(seed))
         for seed in (1, 1, 2)
     )
     assert torch.equal(first.noise, again.noise) and torch.equal(first.data, again.data) and first.t == again.t

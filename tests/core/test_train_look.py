@@ -16,12 +16,12 @@ from lumina_core.media.writer import read_metadata, write_video
 from lumina_core.sampling.noise import seeded_noise
 from lumina_core.sampling.video import sample
 from lumina_core.text.gemma import SYSTEM_PROMPT, load_text_encoder
-from lumina_core.train.ema import averaged
+from lumina_core.train import ema
 from lumina_core.train.plot import plot_losses
 from lumina_core.train.recipe import one_patch
 from lumina_core.train.shards import EncodedSet, ShardWriter
 from lumina_core.train.validate import FILE, HeldOut, WindowLoss, read_losses, source_means, write_losses
-from lumina_core.train.video import VideoTrainer as Trainer
+from lumina_core.train.video import video_trainer
 from lumina_core.vae.loader import load_video_vae
 
 WINDOWS = 4
@@ -162,7 +162,7 @@ def test_a_held_out_set_that_no_task_can_use_is_refused_before_training(fields, 
         writer.add("picture", "image", "a cat", None, torch.zeros(CHANNELS, 1, 4, 4), None)
     sources = {"clips": {"encoded": str(data / "train"), "held_out": str(tmp_path / "pictures")}}
     with pytest.raises(LuminaError, match="No task can use an item of the held-out set .*pictures of source clips; "):
-        Trainer(recipe(fields(sources=sources)))
+        video_trainer(recipe(fields(sources=sources)))
 
 
 def rows(folder: Path) -> list[dict]:
@@ -210,7 +210,7 @@ def test_a_run_that_was_stopped_has_the_measurements_of_one_that_was_not(fields,
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Trainer(recipe(stopped)).run(stop)
+        video_trainer(recipe(stopped)).run(stop)
     train(stopped)
     assert rows(Path(stopped["out"])) == rows(Path(whole["out"]))
 
@@ -221,8 +221,8 @@ def loss(step: int, source: str = "a", error: float = 1.0, window: int = 0, task
 
 def test_sources_are_ranked_by_their_last_step(tmp_path):
     assert source_means(read_losses(tmp_path)) == {}
-    write_losses(tmp_path, [loss(1, "a", 0.1), loss(1, "b", 0.9)])
-    write_losses(tmp_path, [loss(2, "a", 0.8), loss(2, "a", 0.4, window=1), loss(2, "b", 0.5), loss(2, "c", 0.7)])
+    write_losses(tmp_path, 1, [loss(1, "a", 0.1), loss(1, "b", 0.9)])
+    write_losses(tmp_path, 2, [loss(2, "a", 0.8), loss(2, "a", 0.4, window=1), loss(2, "b", 0.5), loss(2, "c", 0.7)])
     assert list(source_means(read_losses(tmp_path)).items()) == [
         ("b", 0.5), ("a", pytest.approx(0.6)), ("c", 0.7),
     ]  # fmt: skip
@@ -230,8 +230,8 @@ def test_sources_are_ranked_by_their_last_step(tmp_path):
 
 def test_the_plot_has_a_line_for_each_source_and_task_of_the_last_step(tmp_path, monkeypatch):
     axes = pytest.importorskip("matplotlib.axes", reason="matplotlib draws the plot")
-    write_losses(tmp_path, [loss(1, "old", 5.0)])
-    write_losses(tmp_path, [loss(2, "a", 0.5), loss(2, "a", 0.3, window=1), loss(2, "b", 0.7, task="coarse")])
+    write_losses(tmp_path, 1, [loss(1, "old", 5.0)])
+    write_losses(tmp_path, 2, [loss(2, "a", 0.5), loss(2, "a", 0.3, window=1), loss(2, "b", 0.7, task="coarse")])
     drawn, real = {}, axes.Axes.plot
 
     def plot(self, x, y, **options):
@@ -249,7 +249,7 @@ def test_the_plot_has_a_line_for_each_source_and_task_of_the_last_step(tmp_path,
 def test_a_plot_of_nothing_and_a_plot_without_matplotlib_are_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(LuminaError, match="holds no held-out losses; add validation to its recipe"):
         plot_losses(tmp_path)
-    write_losses(tmp_path, [loss(1)])
+    write_losses(tmp_path, 1, [loss(1)])
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(LuminaError, match=r"Plots need matplotlib, .*; run pip install matplotlib\."):
         plot_losses(tmp_path)
@@ -300,7 +300,7 @@ def test_without_an_average_the_weights_themselves_are_looked_at():
     network = torch.nn.Linear(2, 2).train()
     names = {parameter: name for name, parameter in network.named_parameters()}
     before = {name: parameter.detach().clone() for parameter, name in names.items()}
-    with averaged(network, {}, names):
+    with ema.applied(network, {}, names):
         assert not network.training and not torch.is_grad_enabled()
         assert all(torch.equal(parameter, before[name]) for parameter, name in names.items())
     assert network.training and torch.is_grad_enabled()

@@ -13,10 +13,11 @@ from lumina_core.checkpoints.video import load_video_model
 from lumina_core.shapes.latents import LatentSize
 from lumina_core.text.gemma import MAX_TOKENS
 from lumina_core.train.items import make_item
+from lumina_core.train.loop import Trainer
 from lumina_core.train.recipe import Optimizer, one_patch
 from lumina_core.train.rng import generator
 from lumina_core.train.shards import ShardWriter
-from lumina_core.train.video import VideoTrainer as Trainer
+from lumina_core.train.video import video_trainer
 
 STEPS = 7
 RESTING = {
@@ -46,28 +47,28 @@ def straight(tiny_set, tmp_path_factory):
 
 def slow_gradients(trainer: Trainer, step: int) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     """Algorithm 1 item by item: gradients by parameter name, and the loss of each task."""
-    setup = trainer.recipe
+    setup = trainer.settings
     period = max(task.ratio for task in setup.tasks.values())
     gradients: dict[str, torch.Tensor] = {}
     losses = {}
-    for batches in trainer.batches:
+    for batches in trainer.objective.batches:
         task = batches.task
         if step % period >= task.ratio:
             continue
         losses[task.name] = 0.0
         for place, pick in enumerate(batches.at(step)):
-            chosen = trainer.sets[pick.source]
+            chosen = trainer.objective.sets[pick.source]
             rng = generator(setup.seed, task.name, step, place)
             source = setup.sources[pick.source]
             item = make_item(
                 chosen.entries[pick.index], chosen.latents(pick.index), pick.shape, source, task, setup.drop, rng
             )
             x = item.t * item.data + (1 - item.t) * item.noise
-            ids = [row[:MAX_TOKENS] for row in trainer.encoder.token_ids([item.text])]
+            ids = [row[:MAX_TOKENS] for row in trainer.objective.encoder.token_ids([item.text])]
             with torch.no_grad():
-                text, mask = trainer.encoder.encode_ids(ids)
+                text, mask = trainer.objective.encoder.encode_ids(ids)
             motion = torch.tensor([item.motion])
-            found = trainer.network.module(x[None], item.t[None], text, mask, motion, one_patch(task.patch))[0]
+            found = trainer.model.module(x[None], item.t[None], text, mask, motion, one_patch(task.patch))[0]
             truth = item.data - item.noise
             cosine = (found * truth).sum() / (found.norm() * truth.norm())
             loss = ((found - truth) ** 2).mean() + setup.direction_weight * (1 - cosine)
@@ -82,7 +83,7 @@ def slow_gradients(trainer: Trainer, step: int) -> tuple[dict[str, torch.Tensor]
 def accumulated(trainer: Trainer, step: int = 0) -> dict[str, torch.Tensor]:
     """The gradients that the loop itself gathers in a step."""
     trainer.optimizer.zero_grad(set_to_none=True)
-    for batches in trainer.batches:
+    for batches in trainer.objective.batches:
         if batches.active(step):
             trainer._accumulate(batches.task, batches.at(step))
     found = {name: p.grad.clone() for p, name in trainer.names.items() if p.grad is not None}
@@ -99,7 +100,7 @@ def assert_close(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]
 
 @pytest.mark.parametrize("weight", [1.0, 0.25])
 def test_gradients_of_tasks_and_items_add_up(fields, weight):
-    trainer = Trainer(recipe(fields(direction_weight=weight)))
+    trainer = video_trainer(recipe(fields(direction_weight=weight)))
     wanted, _ = slow_gradients(trainer, 0)
     assert {name for name in trainer.names.values() if name not in wanted} == RESTING
     assert_close(accumulated(trainer), wanted)
@@ -109,15 +110,15 @@ def test_gradients_of_tasks_and_items_add_up(fields, weight):
 def test_micro_batches_give_the_gradient_of_the_whole_batch(fields, micro):
     tasks = {name: {**task, "micro_batch": None} for name, task in TASKS.items()}
     parts = {name: {**task, "micro_batch": micro} for name, task in TASKS.items()}
-    whole = accumulated(Trainer(recipe(fields(tasks=tasks))))
-    assert_close(accumulated(Trainer(recipe(fields(tasks=parts)))), whole)
+    whole = accumulated(video_trainer(recipe(fields(tasks=tasks))))
+    assert_close(accumulated(video_trainer(recipe(fields(tasks=parts)))), whole)
 
 
 def test_three_steps_against_adamw_written_out(fields):
     settings = {
         "learning_rate": 1e-3, "betas": [0.8, 0.9], "eps": 1e-3, "weight_decay": 0.1, "grad_clip": 0.5, "warmup": 2,
     }  # fmt: skip
-    trainer = Trainer(recipe(fields(optimizer=settings, ema={"decay": 0.75, "every": 2}, steps=9)))
+    trainer = video_trainer(recipe(fields(optimizer=settings, ema={"decay": 0.75, "every": 2}, steps=9)))
     weights = {name: p.detach().clone() for p, name in trainer.names.items()}
     start = {name: tensor.clone() for name, tensor in weights.items()}
     average = {name: tensor.clone() for name, tensor in weights.items()}
@@ -197,14 +198,14 @@ def test_a_run_stopped_anywhere_ends_as_one_that_was_not(tiny_set, tmp_path, str
                 raise Stopped
 
         with pytest.raises(Stopped):
-            Trainer(recipe(fields)).run(report)
+            video_trainer(recipe(fields)).run(report)
     train(fields)
     assert_same_end(fields, straight[0])
 
 
 def test_a_run_stopped_between_its_tasks_ends_the_same(tiny_set, tmp_path, straight, monkeypatch):
     fields = case(tiny_set, tmp_path, steps=STEPS)
-    trainer = Trainer(recipe(fields))
+    trainer = video_trainer(recipe(fields))
     real = trainer._accumulate
 
     def accumulate(task, picks):
@@ -289,8 +290,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_counts(tiny_set, tmp_
             latents = torch.full((CHANNELS, 2, 4, 8), float("nan") if index == 7 else 0.5)
             writer.add(f"clip-{index}", "video", "a cat", None, latents, 8.0)
     fields = case(tiny_set, tmp_path, steps=9, save_every=1, tasks={"fine": TASKS["fine"]}, keep=9)
-    trainer = Trainer(recipe(fields))
-    bad = next(step for step in range(3) if any(pick.index == 7 for pick in trainer.batches[0].at(step)))
+    trainer = video_trainer(recipe(fields))
+    bad = next(step for step in range(3) if any(pick.index == 7 for pick in trainer.objective.batches[0].at(step)))
     with pytest.raises(LuminaError) as caught:
         trainer.run()
     kept = (
@@ -303,11 +304,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_counts(tiny_set, tmp_
         assert all(tensor.isfinite().all() for tensor in tensors.values())
     saved = state(fields, bad).get("weights.safetensors", {})
     assert all(torch.equal(p, saved[name]) for p, name in trainer.names.items() if saved)
-    assert all(tensor.isfinite().all() for tensor in trainer.network.module.state_dict().values())
+    assert all(tensor.isfinite().all() for tensor in trainer.model.module.state_dict().values())
 
 
 def test_gradients_that_are_not_finite_stop_the_run_too(fields, monkeypatch):
-    trainer = Trainer(recipe(fields()))
+    trainer = video_trainer(recipe(fields()))
     before = {name: p.detach().clone() for p, name in trainer.names.items()}
     next(iter(trainer.names)).register_hook(lambda gradient: gradient * math.inf)
     with pytest.raises(LuminaError, match=r"Step 1 .* \(the gradients\), and no state was saved yet; lower"):
@@ -321,7 +322,7 @@ def test_a_stage_starts_from_the_average_of_an_earlier_run(tiny_set, tmp_path, e
     train(first)
     saved = state(first, 3)
     later = case(tiny_set, tmp_path, out=str(tmp_path / "later"), network=None, start_from=first["out"])
-    trainer = Trainer(recipe(later))
+    trainer = video_trainer(recipe(later))
     assert trainer.step == 0
     wanted = saved["ema.safetensors" if ema else "weights.safetensors"]
     assert all(torch.equal(p, wanted[name]) for p, name in trainer.names.items())
@@ -336,7 +337,7 @@ def test_saved_weights_are_checkpoints_of_the_recipe_s_settings(tiny_set, tmp_pa
     fields = case(tiny_set, tmp_path, steps=1)
     fields["network"] = fields["network"] | network
     trainer = train(fields)
-    for name, tensors in (("weights", dict(trainer.network.saved())), ("ema", trainer.ema)):
+    for name, tensors in (("weights", dict(trainer.model.saved())), ("ema", trainer.ema)):
         loaded = load_video_model(Path(fields["out"]) / "step-0000001" / f"{name}.safetensors")
         assert {field: getattr(loaded.config, field) for field in network} == network
         assert loaded.config.train_size == LatentSize(2, 4, 8)

@@ -17,7 +17,7 @@ from lumina_core.cli import main
 from lumina_core.cli.generate import lora_choice
 from lumina_core.media.writer import read_metadata
 from lumina_core.train.recipe import LORA_LAYERS
-from lumina_core.train.video import VideoTrainer as Trainer
+from lumina_core.train.video import video_trainer
 
 LORA = {"rank": 3, "alpha": 6.0}
 KEY = "diffusion_model.layers.0.attention.wq"
@@ -70,8 +70,8 @@ def refusal(action, *arguments) -> str:
 
 
 def test_it_starts_as_the_checkpoint_itself(tiny_set, fields):
-    trainer = Trainer(recipe(fields()))
-    started, plain = velocity(trainer.network.module), velocity(load_video_model(tiny_set.model))
+    trainer = video_trainer(recipe(fields()))
+    started, plain = velocity(trainer.model.module), velocity(load_video_model(tiny_set.model))
     # Equal but for rounding: torch attends by another kernel where gradients are asked for.
     assert torch.allclose(started, plain, rtol=0, atol=1e-5 * float(plain.square().mean().sqrt()))
 
@@ -82,11 +82,11 @@ def test_only_additions_are_trained_and_saved(tiny_set, trained):
         "lora.safetensors", "lora-ema.safetensors", "optimizer.safetensors", "state.json",
     }  # fmt: skip
     base = load_video_model(tiny_set.model).state_dict()
-    held = trainer.network.module.state_dict()
+    held = trainer.model.module.state_dict()
     assert all(torch.equal(held[name], value) for name, value in base.items())
     layers = [
         f"diffusion_model.layers.{block}.{part}.{name}"
-        for block in range(trainer.network.config.layers)
+        for block in range(trainer.model.config.layers)
         for part, names in (("attention", LORA_LAYERS[:6]), ("feed_forward", LORA_LAYERS[6:]))
         for name in names
     ]
@@ -102,7 +102,7 @@ def test_applied_it_is_the_network_in_training(tiny_set, trained):
     trainer, folder = trained
     base, model = load_video_model(tiny_set.model), load_video_model(tiny_set.model)
     apply_lora(model, folder / "lora.safetensors")
-    wanted = velocity(trainer.network.module)
+    wanted = velocity(trainer.model.module)
     assert float((velocity(model) - wanted).abs().max()) < 1e-5
     assert float((velocity(base) - wanted).abs().max()) > 1e-2
 
@@ -182,13 +182,13 @@ def test_recipes_that_make_no_lora(fields, lora, words):
 @pytest.mark.parametrize("lora", [{"rank": 4, "alpha": 6.0}, {"rank": 3, "alpha": 3.0}, None])
 def test_another_recipe_does_not_go_on_from_its_state(fields, lora):
     train(fields(steps=1))
-    assert "does not fit this recipe's network" in refusal(Trainer, recipe(fields(lora=lora)))
+    assert "does not fit this recipe's network" in refusal(video_trainer, recipe(fields(lora=lora)))
 
 
 def test_a_lora_run_is_no_checkpoint(fields, tmp_path):
     train(fields(steps=1))
     other = recipe(fields(start_from=str(tmp_path / "run"), out=str(tmp_path / "other")))
-    assert "trained a LoRA, which is no checkpoint" in refusal(Trainer, other)
+    assert "trained a LoRA, which is no checkpoint" in refusal(video_trainer, other)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from lumina_core.mini.dataset import DrawnDataRecipe
 from lumina_core.runtime.dataclass_schema import build
 from lumina_core.train.recipe import Recipe
 from lumina_core.train.shards import ShardWriter
-from lumina_core.train.video import VideoTrainer as Trainer
+from lumina_core.train.video import video_trainer
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -250,7 +250,7 @@ def test_a_file_that_an_earlier_recipe_makes_is_taken(tmp_path, whole):
 
 def test_a_source_of_other_channels_is_named(tiny_set, tmp_path):
     fields = case(tiny_set, tmp_path, network=NETWORK | {"channels": 6})
-    found = refusal(Trainer, recipe(fields))
+    found = refusal(video_trainer, recipe(fields))
     assert found.startswith(f"Source clips was encoded with {CHANNELS} channels, and the network has 6; encode it")
 
 
@@ -259,12 +259,12 @@ def test_a_held_out_set_of_other_channels_is_named(tiny_set, tmp_path):
         writer.add("a", "video", "a cat", None, torch.zeros(6, 2, 4, 4), 8.0)
     sources = {"clips": {"encoded": str(tmp_path / "clips"), "held_out": str(tmp_path / "held")}}
     fields = case(tiny_set, tmp_path, sources=sources, validation={})
-    assert "Source clips, held_out, was encoded with 6 channels" in refusal(Trainer, recipe(fields))
+    assert "Source clips, held_out, was encoded with 6 channels" in refusal(video_trainer, recipe(fields))
 
 
 def test_a_patch_size_that_the_network_lacks_is_named(tiny_set, tmp_path):
     fields = case(tiny_set, tmp_path, network=NETWORK | {"patches": ["1x2", "2x2"]})
-    assert "Patch size 2x4 is not in this checkpoint" in refusal(Trainer, recipe(fields))
+    assert "Patch size 2x4 is not in this checkpoint" in refusal(video_trainer, recipe(fields))
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_samples_that_the_network_cannot_make_are_refused_at_once(tiny_set, tmp_
     samples = {"prompts": ["a cat"], "plan": {"patch": "1x2"}, "width": 32, "height": 32, "frames": 8} | changes
     network = NETWORK | {"patches": ["1x2", "2x4"]}
     fields = case(tiny_set, tmp_path, samples=samples, vae=str(tiny_set.vae), network=network)
-    assert words in refusal(Trainer, recipe(fields))
+    assert words in refusal(video_trainer, recipe(fields))
     assert not Path(fields["out"]).exists()
 
 
@@ -289,4 +289,4 @@ def test_a_vae_of_other_channels_is_refused_at_once(tiny_set, tmp_path):
     fields = case(
         tiny_set, tmp_path, samples=samples, vae=str(tiny_set.vae), network=NETWORK | {"channels": 6}, tasks=TASKS
     )
-    assert re.search("16 channels, and this checkpoint's 6", refusal(Trainer, recipe(fields)))
+    assert re.search("16 channels, and this checkpoint's 6", refusal(video_trainer, recipe(fields)))

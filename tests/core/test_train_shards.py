@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from lumina_core import LuminaError
-from lumina_core.train.shards import INDEX, EncodedSet, ShardWriter, read_index
+from lumina_core.train.shards import INDEX, EncodedSet, Entry, ShardWriter, read_index
 
 PER_SHARD = 3
 
@@ -103,7 +103,7 @@ def test_a_line_cut_short_by_a_kill_is_written_again(tmp_path, kept):
     write(tmp_path, range(3), per_shard=1)
     lines = (tmp_path / INDEX).read_bytes().splitlines(keepends=True)
     (tmp_path / INDEX).write_bytes(b"".join(lines[:2]) + lines[2][:kept])
-    found = [entry.name for entry in read_index(tmp_path)]
+    found = [entry.name for entry in read_index(tmp_path, Entry)]
     # Without its end of line alone, the last entry is a whole one.
     assert found == ["item-0", "item-1", "item-2"][: 3 if kept == -1 else 2]
     write(tmp_path, range(len(found), 5), per_shard=1)
@@ -115,7 +115,7 @@ def test_a_line_cut_short_within_a_character_is_written_again(tmp_path):
     whole = (tmp_path / INDEX).read_bytes()
     cut = whole.rindex("色".encode()) + 1
     (tmp_path / INDEX).write_bytes(whole[:cut])
-    assert [entry.name for entry in read_index(tmp_path)] == ["item-0", "item-1"]
+    assert [entry.name for entry in read_index(tmp_path, Entry)] == ["item-0", "item-1"]
     write(tmp_path, [2], per_shard=1)
     assert_whole(tmp_path, range(3))
 
@@ -134,7 +134,7 @@ def test_a_caption_may_hold_any_mark_that_some_count_as_an_end_of_line(tmp_path,
     with ShardWriter(tmp_path) as writer:
         for name in ("first", "second"):
             writer.add(name, "video", f"{name}{mark}cat", None, latents(0), 8.0)
-    assert [entry.caption for entry in read_index(tmp_path)] == [f"first{mark}cat", f"second{mark}cat"]
+    assert [entry.caption for entry in read_index(tmp_path, Entry)] == [f"first{mark}cat", f"second{mark}cat"]
     with ShardWriter(tmp_path) as writer:
         assert writer.done == {"first", "second"}
 

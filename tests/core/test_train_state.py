@@ -12,7 +12,7 @@ from train_case import case, recipe, state, train
 
 from lumina_core import LuminaError, load_video_model
 from lumina_core.train.state import State, load_state, newest_state, save_state, saved_states
-from lumina_core.train.video import VideoTrainer as Trainer
+from lumina_core.train.video import video_trainer
 
 FILES = {"weights.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json"}
 
@@ -168,12 +168,12 @@ def test_a_run_s_states_are_whole_and_load(run):
 def test_a_state_of_another_network_is_refused(run, change):
     fields = run | {"network": run["network"] | change["network"]}
     with pytest.raises(LuminaError, match=r"step-0000002 does not fit this recipe's network \(.*; give the recipe ano"):
-        Trainer(recipe(fields))
+        video_trainer(recipe(fields))
 
 
 def test_an_average_can_be_left_out_later(run, tmp_path):
     shutil.copytree(run["out"], tmp_path / "run")
-    trainer = Trainer(recipe(run | {"out": str(tmp_path / "run"), "ema": None}))
+    trainer = video_trainer(recipe(run | {"out": str(tmp_path / "run"), "ema": None}))
     assert trainer.step == 2 and trainer.ema == {}
 
 
@@ -181,4 +181,4 @@ def test_an_average_cannot_begin_in_the_middle(run, tmp_path):
     shutil.copytree(run["out"], tmp_path / "run")
     (tmp_path / "run" / "step-0000002" / "ema.safetensors").unlink()
     with pytest.raises(LuminaError, match="does not fit"):
-        Trainer(recipe(run | {"out": str(tmp_path / "run")}))
+        video_trainer(recipe(run | {"out": str(tmp_path / "run")}))

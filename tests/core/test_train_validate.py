@@ -7,12 +7,12 @@ import torch
 from train_case import case, recipe, train, write_clips
 
 from lumina_core.media.reader import probe
-from lumina_core.train.ema import averaged
+from lumina_core.train import ema
 from lumina_core.train.plot import plot_losses
 from lumina_core.train.recipe import one_patch
 from lumina_core.train.rng import generator
 from lumina_core.train.validate import WindowLoss, read_losses, source_means, write_losses
-from lumina_core.train.video import VideoTrainer as Trainer
+from lumina_core.train.video import video_trainer
 
 
 @pytest.fixture
@@ -27,14 +27,14 @@ def fields(tiny_set, tmp_path):
 
 @torch.no_grad()
 def test_losses_against_loops(fields):
-    trainer = Trainer(recipe(fields))
-    trainer.network.module.eval()
-    held = trainer.held_out.sets["clips"]
-    found = trainer.held_out.losses(7, trainer._velocity)
-    assert found == trainer.held_out.losses(7, trainer._velocity)
+    trainer = video_trainer(recipe(fields))
+    trainer.model.module.eval()
+    held = trainer.objective.held_out.sets["clips"]
+    found = trainer.objective.held_out.losses(7, trainer.objective.velocity)
+    assert found == trainer.objective.held_out.losses(7, trainer.objective.velocity)
     assert [(loss.task, loss.window) for loss in found] == [(t, w) for t in ("fine", "coarse") for w in range(3)]
     for loss in found:
-        task, total = trainer.recipe.tasks[loss.task], 0.0
+        task, total = trainer.settings.tasks[loss.task], 0.0
         for index in range(5):
             rng = generator(3, "validation", "clips", loss.task, index)
             torch.randint(0, 1, (), generator=rng)
@@ -42,12 +42,11 @@ def test_losses_against_loops(fields):
             noise = torch.randn(data.shape, generator=rng)
             t = (loss.window + torch.rand((), generator=rng)) / 3
             assert loss.from_t <= t <= loss.to_t
-            text, mask = trainer.encoder.encode_ids(
-                trainer.encoder.token_ids([trainer.recipe.sources["clips"].system_prompt + held.entries[index].caption])
-            )
+            system_prompt, encoder = trainer.settings.sources["clips"].system_prompt, trainer.objective.encoder
+            text, mask = encoder.encode_ids(encoder.token_ids([system_prompt + held.entries[index].caption]))
             x = (t * data + (1 - t) * noise)[None]
             motion = torch.tensor([held.entries[index].motion])
-            velocity = trainer.network.module(x, t[None], text, mask, motion, one_patch(task.patch))[0]
+            velocity = trainer.model.module(x, t[None], text, mask, motion, one_patch(task.patch))[0]
             total += float((velocity - (data - noise)).pow(2).mean())
         assert (loss.step, loss.items, loss.patch) == (7, 5, task.patch)
         assert loss.squared_error == pytest.approx(total / 5, rel=1e-4)
@@ -57,11 +56,11 @@ def test_the_average_takes_the_place_of_the_weights_and_gives_it_back(fields):
     trainer = train(fields)
     before = {name: p.detach().clone() for p, name in trainer.names.items()}
     assert any(not torch.equal(before[name], trainer.ema[name]) for name in before)
-    with pytest.raises(ZeroDivisionError), averaged(trainer.network.module, trainer.ema, trainer.names):
+    with pytest.raises(ZeroDivisionError), ema.applied(trainer.model.module, trainer.ema, trainer.names):
         assert all(torch.equal(p, trainer.ema[name]) for p, name in trainer.names.items())
-        assert not trainer.network.module.training
+        assert not trainer.model.module.training
         raise ZeroDivisionError
-    assert all(torch.equal(p, before[name]) for p, name in trainer.names.items()) and trainer.network.module.training
+    assert all(torch.equal(p, before[name]) for p, name in trainer.names.items()) and trainer.model.module.training
 
 
 def loss(step: int, error: float, source: str = "clips") -> WindowLoss:
@@ -80,7 +79,7 @@ def test_losses_replace_those_of_later_steps(tmp_path):
 
 def test_a_plot_is_a_picture(tmp_path):
     pytest.importorskip("matplotlib", reason="no matplotlib here: the plot of held-out losses is not drawn")
-    write_losses(tmp_path, [loss(1, 0.5)])
+    write_losses(tmp_path, 1, [loss(1, 0.5)])
     assert plot_losses(tmp_path).read_bytes().startswith(b"\x89PNG")
 
 

@@ -12,10 +12,11 @@ from safetensors.torch import load_file
 
 from lumina_core import LuminaError
 from lumina_core.runtime.dataclass_schema import build
-from lumina_core.train.distributed import processes
+from lumina_core.train.distributed import init_distributed
+from lumina_core.train.loop import Trainer
 from lumina_core.train.recipe import Recipe
 from lumina_core.train.shards import ShardWriter
-from lumina_core.train.video import VideoTrainer as Trainer
+from lumina_core.train.video import video_trainer
 
 CHANNELS = 16
 NETWORK = {
@@ -65,7 +66,7 @@ def recipe(fields: dict) -> Recipe:
 
 
 def train(fields: dict) -> Trainer:
-    trainer = Trainer(recipe(fields))
+    trainer = video_trainer(recipe(fields))
     trainer.run()
     return trainer
 
@@ -79,12 +80,12 @@ def state(fields: dict, step: int) -> dict[str, dict[str, torch.Tensor]]:
 def main(files: list[str]) -> None:
     """Train recipes one after another; an error of one is printed."""
     torch.set_num_threads(1)
-    with processes("cpu") as team:
+    with init_distributed("cpu") as dist:
         for file in files:
             try:
-                Trainer(recipe(json.loads(Path(file).read_text(encoding="utf-8"))), team).run()
+                video_trainer(recipe(json.loads(Path(file).read_text(encoding="utf-8"))), dist).run()
             except LuminaError as error:
-                print(f"error of process {team.rank}: {error}", flush=True)
+                print(f"error of process {dist.rank}: {error}", flush=True)
 
 
 if __name__ == "__main__":

@@ -24,10 +24,10 @@ from ..encoding import (
     SKIPPED,
     EncodeResult,
     EncodeWatcher,
+    as_lumina_error,
     check_settings,
     digest_of,
     note_new_captions,
-    told,
     write_skipped,
 )
 from ..shards import VIDEO, read_index
@@ -89,7 +89,7 @@ def encode_audio(
     """
     watcher = watcher or EncodeWatcher()
     skipped, added = dict(source.faults), 0
-    with told(out):
+    with as_lumina_error(out):
         digests = {"codec": codec, "clip": encoder.clip.model, "sync": encoder.sync}
         about = asdict(settings) | {name: digest_of(module) for name, module in digests.items()}
         check_settings(out, about, {"codec": "codec", "clip": "CLIP", "sync": "sync encoder"})

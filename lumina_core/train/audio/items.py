@@ -13,9 +13,9 @@ from ...audio.sync_align import ROWS_PER_SLOT, STEP
 from ...errors import LuminaError
 from ...network.audio_conditioning import AudioCondition
 from ...network.audio_config import ROWS_PER_SECOND
-from ..batches import Batches, Pick, Shape
+from ..batches import Batches, SampleRef, Shape
 from ..objective import draw_time
-from ..rng import happens
+from ..rng import bernoulli
 from .recipe import AudioRecipe, AudioSource
 from .shards import AudioEntry, AudioItem, AudioSet
 
@@ -39,12 +39,12 @@ class AudioTrainItem:
 
 def audio_batches(recipe: AudioRecipe, sets: Mapping[str, AudioSet], patch_rows: int) -> Batches:
     """The batches of a recipe's one task. Raises LuminaError when a source holds nothing that it can use."""
-    groups: dict[Shape, list[tuple[Pick, float]]] = defaultdict(list)
+    groups: dict[Shape, list[tuple[SampleRef, float]]] = defaultdict(list)
     for name, source in recipe.sources.items():
         entries = sets[name].entries
         for index in usable(source, sets[name]):
             shape = used_shape(entries[index], recipe.max_rows, patch_rows)
-            groups[shape].append((Pick(name, index, shape), source.weight))
+            groups[shape].append((SampleRef(name, index, shape), source.weight))
     return Batches(recipe.task(), groups, recipe.seed)
 
 
@@ -85,8 +85,8 @@ def make_audio_item(item: AudioItem, shape: Shape, recipe: AudioRecipe, generato
         visual=cut.visual,
         sync=cut.sync,
         text=cut.text,
-        no_video=happens(recipe.drop.video, generator),
-        no_text=happens(recipe.drop.text, generator),
+        no_video=bernoulli(recipe.drop.video, generator),
+        no_text=bernoulli(recipe.drop.text, generator),
     )
 
 

@@ -50,7 +50,7 @@ class AudioSource:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AudioDrop:
+class AudioConditionDropout:
     """How often a stream is left out, 0 to 1, each by itself, so that guidance has something to compare with.
 
     Args:
@@ -109,7 +109,7 @@ class AudioRecipe:
     max_rows: int | None = None
     times: str = LOG_NORMAL
     time_shift: float = 1.0
-    drop: AudioDrop = AudioDrop()
+    drop: AudioConditionDropout = AudioConditionDropout()
     seed: int = 0
     device: str = "auto"
     precision: str = "fp32"

@@ -1,9 +1,10 @@
-"""Training of Lumina-V2A on encoded sounds, by the loop that trains the video network."""
+"""What the audio network learns (Lumina-V2A): latents of waveforms, conditioned on features of video and text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -12,11 +13,13 @@ from ...errors import LuminaError
 from ...network.audio_conditioning import AudioCondition
 from ...network.audio_config import AudioConfig
 from ...runtime.devices import pick_device
-from ..batches import Pick
-from ..distributed import ALONE, Processes
-from ..loop import Trainer
-from ..objective import noised
+from ..batches import SampleRef
+from ..distributed import SINGLE, DistContext
+from ..loop import BatchLoss, Evaluation, Trainer
+from ..network import autocast
+from ..objective import item_losses, noised
 from ..rng import generator
+from ..validate import write_losses
 from .items import AudioTrainItem, audio_batches, condition_of, make_audio_item
 from .network import build_audio_network
 from .recipe import AudioRecipe, AudioTask
@@ -24,40 +27,76 @@ from .shards import AudioSet
 from .validate import PATCH, AudioHeldOut
 
 
-class AudioTrainer(Trainer):
-    """One run of a sound recipe; the loss is the squared error alone. Raises LuminaError for what does not fit."""
+class AudioObjective:
+    """The objective of an audio recipe: flow matching on encoded audio, by the squared error alone.
 
-    def __init__(self, recipe: AudioRecipe, processes: Processes = ALONE):
-        processes.check_batches([recipe.task()])
-        device = processes.device or pick_device(recipe.device)
+    Args:
+        recipe: sources, network and what is evaluated.
+        dist: the processes that share the run.
+
+    Raises:
+        LuminaError: parts of the recipe, its data or its network do not fit together.
+    """
+
+    direction_weight = 0.0
+
+    def __init__(self, recipe: AudioRecipe, dist: DistContext = SINGLE):
+        dist.check_batches([recipe.task()])
+        self.recipe = recipe
+        self.device = dist.device or pick_device(recipe.device)
         self.sets = {name: AudioSet(source.encoded) for name, source in recipe.sources.items()}
-        network = build_audio_network(recipe, device, processes)
-        config = network.config
+        self.model = build_audio_network(recipe, self.device, dist)
+        config: AudioConfig = self.model.config
         batches = audio_batches(recipe, self.sets, config.patch[0])
-        held_out = AudioHeldOut(recipe, config) if recipe.validation else None
+        self.batches = [batches]
+        self.held_out = AudioHeldOut(recipe, config) if recipe.validation else None
         _check_data(config, self.sets)
-        if held_out:
-            _check_data(config, {f"{name}, held_out,": chosen for name, chosen in held_out.sets.items()})
-        config = replace(config, train_rows=max(rows for rows, *_ in batches.shapes))
-        network.module.config = config
-        super().__init__(recipe, processes, device, network, [batches], held_out, audio_metadata(config))
+        if self.held_out:
+            _check_data(config, {f"{name}, held_out,": chosen for name, chosen in self.held_out.sets.items()})
+        self.model.config = replace(config, train_rows=max(rows for rows, *_ in batches.shapes))
+        self.metadata = audio_metadata(self.model.config)
 
-    def _item(self, task: AudioTask, pick: Pick, place: int) -> AudioTrainItem:
-        rng = generator(self.recipe.seed, task.name, self.step, place)
-        return make_audio_item(self.sets[pick.source].item(pick.index), pick.shape, self.recipe, rng)
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """The held-out losses, where the recipe asks for them."""
+        if self.held_out is None or self.recipe.validation is None:
+            return []
+        measure = partial(self.held_out.losses, velocity=self.velocity)
+        return [Evaluation(self.recipe.validation.every, measure, partial(write_losses, self.recipe.out))]
 
-    def _loss(self, task: AudioTask, items: list[AudioTrainItem]) -> torch.Tensor:
-        data = torch.stack([item.data for item in items]).to(self.device)
-        noise = torch.stack([item.noise for item in items]).to(self.device)
-        t = torch.stack([item.t for item in items])
+    def sample(self, task: AudioTask, ref: SampleRef, step: int, position: int) -> AudioTrainItem:
+        """The training sample at a position of a step's batch; see ``loop.Objective``."""
+        rng = generator(self.recipe.seed, task.name, step, position)
+        return make_audio_item(self.sets[ref.source].item(ref.index), ref.shape, self.recipe, rng)
+
+    def loss(self, task: AudioTask, samples: list[AudioTrainItem]) -> BatchLoss:
+        """Losses of some samples; see ``loop.Objective``."""
+        data = torch.stack([sample.data for sample in samples]).to(self.device)
+        noise = torch.stack([sample.noise for sample in samples]).to(self.device)
+        t = torch.stack([sample.t for sample in samples])
         x = noised(data, noise, t.to(self.device))
-        velocity = self._velocity(x, t, condition_of(items, self.network.config.text_tokens))
-        tokens = data.numel() // self.network.config.patch_numbers
-        return self._measured(task, PATCH, t, velocity, data, noise, tokens)
+        velocity = self.velocity(x, t, condition_of(samples, self.model.config.text_tokens))
+        tokens = data.numel() // self.model.config.patch_numbers
+        return BatchLoss(*item_losses(velocity, data, noise), t, PATCH, tokens)
 
-    def _velocity(self, x: torch.Tensor, t: torch.Tensor, condition: AudioCondition) -> torch.Tensor:
-        with self._precision():
-            return self.network.module(x.to(self.device), t.to(self.device), condition.to(self.device, torch.float32))
+    def velocity(self, x: torch.Tensor, t: torch.Tensor, condition: AudioCondition) -> torch.Tensor:
+        """The network's velocity of noised latents.
+
+        Args:
+            x: (B, C, T, F).
+            t: flow times (B,), 0 to 1.
+            condition: features of B clips.
+
+        Returns:
+            (B, C, T, F).
+        """
+        with autocast(self.device, self.recipe):
+            return self.model.module(x.to(self.device), t.to(self.device), condition.to(self.device, torch.float32))
+
+
+def audio_trainer(recipe: AudioRecipe, dist: DistContext = SINGLE) -> Trainer:
+    """The run of an audio recipe. Raises LuminaError for what does not fit."""
+    return Trainer(recipe, AudioObjective(recipe, dist), dist)
 
 
 def _check_data(config: AudioConfig, sets: Mapping[str, AudioSet]) -> None:
@@ -70,16 +109,20 @@ def _check_data(config: AudioConfig, sets: Mapping[str, AudioSet]) -> None:
             found = (channels, bins, entry.visual[1], entry.sync[2], width)
             if found != wanted:
                 raise LuminaError(
-                    f"Source {name} holds {entry.name} with {_told(found)}, and the network reads {_told(wanted)}; "
-                    "encode it with the network's own codec and encoders."
+                    f"Source {name} holds {entry.name} with {_sizes(found)}, and the network reads {_sizes(wanted)}; "
+                    "encode it with the network's own codec and encoders.",
+                    field=name,
+                    kind="mismatch",
                 )
             if rows < config.patch[0] or tokens > config.text_tokens:
                 raise LuminaError(
                     f"Source {name} holds {entry.name} with {rows} rows and {tokens} text tokens, and the network "
-                    f"reads {config.patch[0]} rows or more and at most {config.text_tokens} tokens; encode it again."
+                    f"reads {config.patch[0]} rows or more and at most {config.text_tokens} tokens; encode it again.",
+                    field=name,
+                    kind="mismatch",
                 )
 
 
-def _told(sizes: tuple[int, ...]) -> str:
+def _sizes(sizes: tuple[int, ...]) -> str:
     channels, bins, visual, sync, text = sizes
     return f"latents of {channels} channels and {bins} bins and features {visual}, {sync} and {text} wide"

@@ -10,10 +10,11 @@ import torch
 from ...network.audio_conditioning import AudioCondition
 from ...network.audio_config import AudioConfig
 from ..objective import item_losses, noised
+from ..recipe import Validation
 from ..rng import generator
 from ..validate import BATCH, WindowLoss, check_held_out, window_losses
 from .items import condition_of, make_audio_item, used_shape
-from .recipe import AudioDrop, AudioRecipe
+from .recipe import AudioConditionDropout, AudioRecipe
 from .shards import AudioSet
 
 PATCH = "sound"
@@ -30,6 +31,7 @@ class AudioHeldOut:
 
     def __init__(self, recipe: AudioRecipe, config: AudioConfig):
         self.recipe, self.config = recipe, config
+        self.settings = recipe.validation or Validation()
         self.sets = {name: AudioSet(source.held_out) for name, source in recipe.sources.items() if source.held_out}
         check_held_out(self.sets)
 
@@ -38,7 +40,7 @@ class AudioHeldOut:
         found, name = [], self.recipe.task().name
         for source, chosen in self.sets.items():
             picks = self._picks(chosen)
-            errors = torch.zeros(self.recipe.validation.windows, dtype=torch.float64)
+            errors = torch.zeros(self.settings.windows, dtype=torch.float64)
             for start in range(0, len(picks), BATCH):
                 errors += self._batch_errors(source, chosen, picks[start : start + BATCH], velocity)
             found += window_losses(step, source, name, PATCH, len(picks), errors)
@@ -47,17 +49,18 @@ class AudioHeldOut:
     def _picks(self, chosen: AudioSet) -> list[int]:
         """The first items, all of the first one's shape."""
         shapes = [self._shape(chosen, index) for index in range(len(chosen))]
-        return [index for index, shape in enumerate(shapes) if shape == shapes[0]][: self.recipe.validation.items]
+        return [index for index, shape in enumerate(shapes) if shape == shapes[0]][: self.settings.items]
 
     def _shape(self, chosen: AudioSet, index: int) -> tuple[int, int, int]:
         return used_shape(chosen.entries[index], self.recipe.max_rows, self.config.patch[0])
 
     def _batch_errors(self, source: str, chosen: AudioSet, picks: list[int], velocity: Velocity) -> torch.Tensor:
         """Sum over the items of the squared error in each window."""
-        windows, whole = self.recipe.validation.windows, replace(self.recipe, drop=AudioDrop(video=0.0, text=0.0))
+        windows = self.settings.windows
+        no_dropout = replace(self.recipe, drop=AudioConditionDropout(video=0.0, text=0.0))
         numbers = [generator(self.recipe.seed, "validation", source, index) for index in picks]
         items = [
-            make_audio_item(chosen.item(index), self._shape(chosen, index), whole, rng)
+            make_audio_item(chosen.item(index), self._shape(chosen, index), no_dropout, rng)
             for index, rng in zip(picks, numbers, strict=True)
         ]
         data, noise = (torch.stack([getattr(item, name) for item in items]) for name in ("data", "noise"))

@@ -26,7 +26,7 @@ from lumina_core.mini.audio_world import (
 from lumina_core.mini.captions import LANGUAGES
 from lumina_core.network.audio import AudioNextDiT
 from lumina_core.network.audio_conditioning import AudioCondition
-from lumina_core.pipelines.audio import AudioFiles, AudioSettings, decode, prepare_audio
+from lumina_core.pipelines.audio import AudioFiles, LuminaAudioPipeline, decode
 from lumina_core.pipelines.bundle import find_bundle
 from lumina_core.sampling.audio import AudioPlan, sample_audio
 from lumina_core.sampling.noise import seeded_noise
@@ -116,7 +116,7 @@ def load_voice(folder: Path | None, plan: AudioPlan) -> Voice:
     if folder is None:
         raise LuminaError("The mini bundle has no voice; give a sound folder with --sound.")
     files = AudioFiles.of(folder)
-    prepare_audio(AudioSettings(files=files))
+    LuminaAudioPipeline(files)  # checks them
     model, encoder = load_audio_model(files.model), load_feature_encoder(files.features)
     return Voice(folder, model, encoder, load_audio_codec(files.codec), plan)
 

@@ -27,13 +27,15 @@ def pick(count: int, fps: float, rate: float, seconds: float) -> torch.Tensor:
     return ((times + _EPS) * fps).floor().long().clamp(max=count - 1)
 
 
-def check_fps(fps: float) -> None:
-    """Raise LuminaError unless ``fps`` is a number of frames a second."""
+def check_fps(fps: object) -> float:
+    """``fps``, if it is a number of frames per second that a clip can have. Raises LuminaError."""
     if isinstance(fps, bool) or not isinstance(fps, (int, float)) or not (math.isfinite(fps) and 0 < fps <= _FASTEST):
         raise LuminaError(
             f"fps is {fps!r}, expected the clip's frames per second, above 0 and up to {_FASTEST:g}; load_video nodes "
-            "and ffprobe tell it."
+            "and ffprobe tell it.",
+            field="fps",
         )
+    return fps
 
 
 def check_frames(frames: torch.Tensor, fewest: int = 2) -> None:

@@ -18,7 +18,8 @@ from ..media.contact_sheet import contact_sheet
 from ..media.motion_score import motion_score
 from ..media.writer import check_target, write_image
 from ..network.config import VideoConfig
-from ..pipelines.audio import AudioFiles, AudioSettings, audio_for_frames, audio_metadata, prepare_audio
+from ..pipelines.audio import AudioFiles
+from ..pipelines.audio_file import AudioSettings, audio_for_frames, audio_metadata, audio_pipeline
 from ..pipelines.bundle import Bundle, unlearned_motion
 from ..pipelines.video import GenerateRequest, GenerateResult, generate
 from ..sampling.plan import SamplingPlan
@@ -102,7 +103,7 @@ def _voice(bundle: Bundle, prompt: str, seed: int) -> AudioSettings | None:
     if bundle.sound is None:
         return None
     settings = AudioSettings(files=AudioFiles.of(bundle.sound), prompt=prompt, seed=seed)
-    prepare_audio(settings)
+    audio_pipeline(settings)  # checks them
     return settings
 
 

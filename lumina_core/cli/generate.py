@@ -10,7 +10,7 @@ from ..audio.features import check_seconds
 from ..checkpoints.lora import LoraChoice
 from ..checkpoints.video import read_video_config
 from ..errors import LuminaError
-from ..pipelines.audio import AudioRequest, AudioSettings, make_audio, prepare_audio
+from ..pipelines.audio_file import AudioRequest, AudioSettings, audio_pipeline, make_audio
 from ..pipelines.bundle import unlearned_motion
 from ..pipelines.video import GenerateRequest, GenerateResult, generate
 from ..runtime.devices import AUTO, DTYPES
@@ -127,7 +127,7 @@ def audio_from(
         device=arguments.device,
         dtype=arguments.dtype,
     )
-    prepare_audio(settings)
+    audio_pipeline(settings)  # checks them
     check_seconds(request.size.frames / request.fps)
     return settings, note
 

@@ -96,14 +96,16 @@ class Pipeline:
     def network(self, name: str, load: Callable[[], Network]) -> Iterator[Network]:
         """The network ``name`` for the length of a ``with`` block, loaded by ``load()`` unless it is in memory.
 
-        After the block it is released where ``keep`` is ``one``; the caller must not hold another reference to it.
+        After the block it is released where ``keep`` is ``one``; the caller must not hold another reference to it. A
+        block inside another one of the same network uses what the outer one loaded, and leaves the release to it.
         """
-        if name not in self._networks:
+        outermost = name not in self._networks
+        if outermost:
             self._networks[name] = load()
         try:
             yield self._networks[name]
         finally:
-            if self.keep == "one":
+            if outermost and self.keep == "one":
                 self.unload(name)
 
     @property
@@ -157,7 +159,8 @@ def clip_seeds(seed: int | Sequence[int], prompts: int, per_prompt: int) -> tupl
         LuminaError: a seed is out of range, or the list is of another length.
     """
     if isinstance(seed, int):
-        return tuple(check_seed(seed + i) for i in range(per_prompt)) * prompts
+        first = check_seed(seed)
+        return tuple(check_seed(first + i) for i in range(per_prompt)) * prompts
     seeds = tuple(check_seed(each) for each in seed)
     total = len(seeds) if prompts == per_prompt == 1 else prompts * per_prompt
     if not seeds or len(seeds) != total:

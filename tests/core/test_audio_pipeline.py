@@ -17,15 +17,14 @@ from lumina_core.audio.files import has_audio, read_audio
 from lumina_core.media.reader import frames_at, probe
 from lumina_core.media.writer import read_metadata, write_video
 from lumina_core.network.audio_config import AudioConfig
-from lumina_core.pipelines.audio import (
+from lumina_core.pipelines.audio import SILENT, AudioFiles
+from lumina_core.pipelines.audio_file import (
     METADATA_KEY,
-    SILENT,
-    AudioFiles,
     AudioRequest,
     AudioSettings,
     audio_for_frames,
+    audio_pipeline,
     make_audio,
-    prepare_audio,
 )
 from lumina_core.pipelines.base import ProgressObserver
 from lumina_core.sampling.audio import AudioPlan
@@ -141,7 +140,7 @@ def test_a_sound_that_is_there_is_replaced_and_told_also_in_place(settings, vide
     assert has_audio(file) and quiet.notes == []
     first, told = read_audio(file), Told()
     make_audio(replace(request, settings=replace(settings, seed=9)), told)
-    assert told.notes == [f"{file} has a sound already, which is replaced in {file}."]
+    assert told.notes == [f"{file} has audio already, which is replaced in {file}."]
     assert [kind for kind, _ in streams(file)[0]] == ["video", "audio"]
     assert not torch.allclose(read_audio(file), first, atol=1e-3)
 
@@ -188,12 +187,13 @@ def test_a_run_is_told_and_one_network_is_there_at_a_time(settings, videos, tmp_
 
     watched("load_feature_encoder")
     watched("load_audio_model")
-    monkeypatch.setattr(pipeline, "release_memory", released)
+    monkeypatch.setattr("lumina_core.pipelines.base.release_memory", released)
     told = Told()
     make_audio(AudioRequest(settings=settings, video=videos(), out=tmp_path / "out.mp4"), told)
-    assert gone == [[True], [True, True]], "memory is given back while what it holds is still there"
+    # Encoders, network, and last the codec, which is not watched.
+    assert gone == [[True], [True, True], [True, True]], "memory is given back while what it holds is still there"
     assert told.steps == [(0, 2), (1, 2)] and told.costs == [1, 1] and told.closed == 1
-    assert told.stages[:2] == ["reading the audio codec", "looking at the video"] and told.stages[-1] == "writing"
+    assert told.stages[:2] == ["reading the audio codec", "encoding the video"] and told.stages[-1] == "writing"
 
 
 def test_features_are_kept_and_used_again(settings, videos, tmp_path, monkeypatch):
@@ -241,7 +241,7 @@ def test_a_broken_waveform_is_refused_and_nothing_is_written(settings, videos, t
 
     broken = torch.full((1, 16000 * 2), float("nan"))
     monkeypatch.setattr(AudioCodec, "to_waveform", lambda self, latents, samples: broken)
-    with pytest.raises(LuminaError, match="The sound holds NaN or infinite values; try another dtype"):
+    with pytest.raises(LuminaError, match="The audio holds NaN or infinite values; try another dtype"):
         make_audio(AudioRequest(settings=settings, video=videos(), out=tmp_path / "out.mp4"))
     assert list(tmp_path.iterdir()) == []
 
@@ -269,11 +269,11 @@ def nothing_loads(monkeypatch):
 def test_parts_that_do_not_go_together_are_told_before_loading(settings, voice, tmp_path, nothing_loads):
     def refused(words, **changed):
         with pytest.raises(LuminaError, match=words) as told:
-            prepare_audio(replace(settings, files=replace(settings.files, **changed)))
+            audio_pipeline(replace(settings, files=replace(settings.files, **changed)))
         assert "\n" not in str(told.value)
 
     write_codec(tmp_path / "eight", 1, channels=8)
-    refused("codec's latents have 8 channels, and this sound model's 4", codec=tmp_path / "eight")
+    refused("codec's latents have 8 channels, and this audio model's 4", codec=tmp_path / "eight")
     refused("Sound model '.*absent' does not exist", model=tmp_path / "absent")
     refused("sound codec '.*absent' does not exist", codec=tmp_path / "absent")
     refused("sound features '.*absent' does not exist", features=tmp_path / "absent")
@@ -312,7 +312,7 @@ def test_widths_of_files_of_others(voice, tmp_path):
 ])  # fmt: skip
 def test_wrong_settings(settings, changed, words, nothing_loads):
     with pytest.raises(LuminaError, match=words):
-        prepare_audio(replace(settings, **changed))
+        audio_pipeline(replace(settings, **changed))
 
 
 def test_videos_that_get_no_sound(settings, videos, tmp_path, nothing_loads):
@@ -323,9 +323,9 @@ def test_videos_that_get_no_sound(settings, videos, tmp_path, nothing_loads):
     refused("absent.mp4 does not exist", tmp_path / "absent.mp4")
     (tmp_path / "text.mp4").write_text("no video")
     refused("text.mp4 cannot be read as a video", tmp_path / "text.mp4")
-    refused("has 1 frame, and a sound needs something that moves", videos(1, 8.0))
+    refused("has 1 frame, and audio needs motion", videos(1, 8.0))
     refused("The clip is 130 s long", videos(130, 1.0))
-    refused(r"suffix '.avi', expected .mp4 \(video with sound\) or .wav", videos(), tmp_path / "out.avi")
+    refused(r"suffix '.avi', expected .mp4 \(video with audio\) or .wav", videos(), tmp_path / "out.avi")
     refused("Output folder .* does not exist", videos(), tmp_path / "no" / "out.mp4")
     refused("do not fit into an mp4 .*convert the video to H.264", raw_video(tmp_path / "raw.avi"))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["raw.avi", "text.mp4"]

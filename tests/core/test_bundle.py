@@ -18,7 +18,8 @@ from lumina_core.media.writer import read_metadata
 from lumina_core.mini.audio_bundling import AudioBundleRecipe, write_audio_bundle
 from lumina_core.mini.bundling import BundleRecipe
 from lumina_core.mini.bundling import write_bundle as write_mini_bundle
-from lumina_core.pipelines.audio import AudioFiles, AudioSettings, audio_for_frames
+from lumina_core.pipelines.audio import AudioFiles
+from lumina_core.pipelines.audio_file import AudioSettings, audio_for_frames
 from lumina_core.pipelines.bundle import DESCRIPTION, bundled, find_bundle, read_bundle
 from lumina_core.runtime.tensor_files import read_safetensors
 from lumina_core.sampling.audio import AudioPlan

@@ -9,7 +9,7 @@ from lumina_core.checkpoints.audio import read_audio_config
 from lumina_core.checkpoints.video import read_video_config
 from lumina_core.cli import main
 from lumina_core.media.reader import read_frames
-from lumina_core.pipelines.audio import AudioFiles, AudioSettings, prepare_audio
+from lumina_core.pipelines.audio import LuminaAudioPipeline
 from lumina_core.pipelines.bundle import DESCRIPTION, SHIPPED, bundled, find_bundle
 from lumina_core.text.gemma import read_text_width
 from lumina_core.vae.latent_preview import preview_factors
@@ -39,7 +39,7 @@ def test_the_shipped_bundle_is_whole():
 )
 def test_the_shipped_voice_is_whole():
     bundle = find_bundle("mini")
-    prepare_audio(AudioSettings(files=AudioFiles.of(bundle.sound)))
+    LuminaAudioPipeline.from_bundle(bundle.name)
     assert load_audio_codec(bundle.sound / "codec").channels == read_audio_config(bundle.sound).channels
     assert _megabytes(bundle.sound) <= 30
     assert "sound/" in (bundle.folder / "README.md").read_text(encoding="utf-8")

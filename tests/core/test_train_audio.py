@@ -243,9 +243,9 @@ def test_a_new_network_keeps_the_features_of_an_empty_text(tmp_path, monkeypatch
     again = audio_trainer(recipe(new(tmp_path)))
     assert len(clip.folders) == 1, "a run that goes on has them"
     for module in (
-        first.network.module,
+        first.model.module,
         again.model.module,
-        load_audio_model(Path(first.recipe.out) / "step-0000002/ema.safetensors"),
+        load_audio_model(Path(first.settings.out) / "step-0000002/ema.safetensors"),
     ):
         assert torch.equal(module.null_text, clip.features[0])
         assert torch.equal(module.null_text_mask, clip.mask[0].float())

@@ -211,7 +211,7 @@ def test_mps_is_no_place_for_several_processes(monkeypatch):
 
 def test_processes_that_see_other_states_are_stopped(monkeypatch):
     monkeypatch.setattr(DistContext, "sum", lambda self, values: values + 4)
-    with pytest.raises(LuminaError, match="Process 1 goes on from step 2.*; put the recipe's out folder"):
+    with pytest.raises(LuminaError, match="Process 1 resumes from step 2.*; put the recipe's out folder"):
         DistContext(1, 2).check_same_step(2)
     DistContext(1, 2).check_same_step(4)
 

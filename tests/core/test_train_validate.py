@@ -69,7 +69,7 @@ def loss(step: int, error: float, source: str = "clips") -> WindowLoss:
 
 def test_losses_replace_those_of_later_steps(tmp_path):
     for step in (1, 2, 3, 2):
-        write_losses(tmp_path, [loss(step, step / 2), loss(step, step / 4, "other")])
+        write_losses(tmp_path, step, [loss(step, step / 2), loss(step, step / 4, "other")])
     rows = read_losses(tmp_path)
     assert [(row["step"], row["source"]) for row in rows] == [
         ("1", "clips"), ("1", "other"), ("2", "clips"), ("2", "other"),

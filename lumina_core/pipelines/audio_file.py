@@ -1,0 +1,205 @@
+"""From a video file to a file with audio: ``LuminaAudioPipeline`` and a writer."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from ..audio.features import VideoFeatures, check_seconds, load_features, save_features
+from ..audio.files import check_mux, has_audio, mux, write_wav
+from ..checkpoints.audio import find_audio_weights
+from ..errors import LuminaError
+from ..media.reader import probe
+from ..media.writer import check_target
+from ..runtime.devices import AUTO
+from ..sampling.audio import AudioPlan
+from ..version import __version__
+from .audio import AudioFiles, AudioOutput, AudioPrompt, LuminaAudioPipeline
+from .base import ProgressObserver
+
+# Entry of the written file: one JSON object with what made its audio.
+METADATA_KEY = "lumina_sound"
+SUFFIXES = (".mp4", ".wav")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioSettings:
+    """How audio is made, whatever the video; see ``LuminaAudioPipeline`` for the fields.
+
+    Args:
+        files: network, encoders and codec.
+        prompt, negative_prompt, plan, seed, loudness: arguments of the pipeline's call.
+        device, dtype: arguments of the pipeline.
+    """
+
+    files: AudioFiles
+    prompt: str = ""
+    negative_prompt: str = ""
+    plan: AudioPlan = field(default_factory=AudioPlan)
+    seed: int = 0
+    device: str = AUTO
+    dtype: str = AUTO
+    loudness: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioRequest:
+    """Audio for a video file.
+
+    Args:
+        settings: how it is made.
+        video: any file with a video stream; audio that it has is replaced.
+        out: .mp4 for the video with its audio, .wav for the audio alone; replaced when it exists, and may be ``video``.
+        features_file: features that an earlier run saved of a video of this name and length, with the same encoders;
+            they are not computed again.
+        save_features: .safetensors file to keep the features in.
+    """
+
+    settings: AudioSettings
+    video: Path
+    out: Path
+    features_file: Path | None = None
+    save_features: Path | None = None
+
+
+@dataclass(frozen=True)
+class AudioResult:
+    """What was written.
+
+    Args:
+        file: that was written.
+        length: seconds of the audio.
+        rate: samples per second.
+        seconds: that the whole run took.
+        nfe, passes: evaluations of the network, and its forward passes.
+    """
+
+    file: Path
+    length: float
+    rate: int
+    seconds: float
+    nfe: int
+    passes: int
+
+
+def audio_pipeline(settings: AudioSettings) -> LuminaAudioPipeline:
+    """The pipeline of some settings, with all checked that can be without the video. Raises LuminaError."""
+    pipe = LuminaAudioPipeline(settings.files, settings.device, settings.dtype)
+    pipe.check_call(settings.prompt, settings.negative_prompt, settings.seed, settings.loudness)
+    return pipe
+
+
+def prepare_request(request: AudioRequest) -> LuminaAudioPipeline:
+    """The pipeline of a request, with all checked that can be without reading weights. Raises LuminaError."""
+    pipe = audio_pipeline(request.settings)
+    check_audio_target(request.out)
+    if request.save_features is not None:
+        check_target(request.save_features, ".safetensors")
+    if request.features_file is not None and request.save_features is not None:
+        raise LuminaError(
+            "The features come from a file and are to be saved to one; ask for only one of them.",
+            field="save_features",
+        )
+    check_seconds(probe(request.video).seconds)
+    if request.out.suffix.lower() == ".mp4":
+        check_mux(request.video)
+    return pipe
+
+
+def check_audio_target(path: Path) -> Path:
+    """The path, if a video or an audio file can be written there. Raises LuminaError."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise LuminaError(
+            f"Output {path.name} has suffix {path.suffix!r}, expected .mp4 (video with audio) or .wav (audio alone).",
+            field="out",
+        )
+    return check_target(path, path.suffix.lower())
+
+
+def make_audio(request: AudioRequest, observer: ProgressObserver | None = None) -> AudioResult:
+    """Make the audio of a video file and write it.
+
+    Raises:
+        LuminaError: something does not fit, or cannot be written. Then, and on an interrupt, ``out`` is as it was.
+        SamplingCancelled: the observer cancelled.
+    """
+    observer = observer or ProgressObserver()
+    started = time.perf_counter()
+    pipe, settings = prepare_request(request), request.settings
+    if request.out.suffix.lower() == ".mp4" and has_audio(request.video):
+        observer.note(f"{request.video} has audio already, which is replaced in {request.out}.")
+    features, prompt = _encoded(pipe, request, observer)
+    found = pipe(
+        video=request.video,
+        features=features,
+        prompt=prompt or settings.prompt,
+        negative_prompt="" if prompt else settings.negative_prompt,
+        plan=settings.plan,
+        seed=settings.seed,
+        loudness=settings.loudness,
+        callback=observer,
+    )
+    observer.stage("writing")
+    if request.out.suffix.lower() == ".wav":
+        write_wav(request.out, found.waveform, found.sample_rate)
+    else:
+        mux(request.video, found.waveform, found.sample_rate, request.out, audio_metadata(settings))
+    return AudioResult(
+        file=request.out,
+        length=found.waveform.shape[-1] / found.sample_rate,
+        rate=found.sample_rate,
+        seconds=time.perf_counter() - started,
+        nfe=found.nfe,
+        passes=found.passes,
+    )
+
+
+def audio_for_frames(
+    settings: AudioSettings, frames: torch.Tensor, fps: float, observer: ProgressObserver | None = None
+) -> AudioOutput:
+    """The audio of a clip in memory, (F, H, W, 3) float in 0..1, as long as the clip. Raises LuminaError."""
+    return audio_pipeline(settings)(
+        frames=frames,
+        fps=fps,
+        prompt=settings.prompt,
+        negative_prompt=settings.negative_prompt,
+        plan=settings.plan,
+        seed=settings.seed,
+        loudness=settings.loudness,
+        callback=observer,
+    )
+
+
+def audio_metadata(settings: AudioSettings) -> dict[str, str]:
+    """Entries of a written file: what made its audio."""
+    made = {
+        "version": __version__,
+        "prompt": settings.prompt,
+        "negative_prompt": settings.negative_prompt,
+        "seed": settings.seed,
+        "model": find_audio_weights(settings.files.model).name,
+        "plan": vars(settings.plan),
+        "loudness": settings.loudness,
+    }
+    return {METADATA_KEY: json.dumps(made)}
+
+
+def _encoded(
+    pipe: LuminaAudioPipeline, request: AudioRequest, observer: ProgressObserver
+) -> tuple[VideoFeatures | None, AudioPrompt | None]:
+    """Features that a file holds, or features that are saved now and the prompt with them; None for what the
+    pipeline's call encodes."""
+    if request.features_file is not None:
+        return load_features(request.features_file, request.video.name), None
+    if request.save_features is None:
+        return None, None
+    observer.stage("encoding the video")
+    with pipe.feature_encoder():
+        features = pipe.encode_video(request.video)
+        save_features(request.save_features, features, request.video.name)
+        observer.note(f"the video's features are in {request.save_features}.")
+        return features, pipe.encode_prompt(request.settings.prompt, request.settings.negative_prompt)

@@ -1,4 +1,4 @@
-"""Frames of a clip side by side in one picture, with a line of text."""
+"""Frames of a clip side by side in one image, with a caption."""
 
 from __future__ import annotations
 
@@ -6,25 +6,23 @@ import textwrap
 
 import torch
 
-_GAP = 4
-"""Pixels between frames."""
-_LINE = 16
-"""Pixels from one line of text to the next."""
-_LETTER = 7
-"""Pixels that a letter takes at most."""
+_GAP = 4  # pixels between frames
+_LINE = 16  # pixels per line of text
+_LETTER = 7  # widest letter in pixels
 _PAPER, _INK = 255, 0
 
 
 def enlarge(frames: torch.Tensor, scale: int) -> torch.Tensor:
-    """(f, H, W, 3) with every pixel repeated to ``scale`` x ``scale`` pixels."""
+    """Frames (f, H, W, 3) with every pixel repeated to ``scale`` x ``scale`` pixels."""
     return frames if scale == 1 else frames.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
 
 
 def contact_sheet(frames: torch.Tensor, caption: str = "", columns: int = 8, side: int = 128) -> torch.Tensor:
-    """One picture (H, W, 3) in 0..1 of frames (f, h, w, 3) in 0..1, from first to last in a row.
+    """One image (H, W, 3) in 0..1 that shows frames (f, h, w, 3) in 0..1 in a row, from first to last.
 
-    columns: frames shown, spread evenly; all of them where there are fewer. side: pixels that the shorter side of each
-    has at least, by whole-number enlargement. caption: text below; left out where the built-in font lacks a letter.
+    columns: number of frames, evenly spaced; all of them if there are fewer. side: minimum length of the shorter side
+    of each frame in pixels, reached by integer upscaling. caption: text below, omitted if the built-in font lacks a
+    character.
     """
     shown = torch.linspace(0, len(frames) - 1, min(columns, len(frames))).round().long()
     tiles = enlarge(frames[shown].float().cpu(), max(1, -(-side // min(frames.shape[1:3]))))
@@ -35,7 +33,7 @@ def contact_sheet(frames: torch.Tensor, caption: str = "", columns: int = 8, sid
 
 
 def _writable(caption: str) -> bool:
-    # The font that Pillow brings along has Latin letters only, and draws a box for any other.
+    # Pillow's built-in font has Latin letters only and draws a box for any other character.
     return bool(caption.strip()) and caption.isascii()
 
 

@@ -6,6 +6,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,19 +16,22 @@ import torch
 from ..errors import LuminaError
 
 if TYPE_CHECKING:
-    import av
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
 
-CURE = "give a video with at least one whole picture, such as an .mp4"
+CURE = "give a video with at least one complete frame, such as an .mp4"
+# Values of FFmpeg's AVColorSpace and AVColorRange.
 _BT709, _UNKNOWN, _BT601, _FULL_RANGE = 1, 2, 5, 2
+# Like players, assume BT.709 from this height on where a video does not state its color space.
 _HD = 720
-"""Lines from which video that does not name its colours means BT.709, as players have it."""
+# Seek instead of decoding when this many seconds can be skipped.
 _SEEK = 2.0
-"""Seconds of decoding from which jumping ahead is worth it."""
 
 
 @dataclass(frozen=True)
 class VideoFile:
-    """What a file says of itself: mean frames per second, length in seconds, size in pixels as it is shown."""
+    """Mean frames per second, length in seconds, and displayed size in pixels of a video file."""
 
     fps: float
     seconds: float
@@ -36,158 +40,169 @@ class VideoFile:
 
 
 def probe(path: str | Path) -> VideoFile:
-    """Decodes the first picture and reads the headers; a file without a stated length is walked through, not decoded.
+    """Read the headers and decode the first frame. Without a stated length, all packets are read but not decoded.
 
-    Raises LuminaError that names the file where there is no such file, no video in it, or no picture to decode.
+    Raises LuminaError if there is no such file, no video stream in it, or no frame that can be decoded.
     """
     with _opened(path) as (container, stream):
-        picture = _pixels(_first(container.decode(stream), path))
+        image = _pixels(_first(container.decode(stream), path))
         fps = _rate(stream)
         seconds = _stated_seconds(container, stream)
-    return VideoFile(fps, seconds or _walked_seconds(path, fps), width=picture.shape[1], height=picture.shape[0])
+    return VideoFile(fps, seconds or _walked_seconds(path, fps), width=image.shape[1], height=image.shape[0])
 
 
 def rate_varies(path: str | Path, start: float = 0.0, seconds: float = math.inf) -> bool:
-    """Whether frames of a part are shown for times that differ by more than a quarter; nothing is decoded.
+    """Whether frame durations within a section differ by more than a quarter. Nothing is decoded.
 
     Raises LuminaError for a file that cannot be read.
     """
     with _opened(path) as (container, stream):
-        stamps = [packet.pts * stream.time_base for packet in container.demux(stream) if packet.pts is not None]
+        tick = _tick(stream.time_base)
+        stamps = [packet.pts * tick for packet in container.demux(stream) if packet.pts is not None]
     first = min(stamps, default=0)
     shown = sorted(stamp for stamp in stamps if start <= stamp - first <= start + seconds)
     gaps = [after - before for before, after in pairwise(shown)]
-    # Containers round: what differs by two ticks or so is even all the same.
-    return bool(gaps) and max(gaps) - min(gaps) > max(max(gaps) / 4, 2 * stream.time_base)
+    # Containers round timestamps, so a difference of about two ticks means nothing.
+    return bool(gaps) and max(gaps) - min(gaps) > max(max(gaps) / 4, 2 * tick)
 
 
 def frames_at(path: str | Path, times: Sequence[float]) -> Iterator[torch.Tensor]:
-    """The frame nearest to each time, one after the other: (H, W, 3) uint8, RGB, turned as it is shown.
+    """Yield the frame nearest to each time: (H, W, 3) uint8, RGB, rotated as displayed.
 
-    times: seconds after the first frame, rising. The video ends half a frame interval after its last frame: times
-    later than that give nothing, so fewer frames may come than were asked for. Decodes from the keyframe before the
-    first time to the last time, and holds two frames.
-    Raises LuminaError for times that are negative, not finite or do not rise, and for a file that cannot be read.
+    times: seconds after the first frame, ascending. The video ends half a frame interval after its last frame. Later
+    times yield nothing, so there may be fewer frames than times. Decodes from the keyframe before the first time to
+    the last time, and holds two frames in memory.
+    Raises LuminaError for times that are negative, not finite or not ascending, and for a file that cannot be read.
     """
     if not all(math.isfinite(time) and time >= 0 for time in times) or any(b < a for a, b in pairwise(times)):
-        raise LuminaError(f"times are {list(times)[:10]}, expected seconds from 0 in rising order.")
+        raise LuminaError(f"times are {list(times)[:10]}; give seconds from 0 in ascending order.", field="times")
     if len(times):
         with _opened(path) as (container, stream):
             yield from map(_pixels, _nearest(_timed(container, stream, times[0], path), times))
 
 
 def read_frames(path: str | Path, times: Sequence[float]) -> torch.Tensor:
-    """The frames nearest to all of the times, (len(times), H, W, 3) float32 in 0..1; see `frames_at`.
+    """The frames nearest to all times, (len(times), H, W, 3) float32 in 0..1; see ``frames_at``.
 
-    Raises LuminaError where the video ends before the last time.
+    Raises LuminaError if there are no times or the video ends before the last one.
     """
     if not len(times):
-        raise LuminaError(f"No times are given to read frames of {Path(path).name} at; give at least one.")
+        raise LuminaError(f"times is empty, so no frame of {Path(path).name} is read; give one.", field="times")
     frames = list(frames_at(path, times))
     if len(frames) < len(times):
         raise LuminaError(
-            f"{path} ends before {times[len(frames)]:g} s, where a frame is asked for; ask for earlier times."
+            f"{path} ends before {times[len(frames)]:g} s; give earlier times or a longer video.", field="times"
         )
     return torch.stack(frames).float() / 255
 
 
 @contextlib.contextmanager
-def _opened(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """The open file and its first video stream; what goes wrong while reading is told as a LuminaError."""
+def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The open file and its first video stream. Reading errors become LuminaErrors."""
     import av
+    from av.error import FFmpegError
 
     source = Path(path)
     if not source.is_file():
-        raise LuminaError(f"Video {source} does not exist or is a folder; {CURE}.")
+        raise LuminaError(f"Video {source} does not exist or is a folder; {CURE}.", field="video", kind="missing")
     try:
         with av.open(source) as container:
-            # A stream of a codec that FFmpeg does not know has no context.
+            # A stream with a codec unknown to FFmpeg has no context.
             stream = next((s for s in container.streams.video if s.codec_context is not None), None)
             if stream is None:
-                raise LuminaError(f"{source} has no video stream, only {_kinds(container)}; {CURE}.")
+                raise LuminaError(
+                    f"{source} has no video stream, only {_kinds(container)}; {CURE}.", field="video", kind="file"
+                )
             stream.thread_type = "AUTO"
             yield container, stream
-    except (av.FFmpegError, UnicodeDecodeError) as error:
+    except (FFmpegError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise LuminaError(f"{source} cannot be read as a video ({reason}); {CURE}.") from error
+        raise LuminaError(
+            f"{source} cannot be read as a video ({reason}); {CURE}.", field="video", kind="file"
+        ) from error
 
 
-def _kinds(container: av.container.InputContainer) -> str:
+def _kinds(container: InputContainer) -> str:
     return ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
 
 
-def _first(decoding: Iterator[av.VideoFrame], path: str | Path) -> av.VideoFrame:
+def _first(decoding: Iterator[VideoFrame], path: str | Path) -> VideoFrame:
     frame = next(decoding, None)
     if frame is None:
-        raise LuminaError(f"{path} holds no picture that can be decoded; {CURE}.")
+        raise LuminaError(f"{path} contains no frame that can be decoded; {CURE}.", field="video", kind="file")
     return frame
 
 
-def _rate(stream: av.VideoStream) -> float:
-    """Mean frames per second; where a stream states no usable rate, the one that FFmpeg guesses, or 25 as it does."""
+def _rate(stream: VideoStream) -> float:
+    """Mean frames per second; without a usable one, FFmpeg's guess, or its default of 25."""
     for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
         if rate and math.isfinite(float(rate)) and rate > 0:
             return float(rate)
     return 25.0
 
 
+def _tick(time_base: Fraction | None) -> Fraction:
+    """Seconds per timestamp unit; 1 where a stream states none, as raw streams do."""
+    return time_base or Fraction(1)
+
+
 def _stated_seconds(container, stream) -> float:
-    """The length that the headers state, 0 where they are silent."""
+    """The length stated in the headers, 0 if none is."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return max(0.0, (container.duration or 0) / 1_000_000)
 
 
 def _walked_seconds(path: str | Path, fps: float) -> float:
-    """The length by the timestamps of the packets, or by their number."""
+    """The length from the timestamps of the packets, or from their number."""
     with _opened(path) as (container, stream):
         packets = [packet.pts for packet in container.demux(stream) if packet.size]
-        stamps = [pts * stream.time_base for pts in packets if pts is not None]
+        stamps = [pts * _tick(stream.time_base) for pts in packets if pts is not None]
     return float(max(stamps) - min(stamps)) + 1 / fps if len(stamps) > 1 else max(len(packets), 1) / fps
 
 
-def _timed(container, stream, start: float, path: str | Path) -> Iterator[tuple[float, av.VideoFrame]]:
-    """(seconds after the first frame, frame) in the order shown, from a frame at or before `start` or the first."""
-    # One generator all along: decoder threads run ahead, and a second one would miss what the first holds.
+def _timed(container, stream, start: float, path: str | Path) -> Iterator[tuple[float, VideoFrame]]:
+    """(seconds after the first frame, frame) in display order, from the first frame or one at or before ``start``."""
+    # Keep one generator: decoder threads run ahead, and a second generator would miss frames that the first holds.
     decoding = container.decode(stream)
     first = _first(decoding, path)
-    if first.time is None:  # such as raw H.264: count
+    if first.time is None:  # raw H.264 and the like: count frames
         fps = _rate(stream)
         yield from ((number / fps, frame) for number, frame in enumerate(_readable(chain([first], decoding))))
         return
     if start > _SEEK:
-        # One second early, so that the frame before `start` is there to compare with.
-        container.seek(int((first.time + start - 1) / first.time_base), stream=stream)
+        # One second early, so that the frame before `start` is available for comparison.
+        container.seek(int((first.time + start - 1) / _tick(first.time_base)), stream=stream)
         decoding = container.decode(stream)
         arrived = next(decoding, None)
         if arrived is not None and arrived.time is not None and first.time <= arrived.time <= first.time + start:
             decoding = chain([arrived], decoding)
-        else:  # no index to jump by: decode it all
-            container.seek(int(first.time / first.time_base), stream=stream)
+        else:  # no index to seek with: decode everything
+            container.seek(int(first.time / _tick(first.time_base)), stream=stream)
             decoding = container.decode(stream)
     else:
         decoding = chain([first], decoding)
     last = -math.inf
     for frame in _readable(decoding):
-        # A damaged index can send a frame twice or without its time.
+        # A damaged index can yield a frame twice or without a time.
         if frame.time is not None and frame.time > last:
             last = frame.time
             yield frame.time - first.time, frame
 
 
-def _readable(decoding: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """The frames up to where a file is damaged.
+def _readable(decoding: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+    """The frames up to the point where a file is damaged.
 
-    With one thread the decoder reports what is cut off there, with several it may pass it over.
+    A single-threaded decoder reports the damage; a multi-threaded one may skip it.
     """
-    import av
+    from av.error import InvalidDataError
 
-    with contextlib.suppress(av.error.InvalidDataError):
+    with contextlib.suppress(InvalidDataError):
         yield from decoding
 
 
-def _nearest(timed: Iterator[tuple[float, av.VideoFrame]], times: Sequence[float]) -> Iterator[av.VideoFrame]:
-    """The frame nearest to each of the rising times, until they or the frames end."""
+def _nearest(timed: Iterator[tuple[float, VideoFrame]], times: Sequence[float]) -> Iterator[VideoFrame]:
+    """The frame nearest to each ascending time, until the times or the frames end."""
     wanted = iter(times)
     time = next(wanted)
     before = interval = None
@@ -200,24 +215,24 @@ def _nearest(timed: Iterator[tuple[float, av.VideoFrame]], times: Sequence[float
             if time is None:
                 return
         before = at, frame
-    # One frame alone is shown for no time that can be told.
+    # A single frame has no known duration.
     while before is not None and time is not None and time < before[0] + (interval or 0) / 2:
         yield before[1]
         time = next(wanted, None)
 
 
-def _pixels(frame: av.VideoFrame) -> torch.Tensor:
-    """(H, W, 3) uint8, RGB, turned as the file asks."""
-    colours = int(frame.colorspace)
-    if colours in (0, _UNKNOWN):
-        colours = _BT709 if frame.height >= _HD else _BT601
-    # Range and matrix are spelt out: older PyAV reads all video as BT.601 unless source and target differ.
-    picture = frame.reformat(
+def _pixels(frame: VideoFrame) -> torch.Tensor:
+    """(H, W, 3) uint8, RGB, rotated as the file states."""
+    space = int(frame.colorspace)
+    if space in (0, _UNKNOWN):
+        space = _BT709 if frame.height >= _HD else _BT601
+    # Range and matrix are explicit, because older PyAV reads all video as BT.601 unless source and target differ.
+    image = frame.reformat(
         format="rgb24",
-        src_colorspace=colours,
+        src_colorspace=space,
         dst_colorspace=_BT601,
         src_color_range=int(frame.color_range),
         dst_color_range=_FULL_RANGE,
     )
-    pixels = torch.from_numpy(picture.to_ndarray())
+    pixels = torch.from_numpy(image.to_ndarray())
     return torch.rot90(pixels, round(frame.rotation / 90)).contiguous() if frame.rotation else pixels

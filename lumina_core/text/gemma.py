@@ -7,6 +7,7 @@ Source: `generate.py` of Lumina-Video (`SYSTEM_PROMPT`, `encode_prompt`); `demo.
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -72,7 +73,8 @@ class TextEncoder:
     """A Gemma without its last layer, and its tokenizer. Created by ``load_text_encoder``."""
 
     def __init__(self, model: torch.nn.Module, tokenizer) -> None:
-        self.model = _up_to_second_last(model)
+        # A transformers model, whose attributes torch.nn.Module does not declare.
+        self.model: Any = _up_to_second_last(model)
         self.tokenizer = tokenizer
 
     @property
@@ -224,7 +226,7 @@ def _load_model(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
     return model
 
 
-def _up_to_second_last(model: torch.nn.Module) -> torch.nn.Module:
+def _up_to_second_last(model: Any) -> Any:
     """Truncate ``model`` so that its last_hidden_state is hidden_states[-2] of the full model.
 
     hidden_states[-2] is the input of the last layer without the final norm, so neither of them needs to run.

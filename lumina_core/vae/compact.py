@@ -1,7 +1,7 @@
-"""A small video autoencoder with the released VAE's interface: 4 frames and 8 x 8 pixels to a latent pixel.
+"""A small video autoencoder with the interface of the released VAE: 4 frames and 8 x 8 pixels per latent pixel.
 
-Every latent frame stands for its own four video frames, read and written as twelve channels of one picture, and all
-convolutions run at 1/4 and 1/8 of the resolution. So a clip can be coded frame by frame on a CPU.
+Each latent frame encodes its own four video frames as the twelve channels of one image, and all convolutions run at
+1/4 and 1/8 of the resolution, so a clip can be encoded frame by frame on a CPU.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch import nn
 from ..shapes.latents import VAE_FRAMES, VAE_SPACE
 from .codec import SCALE
 
+# Pixel unshuffle before the first and after the last convolution; the rest of VAE_SPACE happens inside the network.
 _UNSHUFFLE = 4
-"""Pixels per side of the first (and last) convolution's pixel; the rest of VAE_SPACE is a step within the network."""
-_COLOURS = 3
+_COLORS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +37,12 @@ class CompactVAEConfig:
     depth: int = 2
 
     def as_dict(self) -> dict[str, int]:
+        """The sizes as a plain mapping, as config.json holds them."""
         return asdict(self)
 
 
 class CompactVAE(nn.Module):
-    """``encoder`` and ``decoder`` are called as the halves of diffusers' CogVideoX VAE are, and count frames alike."""
+    """``encoder`` and ``decoder`` have the call signatures and frame counts of diffusers' CogVideoX VAE."""
 
     def __init__(self, config: CompactVAEConfig):
         super().__init__()
@@ -51,11 +52,11 @@ class CompactVAE(nn.Module):
 
 
 class CompactEncoder(nn.Module):
-    """Frames to the posterior of the latents."""
+    """Encodes frames to the posterior of the latents."""
 
     def __init__(self, config: CompactVAEConfig):
         super().__init__()
-        self.read = nn.Conv2d(_COLOURS * VAE_FRAMES * _UNSHUFFLE**2, config.narrow, 3, padding=1)
+        self.read = nn.Conv2d(_COLORS * VAE_FRAMES * _UNSHUFFLE**2, config.narrow, 3, padding=1)
         self.narrow = nn.Sequential(*(_Residual(config.narrow) for _ in range(config.depth)))
         self.down = nn.Conv2d(4 * config.narrow, config.wide, 3, padding=1)
         self.wide = nn.Sequential(*(_Residual(config.wide) for _ in range(config.depth)))
@@ -65,19 +66,19 @@ class CompactEncoder(nn.Module):
     def forward(self, x: torch.Tensor, conv_cache: None = None) -> tuple[torch.Tensor, None]:
         """Frames (B, 3, f, H, W) in -1..1 to mean and log variance (B, 2C, n, H/8, W/8).
 
-        An odd frame more than a multiple of four is the first latent frame alone, as in the CogVideoX VAE. The second
-        value takes the place of that one's cache; latent frames do not depend on one another here.
+        With 4n + 1 frames the first one becomes a latent frame alone, as in the CogVideoX VAE. The second value stands
+        in for the cache of that VAE; latent frames are independent here.
         """
         if x.shape[2] % VAE_FRAMES:
             x = torch.cat([x[:, :, :1].expand(-1, -1, VAE_FRAMES - 1, -1, -1), x], dim=2)
-        pictures = _split(x)
-        hidden = self.narrow(self.read(F.pixel_unshuffle(pictures, _UNSHUFFLE)))
+        images = _split(x)
+        hidden = self.narrow(self.read(F.pixel_unshuffle(images, _UNSHUFFLE)))
         hidden = self.wide(self.down(F.pixel_unshuffle(hidden, VAE_SPACE // _UNSHUFFLE)))
         return self.range.shrink(_join(self.write(hidden), x.shape[0])), None
 
 
 class CompactDecoder(nn.Module):
-    """Latents to frames."""
+    """Decodes latents to frames."""
 
     def __init__(self, config: CompactVAEConfig):
         super().__init__()
@@ -86,28 +87,31 @@ class CompactDecoder(nn.Module):
         self.wide = nn.Sequential(*(_Residual(config.wide) for _ in range(config.depth)))
         self.up = nn.Conv2d(config.wide, 4 * config.narrow, 3, padding=1)
         self.narrow = nn.Sequential(*(_Residual(config.narrow) for _ in range(config.depth)))
-        self.write = nn.Conv2d(config.narrow, _COLOURS * VAE_FRAMES * _UNSHUFFLE**2, 3, padding=1)
+        self.write = nn.Conv2d(config.narrow, _COLORS * VAE_FRAMES * _UNSHUFFLE**2, 3, padding=1)
 
     def forward(self, z: torch.Tensor, conv_cache: None = None) -> tuple[torch.Tensor, None]:
         """Latents (B, C, n, h, w) to frames (B, 3, f, 8h, 8w) in -1..1; an odd n gives 4n - 3 frames, an even one 4n.
 
-        The second value takes the place of the CogVideoX VAE's cache.
+        The second value stands in for the cache of the CogVideoX VAE.
         """
         batch, _, count = z.shape[:3]
-        pictures = self.range.restore(z).transpose(1, 2).flatten(0, 1)
-        hidden = self.up(self.wide(self.read(pictures)))
+        images = self.range.restore(z).transpose(1, 2).flatten(0, 1)
+        hidden = self.up(self.wide(self.read(images)))
         hidden = self.narrow(F.pixel_shuffle(hidden, VAE_SPACE // _UNSHUFFLE))
-        pictures = F.pixel_shuffle(self.write(hidden), _UNSHUFFLE)
-        frames = pictures.unflatten(1, (_COLOURS, VAE_FRAMES)).unflatten(0, (batch, count))
+        images = F.pixel_shuffle(self.write(hidden), _UNSHUFFLE)
+        frames = images.unflatten(1, (_COLORS, VAE_FRAMES)).unflatten(0, (batch, count))
         frames = frames.permute(0, 2, 1, 3, 4, 5).flatten(2, 3)
         return frames[:, :, VAE_FRAMES - 1 :] if count % 2 else frames, None
 
 
 class LatentRange(nn.Module):
-    """Mean and spread of each channel, taken out of the latents that are handed on and put back before decoding.
+    """Normalizes latents per channel after encoding, and restores mean and standard deviation before decoding.
 
-    What is handed on has, times the released VAE's scale, a mean of 0 and a deviation of 1 over the training clips.
+    Times the released VAE's scale, normalized latents have mean 0 and standard deviation 1 over the training clips.
     """
+
+    mean: torch.Tensor
+    spread: torch.Tensor
 
     def __init__(self, channels: int):
         super().__init__()
@@ -115,13 +119,13 @@ class LatentRange(nn.Module):
         self.register_buffer("spread", torch.full((channels,), 1 / SCALE))
 
     def shrink(self, posterior: torch.Tensor) -> torch.Tensor:
-        """Mean and log variance (B, 2C, n, h, w) of raw latents to those of handed on ones."""
+        """Mean and log variance (B, 2C, n, h, w) of raw latents to those of normalized latents."""
         mean, log_variance = posterior.chunk(2, dim=1)
         spread = _per_channel(self.spread) * SCALE
         return torch.cat([(mean - _per_channel(self.mean)) / spread, log_variance - 2 * spread.log()], dim=1)
 
     def restore(self, z: torch.Tensor) -> torch.Tensor:
-        """Handed on latents to raw ones."""
+        """Normalized latents to raw latents."""
         return z * (_per_channel(self.spread) * SCALE) + _per_channel(self.mean)
 
 
@@ -144,6 +148,6 @@ def _split(x: torch.Tensor) -> torch.Tensor:
     return x.unflatten(2, (-1, VAE_FRAMES)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
 
 
-def _join(pictures: torch.Tensor, batch: int) -> torch.Tensor:
+def _join(images: torch.Tensor, batch: int) -> torch.Tensor:
     """(B * n, C, h, w) to (B, C, n, h, w)."""
-    return pictures.unflatten(0, (batch, -1)).transpose(1, 2)
+    return images.unflatten(0, (batch, -1)).transpose(1, 2)

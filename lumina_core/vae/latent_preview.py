@@ -1,4 +1,4 @@
-"""Latents to small pictures without the VAE."""
+"""Previews of latents without the VAE, by a linear map to RGB."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..network.config import VideoConfig
 from ..shapes.latents import LATENT_CHANNELS
 
 # Least-squares fit of RGB in -1..1 against CogVideoX latents, published as data in kijai/ComfyUI-CogVideoXWrapper,
-# latent_preview.py, rounded to 4 decimals. `benchmarks/fit_preview.py` fits them again on a real VAE.
+# latent_preview.py, rounded to 4 decimals. `benchmarks/fit_preview.py` repeats the fit on a real VAE.
 LATENT_RGB_FACTORS = [
     [0.1195, 0.0992, -0.0048],
     [-0.0012, 0.0550, 0.0213],
@@ -32,18 +32,18 @@ LATENT_RGB_FACTORS = [
 
 
 def preview_factors(config: VideoConfig) -> list[list[float]] | None:
-    """The factors that go with a network's latents: the checkpoint's own, else the released ones if the count fits."""
+    """RGB factors for a network's latents: those of the checkpoint, else the released ones if the channels match."""
     if config.latent_rgb is not None:
         return [list(row) for row in config.latent_rgb]
     return LATENT_RGB_FACTORS if config.channels == LATENT_CHANNELS else None
 
 
 def latents_to_rgb(latents: torch.Tensor, factors: Sequence[Sequence[float]] = LATENT_RGB_FACTORS) -> torch.Tensor:
-    """Rough colours of scaled latents (B, C, F, H, W): (B, F, H, W, 3) in 0..1, one pixel per latent pixel.
+    """Approximate colors of scaled latents (B, C, F, H, W): (B, F, H, W, 3) in 0..1, one pixel per latent pixel.
 
-    factors: a row of red, green and blue for each channel and, where there is one row more, the colour of zeros.
+    factors: one RGB row per channel, plus an optional last row with the bias.
     """
     table = torch.tensor(factors, dtype=latents.dtype, device=latents.device)
     channels = latents.shape[1]
-    colours = torch.einsum("bcfhw,cr->bfhwr", latents, table[:channels]) + table[channels:].sum(dim=0)
-    return ((colours + 1) / 2).clamp(0, 1)
+    colors = torch.einsum("bcfhw,cr->bfhwr", latents, table[:channels]) + table[channels:].sum(dim=0)
+    return ((colors + 1) / 2).clamp(0, 1)

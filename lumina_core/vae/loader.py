@@ -1,8 +1,9 @@
-"""VAE files, of CogVideoX-2b or of a small bundle, into a `VideoVAE`."""
+"""Loads a ``VideoVAE`` from the files of CogVideoX-2b or of a small bundle."""
 
 import json
 from dataclasses import fields
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -15,7 +16,7 @@ from .compact import CompactVAE, CompactVAEConfig
 __all__ = ["SCALE", "VideoVAE", "latent_count", "load_video_vae", "read_vae_channels"]
 
 _CHANNELS, _BLOCKS = "latent_channels", "block_out_channels"
-# The values of THUDM/CogVideoX-2b vae/config.json, for a weights file that comes without any.
+# Values of THUDM/CogVideoX-2b vae/config.json, for a weights file without a config.
 RELEASED = {
     _BLOCKS: [128, 256, 256, 512],
     _CHANNELS: LATENT_CHANNELS,
@@ -31,11 +32,11 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 def load_video_vae(
     path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> VideoVAE:
-    """Load the VAE of CogVideoX-2b, or a ``CompactVAE`` where config.json gives that as its ``_class_name``.
+    """Load the VAE of CogVideoX-2b, or a ``CompactVAE`` if config.json has that as its ``_class_name``.
 
-    path: a diffusers folder (config.json and diffusion_pytorch_model.safetensors), a folder with such a folder named
-    `vae`, or one .safetensors with diffusers key names; the last takes its config from a config.json beside it, else
-    from its metadata entry `config`, else the released values.
+    path: a diffusers folder (config.json and diffusion_pytorch_model.safetensors), a folder that contains such a folder
+    named ``vae``, or one .safetensors file with diffusers key names. A single file takes its config from a config.json
+    next to it, else from its metadata entry ``config``, else from the released values.
     Raises LuminaError for missing files, another VAE, or keys that are missing or unexpected.
     """
     file = find_vae_weights(Path(path))
@@ -49,25 +50,33 @@ def load_video_vae(
 
 
 def read_vae_channels(path: str | Path) -> int:
-    """Latent channels of what ``load_video_vae(path)`` would load, from its config alone. Raises LuminaError."""
+    """Number of latent channels of a VAE, read from its config alone. Raises LuminaError."""
     file = find_vae_weights(Path(path))
     config = _read_config(file, read_safetensors(file, header_only=True)[1])
     return _compact_config(config, file).latent_channels if _is_compact(config) else _check(config, file)[_CHANNELS]
 
 
 def find_vae_weights(path: Path) -> Path:
-    """The weights file that ``path`` (a file, a folder, or a folder with a vae folder) means. Raises LuminaError."""
+    """The weights file of ``path``: a file, a folder, or a folder that contains a vae folder. Raises LuminaError."""
     if path.is_dir():
         for folder in (path, path / "vae"):
             if (folder / WEIGHTS).is_file():
                 return folder / WEIGHTS
         raise LuminaError(
-            f"VAE folder {path} has no {WEIGHTS} in it or in its vae/ folder; fetch the vae folder of CogVideoX-2b."
+            f"VAE folder {path} has no {WEIGHTS} in it or in its vae/ folder; download the vae folder of CogVideoX-2b.",
+            field="vae",
+            kind="missing",
         )
     if not path.is_file():
-        raise LuminaError(f"VAE {path} does not exist; give the vae folder of CogVideoX-2b or one .safetensors file.")
+        raise LuminaError(
+            f"VAE {path} does not exist; give the vae folder of CogVideoX-2b or one .safetensors file.",
+            field="vae",
+            kind="missing",
+        )
     if path.suffix != ".safetensors":
-        raise LuminaError(f"VAE {path.name} is a {path.suffix or 'nameless'} file, expected .safetensors.")
+        raise LuminaError(
+            f"VAE {path.name} has the suffix {path.suffix!r}; give a .safetensors file.", field="vae", kind="file"
+        )
     return path
 
 
@@ -80,14 +89,20 @@ def _read_config(file: Path, metadata: dict[str, str]) -> dict:
     try:
         config = json.loads(text)
     except ValueError as error:
-        raise LuminaError(f"The VAE config in {source} is not JSON ({error}); fetch it again.") from error
+        raise LuminaError(
+            f"The VAE config in {source} is not JSON ({error}); download it again.", field="vae", kind="file"
+        ) from error
     if not isinstance(config, dict):
-        raise LuminaError(f"The VAE config in {source} is a {type(config).__name__}, expected a JSON object.")
+        raise LuminaError(
+            f"The VAE config in {source} is a {type(config).__name__}, not a JSON object; download it again.",
+            field="vae",
+            kind="file",
+        )
     return config
 
 
 def _build(config: dict, file: Path) -> torch.nn.Module:
-    """The empty network (on the meta device) of a config that fits Lumina-Video."""
+    """The network of a config on the meta device, without weights."""
     if _is_compact(config):
         with torch.device("meta"):
             return CompactVAE(_compact_config(config, file))
@@ -95,12 +110,18 @@ def _build(config: dict, file: Path) -> torch.nn.Module:
     try:
         from diffusers import AutoencoderKLCogVideoX
     except ImportError as error:
-        raise LuminaError("The VAE needs the package diffusers; install it with: pip install diffusers.") from error
+        raise LuminaError(
+            "The VAE needs the package diffusers; install it with: pip install diffusers.",
+            field="diffusers",
+            kind="missing",
+        ) from error
     try:
         with torch.device("meta"):
-            return AutoencoderKLCogVideoX.from_config(found)
+            return cast(torch.nn.Module, AutoencoderKLCogVideoX.from_config(found))
     except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise LuminaError(f"The VAE config of {file} gives no network ({error}); fetch it again.") from error
+        raise LuminaError(
+            f"The VAE config of {file} is not valid ({error}); download it again.", field="vae", kind="file"
+        ) from error
 
 
 def _is_compact(config: dict) -> bool:
@@ -114,7 +135,9 @@ def _compact_config(config: dict, file: Path) -> CompactVAEConfig:
     wrong += [f"no {name}" for name in known if name not in sizes]
     if wrong:
         raise LuminaError(
-            f"The config of {file} has {', '.join(wrong)}; expected whole numbers above 0 for {', '.join(known)} alone."
+            f"The config of {file} has {', '.join(wrong)}; expected only {', '.join(known)}, each an integer above 0.",
+            field="vae",
+            kind="file",
         )
     return CompactVAEConfig(**sizes)
 
@@ -124,7 +147,7 @@ def _is_size(value: object) -> bool:
 
 
 def _check(config: dict, file: Path) -> dict:
-    """The config, completed by the released values. Raises LuminaError unless it fits Lumina-Video."""
+    """The config, completed with the released values. Raises LuminaError unless it is that of CogVideoX-2b."""
     found = RELEASED | {"_class_name": "AutoencoderKLCogVideoX"} | config
     expected = {
         "_class_name": "AutoencoderKLCogVideoX",
@@ -139,5 +162,9 @@ def _check(config: dict, file: Path) -> dict:
     if found.get("use_quant_conv") or found.get("use_post_quant_conv"):
         wrong.append("quant convolutions (expected none)")
     if wrong:
-        raise LuminaError(f"{file} is not the VAE of CogVideoX-2b: it has {', '.join(wrong)}; use that one.")
+        raise LuminaError(
+            f"{file} is not the VAE of CogVideoX-2b: it has {', '.join(wrong)}; use the VAE of CogVideoX-2b.",
+            field="vae",
+            kind="mismatch",
+        )
     return found

@@ -154,7 +154,7 @@ def test_equal_scores_have_no_rank_order(clips, capsys):
 @pytest.mark.parametrize("lines, words", [
     ([{"path": "else.mp4", "unimatch_flow": 1}], "None of the videos is in --scores scores.jsonl"),
     ([{"path": "slow.mp4"}], "line 1 has the score None"),
-    ([], "holds no scores"),
+    ([], "no scores"),
 ])  # fmt: skip
 def test_bad_scores_are_told_before_work(clips, capsys, lines, words):
     assert main(["motion", *GOOD, "--scores", record(clips, *lines)]) == 2

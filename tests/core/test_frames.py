@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 import lumina_core.media.reader
 from lumina_core.errors import LuminaError
@@ -190,15 +191,15 @@ def test_read_frames_gives_floats_and_says_where_the_video_ends(tmp_path):
     frames = read_frames(path, [0.0, 0.5])
     assert frames.shape == (2, 32, 64, 3) and frames.dtype == torch.float32
     assert 0 <= frames.min() and frames.max() <= 1 and frames.max() > 0.9
-    with pytest.raises(LuminaError, match=r"a\.mp4 ends before 1\.5 s"):
+    with refused("times", "value", "a.mp4", "1.5"):
         read_frames(path, [0.0, 1.5, 2.0])
-    with pytest.raises(LuminaError, match="No times"):
+    with refused("times"):
         read_frames(path, [])
 
 
 @pytest.mark.parametrize("times", [[-0.1], [float("nan")], [float("inf")], [1.0, 0.5]])
 def test_bad_times(tmp_path, times):
-    with pytest.raises(LuminaError, match="times are"):
+    with refused("times"):
         list(frames_at(write_video(tmp_path / "a.mp4", numbered(8), 8).path, times))
 
 

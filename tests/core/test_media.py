@@ -4,6 +4,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 from lumina_core.errors import LuminaError
 from lumina_core.media.writer import check_target, read_metadata, write_image, write_video
@@ -155,7 +156,7 @@ def test_folder_that_cannot_be_written(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "touch", refuse)  # root may write everywhere, so a read-only folder proves nothing
-    with pytest.raises(LuminaError, match="cannot be written to .Permission denied"):
+    with refused(None):
         write_video(tmp_path / "a.mp4", never(), 8)
     assert leftovers(tmp_path) == []
 
@@ -175,17 +176,17 @@ def test_bad_frames(tmp_path, frames, words):
 
 
 def test_bad_image(tmp_path):
-    with pytest.raises(LuminaError, match="2 frames"):
+    with refused(None, "value", "2"):
         write_image(tmp_path / "a.png", clip(2))
     assert leftovers(tmp_path) == []
 
 
 def test_bad_files_to_read(tmp_path):
     for name in ("a.mp4", "a.png"):
-        with pytest.raises(LuminaError, match="does not exist"):
+        with refused(None):
             read_metadata(tmp_path / name)
         (tmp_path / name).write_bytes(b"nothing like it")
-        with pytest.raises(LuminaError, match="can be read"):
+        with refused(None):
             read_metadata(tmp_path / name)
 
 

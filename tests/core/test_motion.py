@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from refusals import refused
 
 from lumina_core.errors import LuminaError
 from lumina_core.media import motion_score as motion
@@ -159,7 +160,7 @@ def test_a_part_of_a_file(tmp_path):
     assert file_motion_score(path, seconds=1.5) == pytest.approx(0, abs=0.02)
     assert file_motion_score(path, start=2.0) == pytest.approx(6, rel=0.05)
     assert 2 < file_motion_score(path) < 4.5
-    with pytest.raises(LuminaError, match=r"a\.mp4 is from 3\.8 s on too short"):
+    with refused("video", "value", "a.mp4", "3.8"):
         file_motion_score(path, start=3.8)
 
 
@@ -201,7 +202,7 @@ def test_a_long_film_is_not_held_in_memory(tmp_path, monkeypatch):
     (torch.zeros(8, 8, 8, 4), 8, r"shape \(8, 8, 8, 4\)"),
     (torch.zeros(8, 8, 3), 8, r"shape \(8, 8, 3\)"),
     (torch.zeros(8, 8, 8, 3, dtype=torch.uint8), 8, "uint8"),
-    (torch.full((8, 8, 8, 3), math.nan), 8, "not finite"),
+    (torch.full((8, 8, 8, 3), math.nan), 8, "NaN or infinite"),
 ])  # fmt: skip
 def test_bad_clips(frames, fps, words):
     with pytest.raises(LuminaError, match=words):
@@ -217,27 +218,27 @@ def test_five_frames_at_eight_per_second_are_enough():
     lambda a, b: torch.full((HEIGHT, WIDTH, 2), math.nan),
 ])  # fmt: skip
 def test_an_estimator_that_gives_no_flow_is_told(wrong):
-    with pytest.raises(LuminaError, match="The flow estimator gave"):
+    with refused("flow"):
         motion_score(torch.zeros(8, 8, 8, 3), 8, wrong)
 
 
 def test_bad_files(tmp_path):
     short = write_video(tmp_path / "short.mp4", torch.zeros(4, 16, 16, 3), 8).path
-    with pytest.raises(LuminaError, match=r"short\.mp4 is too short for a motion score"):
+    with refused("video", "value", "short.mp4"):
         file_motion_score(short)
     single = write_video(tmp_path / "single.mp4", torch.zeros(1, 16, 16, 3), 1).path
-    with pytest.raises(LuminaError, match=r"single\.mp4 is too short"):
+    with refused("video", "value", "single.mp4"):
         file_motion_score(single)
     (tmp_path / "broken.mp4").write_bytes(b"nothing like it")
-    with pytest.raises(LuminaError, match=r"broken\.mp4 cannot be read as a video"):
+    with refused("video", "file", "broken.mp4"):
         file_motion_score(tmp_path / "broken.mp4")
 
 
 def test_missing_opencv_is_told_with_the_cure(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
-    with pytest.raises(LuminaError, match="need OpenCV.*pip install opencv-python-headless"):
+    with refused("opencv", "missing"):
         dis_flow()
-    with pytest.raises(LuminaError, match="need OpenCV"):
+    with refused("opencv", "missing"):
         motion_score(torch.zeros(8, 8, 8, 3), 8)
 
 
@@ -281,11 +282,11 @@ def test_bad_records_are_named_by_line(tmp_path, text, words):
 
 
 def test_bad_score_files(tmp_path):
-    with pytest.raises(LuminaError, match="cannot be read"):
+    with refused("scores", "file"):
         read_scores(tmp_path / "none.jsonl")
     (tmp_path / "r.jsonl").write_text("\n")
-    with pytest.raises(LuminaError, match="holds no scores"):
+    with refused("scores", "file"):
         read_scores(tmp_path / "r.jsonl")
     (tmp_path / "b.jsonl").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(LuminaError, match="cannot be read"):
+    with refused("scores", "file"):
         read_scores(tmp_path / "b.jsonl")

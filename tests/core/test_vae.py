@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from refusals import refused
 from safetensors.torch import load_file, save_file
 
 from lumina_core.errors import LuminaError
@@ -142,24 +143,24 @@ def test_bad_tiles(vae, random, tile, overlap, words):
 
 @pytest.mark.parametrize("shape", [(16, 2, 4, 4), (2, 16, 2, 4, 4), (1, 4, 2, 4, 4), (1, 16, 0, 4, 4)])
 def test_bad_latent_shapes_are_told_at_the_call(vae, shape):
-    with pytest.raises(LuminaError, match="latents have shape"):
+    with refused("latents", "mismatch"):
         vae.decode_stream(torch.zeros(shape))
 
 
 def test_values_that_are_not_finite(tiny_set, vae):
     latents = torch.zeros(1, 16, 2, 4, 4)
     latents[0, 0, 0, 0, 0] = float("inf")
-    with pytest.raises(LuminaError, match="latents hold values"):
+    with refused("latents", "numerics"):
         vae.decode_stream(latents)
     broken = load_video_vae(tiny_set.vae)
     broken.module.decoder.conv_out.conv.bias.data.fill_(float("nan"))
-    with pytest.raises(LuminaError, match="not finite in float32"):
+    with refused("vae", "numerics", "float32"):
         broken.decode(torch.zeros(1, 16, 2, 4, 4))
 
 
 @pytest.mark.parametrize("shape", [(8, 12, 16, 3), (8, 16, 16), (8, 16, 16, 4)])
 def test_bad_frames(vae, shape):
-    with pytest.raises(LuminaError, match="frames have shape"):
+    with refused("frames"):
         vae.encode(torch.zeros(shape))
 
 
@@ -180,7 +181,7 @@ def test_every_layout_gives_the_same_frames(files, vae, random, tmp_path):
 
 def test_a_file_without_config_is_read_as_the_released_vae(files):
     files.config.unlink()
-    with pytest.raises(LuminaError, match="of another shape"):
+    with refused(None):
         load_video_vae(files.weights)
 
 
@@ -196,12 +197,12 @@ def test_the_released_values_are_those_of_diffusers():
 
 
 def test_missing_files(tmp_path):
-    with pytest.raises(LuminaError, match="does not exist"):
+    with refused("vae", "missing"):
         load_video_vae(tmp_path / "none.safetensors")
-    with pytest.raises(LuminaError, match="has no diffusion_pytorch_model"):
+    with refused("vae", "missing", "diffusion_pytorch_model"):
         load_video_vae(tmp_path)
     (tmp_path / "vae.ckpt").write_bytes(b"")
-    with pytest.raises(LuminaError, match="expected .safetensors"):
+    with refused("vae", "file"):
         load_video_vae(tmp_path / "vae.ckpt")
 
 
@@ -209,13 +210,13 @@ def test_keys_must_fit_exactly(files):
     weights = load_file(files.weights)
     weights["extra.weight"] = weights.pop("decoder.conv_in.conv.weight")
     save_file(weights, files.weights)
-    with pytest.raises(LuminaError, match=r"1 missing \(decoder.conv_in.conv.weight\), 1 unexpected \(extra.weight\)"):
+    with refused(None, "value", "1", "decoder.conv_in.conv.weight", "extra.weight"):
         load_video_vae(files.folder)
 
 
 def test_cut_off_file(files):
     files.weights.write_bytes(files.weights.read_bytes()[:5000])
-    with pytest.raises(LuminaError, match="cannot be read"):
+    with refused(None):
         load_video_vae(files.folder)
 
 
@@ -225,7 +226,7 @@ def test_cut_off_file(files):
     ({"latent_channels": 4}, "latent_channels 4"),
     ({"block_out_channels": [8, 8, 8]}, r"block_out_channels \[8, 8, 8\]"),
     ({"block_out_channels": 8}, "block_out_channels 8"),
-    ({"norm_num_groups": 3}, "gives no network"),
+    ({"norm_num_groups": 3}, "is not valid"),
 ])  # fmt: skip
 def test_another_vae(files, change, words):
     files.config.write_text(json.dumps(json.loads(files.config.read_text()) | change))

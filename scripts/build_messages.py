@@ -1,0 +1,211 @@
+"""Writes every error message of the pack into tests/fixtures/messages.json: `python scripts/build_messages.py`.
+
+The messages are read out of the syntax trees of lumina_core and nodes. What is filled in stands as {}.
+tests/core/test_messages.py compares the file with the code, and checks each message's form.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FILE = ROOT / "tests" / "fixtures" / "messages.json"
+PACKAGES = ("lumina_core", "nodes")
+BASE = "LuminaError"
+FILLED_IN = "{}"
+# Modules whose errors do not name their field and kind yet. Once one does, it goes from this list.
+NOT_YET: set[str] = {
+    "lumina_core/audio/clip.py",
+    "lumina_core/audio/clip_loader.py",
+    "lumina_core/audio/codec.py",
+    "lumina_core/audio/codec_loader.py",
+    "lumina_core/audio/codec_original.py",
+    "lumina_core/audio/feature_config.py",
+    "lumina_core/audio/features.py",
+    "lumina_core/audio/files.py",
+    "lumina_core/audio/frame_times.py",
+    "lumina_core/audio/sync_align.py",
+    "lumina_core/audio/synchformer.py",
+    "lumina_core/audio/synchformer_loader.py",
+    "lumina_core/audio/waveform.py",
+    "lumina_core/checkpoints/audio.py",
+    "lumina_core/checkpoints/detect.py",
+    "lumina_core/checkpoints/image.py",
+    "lumina_core/checkpoints/lora.py",
+    "lumina_core/checkpoints/model_args.py",
+    "lumina_core/checkpoints/video.py",
+    "lumina_core/cli/audio.py",
+    "lumina_core/cli/demo.py",
+    "lumina_core/cli/encode.py",
+    "lumina_core/cli/generate.py",
+    "lumina_core/cli/models.py",
+    "lumina_core/cli/motion.py",
+    "lumina_core/cli/options.py",
+    "lumina_core/cli/plan.py",
+    "lumina_core/cli/stages.py",
+    "lumina_core/cost/budget.py",
+    "lumina_core/cost/memory_advice.py",
+    "lumina_core/evaluation/av_align.py",
+    "lumina_core/evaluation/onsets.py",
+    "lumina_core/evaluation/spectral.py",
+    "lumina_core/media/motion_score.py",
+    "lumina_core/media/reader.py",
+    "lumina_core/media/writer.py",
+    "lumina_core/mini/audio_bundling.py",
+    "lumina_core/mini/audio_judge.py",
+    "lumina_core/mini/bundling.py",
+    "lumina_core/mini/judge.py",
+    "lumina_core/network/audio.py",
+    "lumina_core/network/audio_config.py",
+    "lumina_core/network/config.py",
+    "lumina_core/network/extrapolation.py",
+    "lumina_core/network/forward_options.py",
+    "lumina_core/network/image.py",
+    "lumina_core/network/video.py",
+    "lumina_core/pipelines/audio.py",
+    "lumina_core/pipelines/base.py",
+    "lumina_core/pipelines/bundle.py",
+    "lumina_core/pipelines/video.py",
+    "lumina_core/runtime/dataclass_schema.py",
+    "lumina_core/runtime/devices.py",
+    "lumina_core/runtime/tensor_files.py",
+    "lumina_core/sampling/audio.py",
+    "lumina_core/sampling/frame_conditioning.py",
+    "lumina_core/sampling/noise.py",
+    "lumina_core/sampling/plan.py",
+    "lumina_core/sampling/timesteps.py",
+    "lumina_core/sampling/video.py",
+    "lumina_core/shapes/latents.py",
+    "lumina_core/shapes/resolutions.py",
+    "lumina_core/text/gemma.py",
+    "lumina_core/train/audio/encode.py",
+    "lumina_core/train/audio/items.py",
+    "lumina_core/train/audio/network.py",
+    "lumina_core/train/audio/recipe.py",
+    "lumina_core/train/audio/trainer.py",
+    "lumina_core/train/batches.py",
+    "lumina_core/train/clips.py",
+    "lumina_core/train/distributed.py",
+    "lumina_core/train/encode.py",
+    "lumina_core/train/encoding.py",
+    "lumina_core/train/loop.py",
+    "lumina_core/train/network.py",
+    "lumina_core/train/objective.py",
+    "lumina_core/train/plot.py",
+    "lumina_core/train/recipe.py",
+    "lumina_core/train/shards.py",
+    "lumina_core/train/sources.py",
+    "lumina_core/train/state.py",
+    "lumina_core/train/validate.py",
+    "lumina_core/train/video.py",
+    "lumina_core/vae/codec.py",
+    "lumina_core/vae/loader.py",
+    "lumina_core/vae/tiling.py",
+    "nodes/audio_conditioning.py",
+    "nodes/extrapolation.py",
+    "nodes/host/audio_files.py",
+    "nodes/host/audio_model.py",
+    "nodes/host/audio_parts.py",
+    "nodes/host/image_model.py",
+    "nodes/host/model_files.py",
+    "nodes/host/text_encoder.py",
+    "nodes/host/vae.py",
+    "nodes/host/video_model.py",
+    "nodes/image_to_video.py",
+    "nodes/inputs.py",
+    "nodes/latents.py",
+    "nodes/page/plan.py",
+    "nodes/sampling.py",
+    "nodes/video_to_audio.py",
+}
+
+
+@dataclass(frozen=True)
+class Message:
+    """One place that makes an error.
+
+    Args:
+        module: path of its file in the repository.
+        error: the class.
+        field, kind: source text of these arguments, None where they are not given.
+        text: the message, None where it is made elsewhere.
+    """
+
+    module: str
+    error: str
+    field: str | None
+    kind: str | None
+    text: str | None
+
+
+def catalogue() -> list[Message]:
+    """Every place of the pack that makes a LuminaError or one of its subclasses, by file and line."""
+    trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in _files()}
+    errors = _errors(trees.values())
+    return [
+        message
+        for file, tree in trees.items()
+        for message in _messages(tree, file.relative_to(ROOT).as_posix(), errors)
+    ]
+
+
+def checked() -> list[Message]:
+    """The messages of the modules that are not in `NOT_YET`."""
+    return [message for message in catalogue() if message.module not in NOT_YET]
+
+
+def text_of(messages: list[Message]) -> str:
+    """The file's content."""
+    return json.dumps([asdict(message) for message in messages], indent=1, ensure_ascii=False) + "\n"
+
+
+def _files() -> list[Path]:
+    return [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+
+
+def _errors(trees) -> set[str]:
+    """Names of the base class and of those derived from it."""
+    classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    found = {BASE}
+    while more := {each.name for each in classes if found & {ast.unparse(base) for base in each.bases}} - found:
+        found |= more
+    return found
+
+
+def _messages(tree: ast.Module, module: str, errors: set[str]) -> Iterator[Message]:
+    constants = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    for call in sorted((call for call in calls if call.func.id in errors), key=lambda call: call.lineno):
+        given = {word.arg: ast.unparse(word.value) for word in call.keywords}
+        text = _template(call.args[0], constants) if call.args else None
+        yield Message(module, call.func.id, given.get("field"), given.get("kind"), text)
+
+
+def _template(node: ast.expr, constants: dict[str, ast.expr]) -> str | None:
+    """The text of an expression, with the module's own constants put in; None where it holds no text of its own."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_template(part, constants) or FILLED_IN for part in node.values)
+    if isinstance(node, ast.FormattedValue):
+        return _template(node.value, constants) if isinstance(node.value, ast.Name) else None
+    if isinstance(node, ast.Name) and node.id in constants:
+        return _template(constants[node.id], constants)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return "".join(_template(side, constants) or FILLED_IN for side in (node.left, node.right))
+    return None
+
+
+if __name__ == "__main__":
+    FILE.write_text(text_of(checked()), encoding="utf-8")
+    print(FILE)

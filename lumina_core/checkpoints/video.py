@@ -50,6 +50,12 @@ def load_video_model(
     """Load a Multi-scale Next-DiT from a folder in the released layout, or from one .safetensors or .pth file.
 
     Returns the network in eval mode on ``device`` in ``dtype``. Raises LuminaError.
+
+    Examples:
+        >>> from lumina_core.pipelines.bundle import find_bundle
+        >>> model = load_video_model(find_bundle("mini").checkpoint)
+        >>> [str(patch) for patch in model.config.patches]
+        ['1x2', '2x2', '2x4']
     """
     checkpoint = read_checkpoint(path)
     config = detect_config(checkpoint)

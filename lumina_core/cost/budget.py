@@ -42,6 +42,11 @@ def propose(
 
     Raises:
         LuminaError: a budget outside (0, 1], or below the share of the coarsest patch size throughout.
+
+    Examples:
+        >>> plan = propose(SamplingPlan(patch="1x2"), 0.3, LatentSize(24, 88, 156), VideoConfig())
+        >>> plan.patch.format()
+        '2x4 | 0.72: 1x2'
     """
     if not 0 < budget <= 1:
         raise LuminaError(f"budget is {budget}; write a share of the compute of {REFERENCE} throughout, such as 0.3.")

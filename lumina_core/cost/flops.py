@@ -174,6 +174,12 @@ def plan_cost(
     """FLOPs of one clip of ``size``. ``dtype`` is the run's: a coarse one rounds t, which may move a switch.
 
     ``size`` and patch sizes are taken as they are; check them with ``VideoConfig.check_size`` first.
+
+    Examples:
+        >>> from lumina_core.sampling.presets import PRESETS
+        >>> cost = plan_cost(PRESETS["f24F96R960-MultiScale"], LatentSize(24, 88, 156), VideoConfig())
+        >>> round(cost.relative, 3), cost.passes
+        (0.282, 129)
     """
     price = price_list(config, size, text)
     evaluations = list(plan.evaluations(dtype))

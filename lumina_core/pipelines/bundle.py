@@ -36,6 +36,11 @@ class Bundle:
         motion_range: least and largest motion score that it was trained on.
         prompt: an example.
         sound: a sound folder (see ``audio_pipeline.AudioFiles``), None for a bundle without a voice.
+
+    Examples:
+        >>> bundle = find_bundle("mini")
+        >>> bundle.size, bundle.fps
+        (VideoSize(width=64, height=64, frames=32), 8.0)
     """
 
     name: str

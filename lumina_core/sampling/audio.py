@@ -38,6 +38,11 @@ class AudioPlan:
 
     Raises:
         LuminaError: a field is out of range; the sentence names it.
+
+    Examples:
+        >>> plan = AudioPlan(steps=10, text_guidance=0)
+        >>> plan.steps, plan.video_guidance, plan.solver
+        (10, 3.5, 'euler')
     """
 
     steps: int = 25

@@ -74,6 +74,13 @@ class SamplingPlan:
 
     Raises:
         LuminaError: a field does not parse or is out of range; the sentence names the field.
+
+    Examples:
+        >>> plan = SamplingPlan(patch="2x4 | 0.1: 2x2 | 0.35: 1x2", guidance="4 | 0.48: 0", time_shift=4, points=31)
+        >>> plan.steps, plan.switch_steps()
+        (30, (10, 21))
+        >>> sum(evaluation.passes for evaluation in plan.evaluations())
+        54
     """
 
     patch: Piecewise[PatchSize] | PatchSize | str

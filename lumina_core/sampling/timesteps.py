@@ -40,6 +40,10 @@ def time_grid(
     Computed in float32 as the official sampler does; a float64 grid differs by up to 6e-7 relative. With
     ``max_stride`` the grid goes on in equal strides from the first interval that is wider, up to ``max_t``, and then
     to 1 (official ``max_stride``; the official code repeats the last 1 when no interval is wider, this one does not).
+
+    Examples:
+        >>> [round(t, 3) for t in time_grid(5, shift=4).tolist()]
+        [0.0, 0.077, 0.2, 0.429, 1.0]
     """
     if points < 2:
         raise LuminaError(f"points is {points}; a time grid needs at least 2 points (1 step).")

@@ -20,7 +20,13 @@ MOST_TOKENS = 2**22
 
 @dataclass(frozen=True)
 class LatentSize:
-    """Frames, height and width of a latent video (B, channels, frames, height, width)."""
+    """Frames, height and width of a latent video (B, channels, frames, height, width).
+
+    Examples:
+        >>> size = LatentSize(24, 88, 156)
+        >>> size.tokens(PatchSize.parse("1x2")), size.tokens(PatchSize.parse("2x4"))
+        (82368, 10296)
+    """
 
     frames: int
     height: int
@@ -89,7 +95,12 @@ class LatentSize:
 
 @dataclass(frozen=True)
 class VideoSize:
-    """Width and height in pixels, frames in a clip. frames = 1 is an image."""
+    """Width and height in pixels, frames in a clip. frames = 1 is an image.
+
+    Examples:
+        >>> VideoSize(width=1248, height=704, frames=96).latent()
+        LatentSize(frames=24, height=88, width=156)
+    """
 
     width: int
     height: int

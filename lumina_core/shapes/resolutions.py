@@ -73,6 +73,10 @@ def pick_size(side: int, ratio: str, field: str = "ratio") -> Size:
     """The size of an area for a ratio, such as 16:9, 2.39:1 or 1.78, or one of its sizes itself, such as 1248x704.
 
     Raises LuminaError that names the ``field`` for another text, a ratio beyond 4:1 and a size of another area.
+
+    Examples:
+        >>> pick_size(960, "16:9")
+        (1248, 704)
     """
     sizes = area_sizes(side)
     if whole := re.fullmatch(r"\s*(\d{1,6})\s*[x×]\s*(\d{1,6})\s*", ratio):

@@ -33,6 +33,11 @@ class PatchSize:
     """How many latent frames and how many latent pixels per side one token covers, written ``2x4``.
 
     Checkpoint keys say it the other way round: ``all_x_embedder.4-2`` is space 4, frames 2.
+
+    Examples:
+        >>> patch = PatchSize.parse("2x4")
+        >>> patch.frames, patch.space, patch.key
+        (2, 4, '4-2')
     """
 
     frames: int
@@ -62,7 +67,15 @@ class PatchSize:
 
 @dataclass(frozen=True)
 class Piecewise(Generic[T]):
-    """A step function of t: ``values[0]`` from t = 0, ``values[i]`` from ``thresholds[i - 1]`` on."""
+    """A step function of t: ``values[0]`` from t = 0, ``values[i]`` from ``thresholds[i - 1]`` on.
+
+    Examples:
+        >>> schedule = parse_patch("2x4 | 0.03: 2x2 | 0.125: 1x2")
+        >>> schedule.at(0.05)
+        PatchSize(frames=2, space=2)
+        >>> Piecewise((20.0, 0.0), (0.2,)).format()
+        '20 | 0.2: 0'
+    """
 
     values: tuple[T, ...]
     thresholds: tuple[float, ...] = ()

@@ -108,12 +108,12 @@ def make_calls(args: argparse.Namespace, name: str) -> dict[tuple, Callable]:
     """One code's forwards by (name, patch size, batch), without arguments, giving (B, C, F, H, W)."""
     torch.set_num_threads(args.threads)
     ours, official = build_pair(args)
-    cpu_layers.columns_first(ours)  # as the pipeline does with a network that it has read
+    cpu_layers.prepare_for_cpu(ours)  # as the pipeline does with a network that it has read
     calls = {}
     for batch in args.batch:
         x, t, text, mask, motion = make_inputs(args, batch, ours.config)
         # Not where the official code runs: a run's context changes what becomes of freed memory.
-        context = None if name == OFFICIAL else ours.run_context(text, mask)
+        context = None if name == OFFICIAL else ours.cache_text(text, mask)
         for patch in ours.config.patches:
             if name == OFFICIAL:
                 calls[name, patch, batch] = partial(official_forward, official, x, t, text, mask, motion, patch)

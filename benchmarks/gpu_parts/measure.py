@@ -153,7 +153,7 @@ class Bench:
         if "text" not in kept:
             lengths = (TYPICAL_TEXT.positive, TYPICAL_TEXT.negative)[:batch]
             mask = torch.arange(max(lengths), device=self.device) < torch.tensor(lengths, device=self.device)[:, None]
-            kept["text"] = network.run_context(self._random(batch, max(lengths), self.config.text_dim), mask)
+            kept["text"] = network.cache_text(self._random(batch, max(lengths), self.config.text_dim), mask)
         x = self._random(batch, self.config.channels, *clip.size.shape(self.config.channels)[1:])
         t = torch.full((batch,), 0.2, device=self.device, dtype=self.dtype)
         motion = torch.full((batch,), 6.0, device=self.device, dtype=self.dtype)

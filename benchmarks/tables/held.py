@@ -22,7 +22,7 @@ class HeldNetwork:
     def __init__(self, network, given: torch.Tensor, noise: torch.Tensor, release: Sequence[float]):
         self.network, self.path = network, given - noise
         self.release = torch.tensor(release)[:, None, None]
-        self.run_context = network.run_context
+        self.cache_text = network.cache_text
 
     def __call__(self, x: torch.Tensor, t: torch.Tensor, *args, **options) -> torch.Tensor:
         velocity = self.network(x, t, *args, **options)

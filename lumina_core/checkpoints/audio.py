@@ -12,6 +12,7 @@ import torch
 from ..errors import LuminaError
 from ..network.audio import AudioNextDiT
 from ..network.audio_config import AudioConfig
+from ..network.ops import ops_for
 from ..runtime.dataclass_schema import build
 from ..runtime.tensor_files import Weights, check_finite, check_fit, read_safetensors
 from .video import METADATA_KEY as VIDEO_METADATA_KEY
@@ -32,7 +33,7 @@ def load_audio_model(
     """
     config, weights = read_audio_checkpoint(path)
     with torch.device("meta"):
-        model = AudioNextDiT(config)
+        model = AudioNextDiT(config, ops_for(device))
     weights = {key: value.to(device, dtype) for key, value in weights.items()}
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval().requires_grad_(False)

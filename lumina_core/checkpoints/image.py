@@ -11,6 +11,7 @@ import torch
 
 from ..errors import LuminaError
 from ..network.image import ImageConfig, ImageNextDiT
+from ..network.ops import ops_for
 from ..runtime.tensor_files import Weights, check_finite, check_fit
 from ..shapes.latents import VAE_SPACE, LatentSize
 from .detect import IMAGE, refuse_other_kinds
@@ -46,7 +47,7 @@ def load_image_model(
     file = find_image_weights(path)
     config, weights = image_parts(file, read_file(file)[0])
     with torch.device("meta"):
-        model = ImageNextDiT(config)
+        model = ImageNextDiT(config, ops_for(device))
     model.load_state_dict({key: value.to(device, dtype) for key, value in weights.items()}, strict=True, assign=True)
     return model.eval().requires_grad_(False)
 

@@ -14,6 +14,7 @@ import torch
 
 from ..errors import LuminaError
 from ..network.config import VideoConfig
+from ..network.ops import ops_for
 from ..network.video import MultiScaleNextDiT
 from ..runtime.tensor_files import Weights, check_finite, check_fit, read_pth, read_safetensors
 from ..shapes.latents import LatentSize
@@ -60,7 +61,7 @@ def load_video_model(
     checkpoint = read_checkpoint(path)
     config = detect_config(checkpoint)
     with torch.device("meta"):
-        model = MultiScaleNextDiT(config)
+        model = MultiScaleNextDiT(config, ops_for(device))
     weights = {key: value.to(device, dtype) for key, value in checkpoint.weights.items()}
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval().requires_grad_(False)

@@ -13,7 +13,7 @@ from math import prod
 import torch
 
 from ..network.config import VideoConfig
-from ..network.context_drop import dropping_layers, pooled_grid
+from ..network.context_drop import dropped_layers, pooled_grid
 from ..network.embeddings import FREQUENCIES
 from ..sampling.plan import Evaluation, SamplingPlan
 from ..shapes.latents import LatentSize
@@ -152,7 +152,7 @@ def price_list(config: VideoConfig, size: LatentSize, text: TextTokens = TYPICAL
     """A function from an evaluation and a patch size to FLOPs, negative pass included when guided."""
 
     def price(evaluation: Evaluation, patch: PatchSize) -> int:
-        dropping = dropping_layers(evaluation.t, evaluation.context_drop, config.layers)
+        dropping = dropped_layers(evaluation.t, evaluation.context_drop, config.layers)
         flops = forward_cost(config, size, patch, text.positive, dropping).total
         return flops + forward_cost(config, size, patch, text.negative, dropping).total * evaluation.guided
 

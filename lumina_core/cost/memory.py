@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ..network.block import MANY_TOKENS
 from ..network.config import VideoConfig
 from ..network.embeddings import FREQUENCIES
-from ..network.rope import PART
+from ..network.in_place import FFN_CHUNK_TOKENS, ROPE_CHUNK_TOKENS
 from ..sampling.plan import SamplingPlan
 from ..shapes.latents import LATENT_CHANNELS, VAE_SPACE, LatentSize
 from ..shapes.schedules import PatchSize
@@ -56,10 +55,10 @@ def units(config: VideoConfig, tokens: int, items: int, text_tokens: int) -> dic
     return {
         "dim": rows * config.dim,
         "kv": rows * kv_dim,
-        "ffn_part": min(rows, MANY_TOKENS) * config.ffn_hidden,
-        "dim_part": min(rows, MANY_TOKENS) * config.dim,
-        "rope_part": items * min(tokens, PART) * config.dim,
-        "rope_kv_part": items * min(tokens, PART) * kv_dim,
+        "ffn_part": min(rows, FFN_CHUNK_TOKENS) * config.ffn_hidden,
+        "dim_part": min(rows, FFN_CHUNK_TOKENS) * config.dim,
+        "rope_part": items * min(tokens, ROPE_CHUNK_TOKENS) * config.dim,
+        "rope_kv_part": items * min(tokens, ROPE_CHUNK_TOKENS) * kv_dim,
         "patch": rows * largest * config.channels,
         "heads": rows * config.heads,
         "row": rows,

@@ -5,8 +5,6 @@ Letters: B batch, T latent rows, F bins, R rows of tokens, A conditioning width,
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from einops import rearrange
 from torch import nn
@@ -19,7 +17,7 @@ from .block import FinalLayer, NextDiTBlock
 from .embeddings import ScalarEmbedder, masked_mean, sinusoid
 from .extrapolation import audio_scaling
 from .ops import TORCH_OPS, Ops
-from .rope import rotation
+from .rope import freqs_cis
 
 _TIME_SCALE = 100.0
 """Sinusoids of a frame's time count hundredths of a second, so that neighbouring frames differ in many of them."""
@@ -92,11 +90,11 @@ class AudioNextDiT(nn.Module):
         tokens = self.x_embedder(patchify_audio(x, config.patch))
         grid = (x.shape[2] // config.patch[0], config.bins // config.patch[1])
         half = config.block.head_dim // 2
-        rope = rotation(grid, (half, half), config.rope_theta, x.device, audio_scaling(config, x.shape[2], t))
-        attend = partial(self.ops.attention, **attention_options) if attention_options else self.ops.attention
+        freqs = freqs_cis(grid, (half, half), config.rope_theta, x.device, audio_scaling(config, x.shape[2], t))
+        ops = self.ops.for_call(x, **attention_options)
         for layer in self.layers:
-            tokens = layer(tokens, rope, context, mask, cond, attend)
-        return unpatchify_audio(self.final_layer(tokens, cond), config.patch, x.shape[2])
+            tokens = layer(tokens, freqs, context, mask, cond, ops)
+        return unpatchify_audio(self.final_layer(tokens, cond, ops), config.patch, x.shape[2])
 
     def _check_length(self, rows: int, segments: int) -> None:
         """Raise LuminaError where the features end before the sound does; a last token may be half covered."""
@@ -143,15 +141,15 @@ class AudioNextDiT(nn.Module):
         dtype: torch.dtype,
     ) -> torch.Tensor:
         """Time, pooled visual and text tokens, and the sync features of each row of tokens: (B, R, A) float32."""
-        precise = self.ops.precise
+        fp32_linear = self.ops.fp32_linear
         pooled = context[:, :frames].mean(dim=1, dtype=torch.float32)
         pooled = pooled + masked_mean(context[:, frames:], mask[:, frames:])
-        pooled = precise(self.cond_mlp[2], self.cond_mlp[1](precise(self.cond_mlp[0], pooled, dtype)), dtype)
+        pooled = fp32_linear(self.cond_mlp[2], self.cond_mlp[1](fp32_linear(self.cond_mlp[0], pooled, dtype)), dtype)
         time = self.t_embedder(t * self.config.t_scale, dtype)
         if self.config.sync_align == MMAUDIO:
             sync = sync + self.ops.cast(self.sync_pos_emb, sync)
         sync = to_rows(sync, rows, self.config.sync_align)
-        high_rate = precise(self.sync_proj, sync.unflatten(1, (-1, self.config.patch[0])).flatten(2), dtype)
+        high_rate = fp32_linear(self.sync_proj, sync.unflatten(1, (-1, self.config.patch[0])).flatten(2), dtype)
         return (time + pooled)[:, None, :] + high_rate
 
 

@@ -8,40 +8,13 @@ Source: paper section 3.1 and appendix D; official models/model.py.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from .config import BlockConfig
 from .context_drop import KeyPool
-from .cpu_kernels import gated_linear, norm_and_factor
 from .ops import Ops
-from .rope import Rotation, rotate
+from .rope import FreqsCis
 from .text_cache import KeysValues
-
-FEED_FORWARD_TOKENS = {"cpu": 1024}
-"""Tokens that a feed-forward takes at a time: on a CPU as many as fit its cache,"""
-MANY_TOKENS = 16384
-"""elsewhere enough to keep the device busy, so that its wide hidden layer does not set the peak of memory."""
-
-
-def scaled_norm(norm: nn.Module, x_BLD: torch.Tensor, scale_BRD: torch.Tensor) -> torch.Tensor:
-    """``norm(x) * (1 + scale)``, each row's scale over that row's tokens.
-
-    Broadcasting keeps video (R = 1) from copying one vector per token.
-    """
-    normed, factor = norm_and_factor(norm, x_BLD, 1 + scale_BRD)
-    rows, factor = normed.unflatten(1, (factor.shape[1], -1)), factor.unsqueeze(2)
-    return (rows * factor if torch.is_grad_enabled() else rows.mul_(factor)).flatten(1, 2)
-
-
-def add_gated_norm(
-    norm: nn.Module, x_BLD: torch.Tensor, update_BLD: torch.Tensor, gate_BRD: torch.Tensor
-) -> torch.Tensor:
-    """``x + norm(update) * tanh(gate)``, each row's gate over that row's tokens; into x where gradients are off."""
-    normed, factor = norm_and_factor(norm, update_BLD, gate_BRD.tanh())
-    x, update = (tensor.unflatten(1, (factor.shape[1], -1)) for tensor in (x_BLD, normed))
-    factor = factor.unsqueeze(2)
-    return (torch.addcmul(x, update, factor) if torch.is_grad_enabled() else x.addcmul_(update, factor)).flatten(1, 2)
 
 
 class Attention(nn.Module):
@@ -52,7 +25,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: BlockConfig, ops: Ops, device=None, dtype=None):
         super().__init__()
-        self.heads, self.kv_heads, self.ops = config.heads, config.kv_heads, ops
+        self.heads, self.head_dim = config.heads, config.head_dim
         kv_dim = config.kv_heads * config.head_dim
         where = {"device": device, "dtype": dtype}
         self.wq = ops.linear(config.dim, config.dim, bias=False, **where)
@@ -70,25 +43,26 @@ class Attention(nn.Module):
     def forward(
         self,
         x_BLD: torch.Tensor,
-        rope: Rotation,
+        freqs: FreqsCis,
         context: KeysValues,
         mask_BS: torch.Tensor | None,
-        attend,
+        ops: Ops,
         key_scale: float = 1.0,
         pool: KeyPool | None = None,
     ) -> torch.Tensor:
-        q = rotate(self._split(self.q_norm(self.wq(x_BLD))), rope).transpose(1, 2)
-        key_rope = rope if pool is None else pool.rope
-        k = rotate(self._split(self.k_norm(self.wk(x_BLD)), pool), key_rope).transpose(1, 2)
+        """``wo(self_attention + tanh(gate) * cross_attention)``, (B, L, D); for the arguments see ``NextDiTBlock``."""
+        q = ops.rotate(self._split(self.q_norm(self.wq(x_BLD))), freqs).transpose(1, 2)
+        key_freqs = freqs if pool is None else pool.freqs
+        k = ops.rotate(self._split(self.k_norm(self.wk(x_BLD)), pool), key_freqs).transpose(1, 2)
         if key_scale != 1:
             # Not every attention takes a scale, and the context's scores, of the same queries, stay as they are.
-            k = k * key_scale if torch.is_grad_enabled() else k.mul_(key_scale)
+            k = k * key_scale
         v = self._split(self.wv(x_BLD), pool).transpose(1, 2)
-        out = attend(q, k, v, None)
+        out = ops.attention(q, k, v, None)
         del k, v  # before the cross-attention asks for memory
-        cross = attend(q, *context, mask_BS)
-        gate = self.ops.cast(self.gate, cross).tanh().repeat_interleave(cross.shape[-1] // self.heads)
-        return self.wo(torch.addcmul(out, cross, gate) if torch.is_grad_enabled() else out.addcmul_(cross, gate))
+        cross = ops.attention(q, *context, mask_BS)
+        gate = ops.cast(self.gate, cross).tanh().repeat_interleave(cross.shape[-1] // self.heads)
+        return self.wo(ops.addcmul(out, cross, gate))
 
     def context_keys_values(self, context_BSD: torch.Tensor) -> KeysValues:
         """Keys and values of the context, which are the same at every step of a run."""
@@ -96,12 +70,12 @@ class Attention(nn.Module):
         return k, self._split(self.wv_y(context_BSD)).transpose(1, 2)
 
     def _split(self, x_BLD: torch.Tensor, pool: KeyPool | None = None) -> torch.Tensor:
-        head_dim = self.wq.weight.shape[0] // self.heads
-        return (x_BLD if pool is None else pool(x_BLD)).unflatten(-1, (-1, head_dim))
+        """(B, L, heads * head_dim) -> (B, L, heads, head_dim), of pooled tokens where there is a pool."""
+        return (x_BLD if pool is None else pool(x_BLD)).unflatten(-1, (-1, self.head_dim))
 
 
 class FeedForward(nn.Module):
-    """``w2(silu(w1 x) * w3 x)``; where no gradient is asked for, a part of the tokens at a time and written into x."""
+    """``w2(silu(w1 x) * w3 x)``."""
 
     def __init__(self, dim: int, hidden: int, ops: Ops, device=None, dtype=None):
         super().__init__()
@@ -109,16 +83,9 @@ class FeedForward(nn.Module):
         self.w2 = ops.linear(hidden, dim, bias=False, device=device, dtype=dtype)
         self.w3 = ops.linear(dim, hidden, bias=False, device=device, dtype=dtype)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if torch.is_grad_enabled():
-            return self.w2(F.silu(self.w1(x)) * self.w3(x))
-        # For a compiler, a loop over parts would be one graph per number of parts, and it fuses these anyway.
-        most = FEED_FORWARD_TOKENS.get(x.device.type, MANY_TOKENS)
-        if torch.compiler.is_compiling() or x.shape[:-1].numel() <= most:
-            return self.w2(gated_linear(x, self.w1, self.w3))
-        for part in x.view(-1, x.shape[-1]).split(most):
-            part.copy_(self.w2(gated_linear(part, self.w1, self.w3)))
-        return x
+    def forward(self, x_BLD: torch.Tensor, ops: Ops) -> torch.Tensor:
+        """Like ``x_BLD``, which may be overwritten."""
+        return ops.swiglu(self.w1, self.w3, self.w2, x_BLD)
 
 
 class Modulation(nn.Sequential):
@@ -129,13 +96,14 @@ class Modulation(nn.Sequential):
         self.ops = ops
 
     def forward(self, cond_BRA: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        return self.ops.precise(self[1], self[0](cond_BRA), dtype).to(dtype)
+        return self.ops.fp32_linear(self[1], self[0](cond_BRA), dtype).to(dtype)
 
 
 class NextDiTBlock(nn.Module):
-    """Sandwich-normed attention and feed-forward, each with a scale before and a tanh gate behind.
+    """Attention and feed-forward between two norms each: scaled by adaLN before, gated by tanh after.
 
-    ``x += tanh(gate) * norm2(f(norm1(x) * (1 + scale)))``; chunk order scale, gate, scale, gate; no shift.
+    ``x += tanh(gate) * norm2(f(norm1(x) * (1 + scale)))``; the modulation's chunks are scale and gate of attention,
+    then of the feed-forward; there is no shift.
     """
 
     def __init__(self, config: BlockConfig, ops: Ops, device=None, dtype=None):
@@ -143,40 +111,45 @@ class NextDiTBlock(nn.Module):
         where = {"device": device, "dtype": dtype}
         self.attention = Attention(config, ops, **where)
         self.feed_forward = FeedForward(config.dim, config.ffn_hidden, ops, **where)
-        for name in ("attention_norm1", "ffn_norm1", "attention_norm2", "ffn_norm2"):
-            setattr(self, name, ops.rms_norm(config.dim, eps=config.norm_eps, **where))
+        self.attention_norm1 = ops.rms_norm(config.dim, eps=config.norm_eps, **where)
+        self.ffn_norm1 = ops.rms_norm(config.dim, eps=config.norm_eps, **where)
+        self.attention_norm2 = ops.rms_norm(config.dim, eps=config.norm_eps, **where)
+        self.ffn_norm2 = ops.rms_norm(config.dim, eps=config.norm_eps, **where)
         self.adaLN_modulation = Modulation(config.cond_dim, 4 * config.dim, ops, **where)
         self.attention_y_norm = ops.rms_norm(config.context_dim, eps=config.norm_eps, **where)
 
     def forward(
         self,
         x_BLD: torch.Tensor,
-        rope: Rotation,
+        freqs: FreqsCis,
         context: torch.Tensor | KeysValues,
         mask_BS: torch.Tensor | None,
         cond_BRA: torch.Tensor,
-        attend,
+        ops: Ops,
         key_scale: float = 1.0,
         pool: KeyPool | None = None,
     ) -> torch.Tensor:
-        """Tokens like ``x_BLD``, which is overwritten where no gradient is asked for.
+        """Tokens like ``x_BLD``, which may be overwritten.
 
         Args:
+            x_BLD: tokens.
+            freqs: rotary positions of the tokens.
             context: features (B, S, context_dim), or what ``context_keys_values`` made of them.
             mask_BS: True where a context token counts, None when all do.
+            cond_BRA: conditioning, float32.
+            ops: what this forward pass computes with.
             key_scale: factor on the keys, and so on the scores, of self-attention.
             pool: where keys and values of self-attention are pooled, None where each token has its own.
         """
         if isinstance(context, torch.Tensor):
             context = self.context_keys_values(context)
         scale_msa, gate_msa, scale_mlp, gate_mlp = self.adaLN_modulation(cond_BRA, x_BLD.dtype).chunk(4, dim=-1)
-        out = self.attention(
-            scaled_norm(self.attention_norm1, x_BLD, scale_msa), rope, context, mask_BS, attend, key_scale, pool
-        )
-        x_BLD = add_gated_norm(self.attention_norm2, x_BLD, out, gate_msa)
-        del out
-        out = self.feed_forward(scaled_norm(self.ffn_norm1, x_BLD, scale_mlp))
-        return add_gated_norm(self.ffn_norm2, x_BLD, out, gate_mlp)
+        out = ops.modulate(self.attention_norm1, x_BLD, scale_msa)
+        out = self.attention(out, freqs, context, mask_BS, ops, key_scale, pool)
+        x_BLD = ops.add_gated(self.attention_norm2, x_BLD, out, gate_msa)
+        del out  # before the feed-forward asks for memory
+        out = self.feed_forward(ops.modulate(self.ffn_norm1, x_BLD, scale_mlp), ops)
+        return ops.add_gated(self.ffn_norm2, x_BLD, out, gate_mlp)
 
     def context_keys_values(self, context_BSD: torch.Tensor) -> KeysValues:
         """Keys and values of the context's features, for a caller that keeps them from step to step."""
@@ -193,5 +166,6 @@ class FinalLayer(nn.Module):
         self.linear = ops.linear(dim, out_dim, **where)
         self.adaLN_modulation = Modulation(cond_dim, dim, ops, **where)
 
-    def forward(self, x_BLD: torch.Tensor, cond_BRA: torch.Tensor) -> torch.Tensor:
-        return self.linear(scaled_norm(self.norm_final, x_BLD, self.adaLN_modulation(cond_BRA, x_BLD.dtype)))
+    def forward(self, x_BLD: torch.Tensor, cond_BRA: torch.Tensor, ops: Ops) -> torch.Tensor:
+        """Patch vectors (B, L, out_dim) of tokens ``x_BLD``."""
+        return self.linear(ops.modulate(self.norm_final, x_BLD, self.adaLN_modulation(cond_BRA, x_BLD.dtype)))

@@ -39,8 +39,8 @@ class ScalarEmbedder(nn.Module):
 
     def forward(self, values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """``dtype`` is the run's."""
-        hidden = self.ops.precise(self.mlp[0], sinusoid(values), dtype)
-        return self.ops.precise(self.mlp[2], self.mlp[1](hidden), dtype)
+        hidden = self.ops.fp32_linear(self.mlp[0], sinusoid(values), dtype)
+        return self.ops.fp32_linear(self.mlp[2], self.mlp[1](hidden), dtype)
 
 
 class TextEmbedder(nn.Sequential):
@@ -53,7 +53,7 @@ class TextEmbedder(nn.Sequential):
 
     def forward(self, pooled: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """``dtype`` is the run's."""
-        return self.ops.precise(self[1], self.ops.precise(self[0], pooled, dtype), dtype)
+        return self.ops.fp32_linear(self[1], self.ops.fp32_linear(self[0], pooled, dtype), dtype)
 
 
 def masked_mean(features_BSD: torch.Tensor, mask_BS: torch.Tensor | None) -> torch.Tensor:

@@ -11,18 +11,18 @@ from typing import ClassVar
 
 import torch
 from einops import rearrange
+from torch import nn
 
 from ..errors import LuminaError
 from ..shapes.latents import LatentSize
 from ..shapes.schedules import PatchSize
 from .block import FinalLayer
 from .config import VideoConfig
-from .embeddings import masked_mean
+from .embeddings import ScalarEmbedder, TextEmbedder
+from .next_dit import NextDiT
 from .ops import TORCH_OPS, Ops
 from .patchify import unpatchify
-from .rope import Rotation, interleave
-from .text_cache import RunContext
-from .video import MultiScaleNextDiT
+from .rope import FreqsCis, interleave
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,35 +67,35 @@ class ImageConfig(VideoConfig):
         return 0, half, half
 
 
-class ImageNextDiT(MultiScaleNextDiT):
-    """Velocity of a latent image (B, C, 1, H, W). Parameter names are those of the released checkpoints."""
+class ImageNextDiT(NextDiT):
+    """Velocity of a latent image (B, C, 1, H, W), conditioned on text."""
 
     config: ImageConfig
 
     def __init__(self, config: ImageConfig, ops: Ops = TORCH_OPS, device=None, dtype=None):
-        super().__init__(config, ops, device, dtype)
-        del self.all_x_embedder, self.all_final_layer, self.motion_embedder
+        super().__init__(config, ops)
         where = {"device": device, "dtype": dtype}
-        numbers = config.patches[0].space ** 2 * config.channels
-        self.x_embedder = ops.linear(numbers, config.dim, **where)
-        out = numbers * 2 if config.learn_sigma else numbers
+        self.t_embedder = ScalarEmbedder(config.cond_dim, ops, **where)
+        self.cap_embedder = TextEmbedder(config.text_dim, config.cond_dim, ops, **where)
+        self.layers = self.make_blocks(device, dtype)
+        self.pad_token = nn.Parameter(torch.zeros(config.dim, **where))
+        elements = config.patches[0].space ** 2 * config.channels
+        self.x_embedder = ops.linear(elements, config.dim, **where)
+        out = elements * 2 if config.learn_sigma else elements
         self.final_layer = FinalLayer(config.dim, config.cond_dim, out, ops, **where)
 
-    def condition(self, t: torch.Tensor, text: RunContext, motion: object, dtype: torch.dtype) -> torch.Tensor:
-        """Time and pooled text, added: (B, 1, A) float32; images have no motion score."""
-        pooled = text.pooled(lambda features, mask: self.cap_embedder(masked_mean(features, mask), dtype))
-        return (self.t_embedder(t * self.config.t_scale, dtype) + pooled)[:, None, :]
-
-    def turns(self, rope: Rotation) -> Rotation:
-        """Height and width take turns along a head."""
-        return interleave(rope, 2)
-
-    def read(self, x: torch.Tensor, patch: PatchSize) -> torch.Tensor:
+    def patch_embed(self, x: torch.Tensor, patch: PatchSize) -> torch.Tensor:
         """A patch vector runs over (channel, height, width) on the way in, and over (height, width, channel) out."""
         p = patch.space
         return self.x_embedder(rearrange(x, "b c f (h p) (w q) -> b (f h w) (c p q)", p=p, q=p))
 
-    def write(self, tokens: torch.Tensor, cond: torch.Tensor, patch: PatchSize, size: LatentSize) -> torch.Tensor:
-        """Latents of ``size``, of the first half of the channels where there are two."""
-        x = unpatchify(self.final_layer(tokens, cond), patch, (size.frames, size.height, size.width))
+    def unpatch(
+        self, tokens: torch.Tensor, cond: torch.Tensor, patch: PatchSize, size: LatentSize, ops: Ops
+    ) -> torch.Tensor:
+        """The first half of the channels where there are two."""
+        x = unpatchify(self.final_layer(tokens, cond, ops), patch, (size.frames, size.height, size.width))
         return x[:, : self.config.channels]
+
+    def arrange_axes(self, freqs: FreqsCis) -> FreqsCis:
+        """Height and width take turns along a head."""
+        return interleave(freqs, 2)

@@ -11,10 +11,8 @@ import torch
 
 from .rope_scaling import RopeScaling
 
-Rotation = torch.Tensor
-"""Unit complex numbers, complex64 (L, D / 2), or (B, L, D / 2) where the items of a batch differ."""
-PART = 8192
-"""Tokens that are widened to float32 at a time."""
+# Unit complex numbers, complex64 (L, D / 2), or (B, L, D / 2) where the samples of a batch differ.
+FreqsCis = torch.Tensor
 
 
 def axis_angles(length: int, width: int, theta: float, divisors: torch.Tensor | float = 1.0) -> torch.Tensor:
@@ -33,26 +31,26 @@ def grid_angles(
     ]
 
 
-def rotation(
+def freqs_cis(
     lengths: Sequence[int],
     widths: Sequence[int],
     theta: float,
     device: torch.device | str = "cpu",
     scalings: Sequence[RopeScaling | None] = (None,),
-) -> Rotation:
-    """The rotation of every position of a grid, last axis fastest.
+) -> FreqsCis:
+    """The rotation of every position of a grid, last axis fastest, complex64 (L, D / 2).
 
     Args:
         lengths: positions along each axis, such as (frames, height, width) in patches.
         widths: part of the head width that each axis encodes; they add up to D.
         theta: base of the frequencies.
-        scalings: of all items of a batch, or one for each of B; then the result is (B, L, D / 2).
+        scalings: one for the whole batch, or one for each of B samples; then the result is (B, L, D / 2).
     """
-    tables = [grid_rotation(grid_angles(lengths, widths, theta, scaling), device) for scaling in scalings]
+    tables = [grid_freqs_cis(grid_angles(lengths, widths, theta, scaling), device) for scaling in scalings]
     return tables[0] if len(tables) == 1 else torch.stack(tables)
 
 
-def grid_rotation(angles: Sequence[torch.Tensor], device: torch.device | str = "cpu") -> Rotation:
+def grid_freqs_cis(angles: Sequence[torch.Tensor], device: torch.device | str = "cpu") -> FreqsCis:
     """The rotation of every position of a grid whose axes turn by ``angles``, each (length, width / 2).
 
     Angles are float64 and rounded once to complex64, as in the official ``precompute_freqs_cis``; the tables of single
@@ -63,44 +61,32 @@ def grid_rotation(angles: Sequence[torch.Tensor], device: torch.device | str = "
     for axis, table in enumerate(angles):
         shape = [1] * len(lengths) + [table.shape[1]]
         shape[axis] = len(table)
-        turns = torch.complex(table.cos().float(), table.sin().float()).to(device)
-        parts.append(turns.view(shape).expand(*lengths, table.shape[1]))
+        freqs = torch.complex(table.cos().float(), table.sin().float()).to(device)
+        parts.append(freqs.view(shape).expand(*lengths, table.shape[1]))
     return torch.cat(parts, -1).flatten(0, -2)
 
 
-def interleave(rope: Rotation, axes: int) -> Rotation:
-    """The axes of a head, equally wide and one behind the other, put in turn: h0, w0, h1, w1, ..."""
-    return rope.unflatten(-1, (axes, -1)).transpose(-1, -2).flatten(-2)
+def interleave(freqs: FreqsCis, axes: int) -> FreqsCis:
+    """The axes of a head, equally wide and one after the other, interleaved: h0, w0, h1, w1, ..."""
+    return freqs.unflatten(-1, (axes, -1)).transpose(-1, -2).flatten(-2)
 
 
-def rotate(x_BLHD: torch.Tensor, rope: Rotation) -> torch.Tensor:
-    """Rotate neighbouring pairs (2i, 2i + 1) of each head, in float32; returns x's dtype.
-
-    Where no gradient is asked for, x is overwritten, and a half-precision x is widened a part at a time.
-    """
+def rotate(x_BLHD: torch.Tensor, freqs: FreqsCis) -> torch.Tensor:
+    """Rotate neighboring pairs (2i, 2i + 1) of each head by ``freqs``, in float32; returns x's dtype."""
     if torch.compiler.is_compiling():
-        return _rotate_real(x_BLHD, rope)
-    if torch.is_grad_enabled():
-        return _rotated(x_BLHD, rope)
-    if x_BLHD.dtype == torch.float32:
-        _pairs(x_BLHD).mul_(rope.unsqueeze(-2))
-        return x_BLHD
-    for part, turn in zip(x_BLHD.split(PART, 1), rope.split(PART, -2), strict=True):
-        part.copy_(_rotated(part, turn))
-    return x_BLHD
+        return _rotate_real(x_BLHD, freqs)
+    # One complex product, because the strides of the four real ones do not vectorize on a CPU.
+    rotated = as_complex_pairs(x_BLHD.float()) * freqs.unsqueeze(-2)
+    return torch.view_as_real(rotated).flatten(-2).to(x_BLHD.dtype)
 
 
-def _rotated(x_BLHD: torch.Tensor, rope: Rotation) -> torch.Tensor:
-    """One complex product, because the strides of the four real ones do not vectorise on a CPU."""
-    return torch.view_as_real(_pairs(x_BLHD.float()) * rope.unsqueeze(-2)).flatten(-2).to(x_BLHD.dtype)
+def as_complex_pairs(x_BLHD: torch.Tensor) -> torch.Tensor:
+    """A view of float32 x as complex64 (B, L, H, D / 2)."""
+    return torch.view_as_complex(x_BLHD.unflatten(-1, (-1, 2)))
 
 
-def _rotate_real(x_BLHD: torch.Tensor, rope: Rotation) -> torch.Tensor:
-    """The same in real numbers, which torch.compile fuses with what stands before and behind."""
-    cos, sin = torch.view_as_real(rope.unsqueeze(-2)).unbind(-1)
+def _rotate_real(x_BLHD: torch.Tensor, freqs: FreqsCis) -> torch.Tensor:
+    """The same in real arithmetic, which torch.compile fuses with its neighbors."""
+    cos, sin = torch.view_as_real(freqs.unsqueeze(-2)).unbind(-1)
     even, odd = x_BLHD.float().unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x_BLHD.dtype)
-
-
-def _pairs(x_BLHD: torch.Tensor) -> torch.Tensor:
-    return torch.view_as_complex(x_BLHD.unflatten(-1, (-1, 2)))

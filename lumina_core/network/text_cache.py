@@ -1,4 +1,4 @@
-"""What the network calls of one run share: the text, and all that would otherwise be made of constants again."""
+"""What the forward passes of one run share: the text, and everything else that does not change from step to step."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from typing import Any
 
 import torch
 
-from .cpu_kernels import keep_freed_memory
-
+# Of one layer, each (B, kv_heads, S, head_dim).
 KeysValues = tuple[torch.Tensor, torch.Tensor]
-"""Of one layer, each (B, kv_heads, S, head_dim)."""
 
 
-class LastMade:
-    """The newest of some values that are dear to make."""
+class SingleEntryCache:
+    """The newest of some values that are expensive to compute."""
 
     def __init__(self) -> None:
         self._kept: tuple[Hashable, Any] = (None, None)
@@ -26,16 +24,17 @@ class LastMade:
         return self._kept[1]
 
 
-class RunContext:
-    """Text features of a batch, with pooled text, keys and values of every layer, and rotary tables, made once.
+class ConditioningCache:
+    """Text features of a batch, and what is computed once of them: pooled text, every layer's K/V, rotary tables.
 
-    Whoever samples makes one per run and drops it with the run, so nothing outlives a change of the weights. A plain
-    call of the network makes one that keeps nothing (``keep`` False): in training everything is made anew.
+    A sampler makes one per run and drops it with the run, so nothing outlives a change of the weights. A plain forward
+    pass makes one that keeps nothing (``keep`` False): in training everything is computed again.
 
     Args:
         features: (B, S, D).
         mask: bool (B, S), True where a token counts; None, as well as a mask that hides nothing, when all do.
-        rotations: rotary tables, where several contexts of a run share them.
+        keep: whether anything is kept.
+        freqs: rotary tables, where several caches of a run share them.
     """
 
     def __init__(
@@ -43,22 +42,20 @@ class RunContext:
         features: torch.Tensor,
         mask: torch.Tensor | None,
         keep: bool = True,
-        rotations: LastMade | None = None,
+        freqs: SingleEntryCache | None = None,
     ):
         self.features, self.keep = features, keep
-        if keep and features.device.type == "cpu":
-            keep_freed_memory()
         self.mask = None if mask is None or bool(mask.all()) else mask.bool()
-        self.rotations = rotations or LastMade()
+        self.freqs = freqs or SingleEntryCache()
         self._pooled: torch.Tensor | None = None
         self._layers: dict[int, KeysValues] = {}
 
     def __len__(self) -> int:
         return len(self.features)
 
-    def __getitem__(self, rows: slice) -> RunContext:
-        """These items of the batch, which share what is kept."""
-        return self if rows in (slice(None), slice(0, len(self))) else _Rows(self, rows)
+    def __getitem__(self, part: slice) -> ConditioningCache:
+        """These samples of the batch; they share what is kept."""
+        return self if part in (slice(None), slice(0, len(self))) else BatchView(self, part)
 
     def pooled(self, make: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]) -> torch.Tensor:
         """``make(features, mask)``, (B, A)."""
@@ -76,22 +73,27 @@ class RunContext:
             self._layers[index] = make(self.features)
         return self._layers[index]
 
-    def rotation(self, grid: Hashable, make: Callable[[], Any]) -> Any:
-        """The rotary table of a grid of positions. One is kept, until a patch size asks for another."""
-        return self.rotations.get(grid, make) if self.keep else make()
+    def positions(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """The rotary tables of ``key``. One entry is kept, until a patch size asks for another."""
+        return self.freqs.get(key, make) if self.keep else make()
 
 
-class _Rows(RunContext):
-    """Some items of another context, views of what that one keeps."""
+class BatchView(ConditioningCache):
+    """Some samples of another cache: views of what that one keeps."""
 
-    def __init__(self, whole: RunContext, rows: slice):
-        mask = None if whole.mask is None else whole.mask[rows]
-        super().__init__(whole.features[rows], mask, whole.keep, whole.rotations)
-        self.whole, self.rows = whole, rows
+    def __init__(self, whole: ConditioningCache, part: slice):
+        mask = None if whole.mask is None else whole.mask[part]
+        super().__init__(whole.features[part], mask, whole.keep, whole.freqs)
+        self.whole, self.part = whole, part
 
     def pooled(self, make: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]) -> torch.Tensor:
-        return self.whole.pooled(make)[self.rows]
+        """As of the whole batch, these samples of it."""
+        return self.whole.pooled(make)[self.part]
 
     def layer(self, index: int, make: Callable[[torch.Tensor], KeysValues]) -> torch.Tensor | KeysValues:
+        """As of the whole batch, these samples of it."""
         found = self.whole.layer(index, make)
-        return found[self.rows] if isinstance(found, torch.Tensor) else tuple(part[self.rows] for part in found)
+        if isinstance(found, torch.Tensor):
+            return found[self.part]
+        keys, values = found
+        return keys[self.part], values[self.part]

@@ -24,7 +24,7 @@ from ..errors import LuminaError
 from ..media.reader import probe
 from ..network.audio import AudioNextDiT
 from ..network.audio_conditioning import AudioCondition
-from ..network.cpu_kernels import columns_first
+from ..network.cpu_kernels import prepare_for_cpu
 from ..sampling.audio import AudioPlan, Text, sample_audio
 from ..text.gemma import check_text
 from .base import (
@@ -495,7 +495,7 @@ class LuminaAudioPipeline(Pipeline):
 
     def _load_model(self) -> AudioNextDiT:
         model = load_audio_model(self.files.model, self.device, self.dtype)
-        columns_first(model)
+        prepare_for_cpu(model)
         return model
 
     def _load_codec(self) -> AudioCodec:

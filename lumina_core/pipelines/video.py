@@ -25,7 +25,7 @@ from ..media.contact_sheet import enlarge
 from ..media.writer import check_target, write_image, write_video
 from ..network.compilation import compile_blocks
 from ..network.config import VideoConfig
-from ..network.cpu_kernels import columns_first
+from ..network.cpu_kernels import prepare_for_cpu
 from ..network.extrapolation import size_warning, trained_size
 from ..runtime.devices import AUTO, pick_device, pick_dtype, release_memory, wide_dtype
 from ..sampling.noise import MAX_SEED, seeded_noise
@@ -216,7 +216,7 @@ def _sample(
     model.config = job.config
     for lora in request.loras:
         apply_lora(model, lora.path, lora.strength)
-    columns_first(model)
+    prepare_for_cpu(model)
     if request.compiled:
         model = compile_blocks(model, job.device, report=watcher.note)
     noise = seeded_noise((1, *job.latent.shape(job.config.channels)), request.seed, job.device, job.dtype)

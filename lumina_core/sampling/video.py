@@ -17,7 +17,7 @@ from ..errors import LuminaError
 from ..network.attention import attention_name, plain_attention
 from ..network.forward_options import AS_TRAINED
 from ..runtime.devices import release_memory
-from ..runtime.oom import OneByOne, does_not_fit
+from ..runtime.oom import PerSampleFallback, oom_message
 from ..shapes.latents import LatentSize
 from ..shapes.schedules import PatchSize
 from .frame_conditioning import ConditionedVelocity, FrameCondition
@@ -130,7 +130,7 @@ class _Velocity:
         # Both prompts at once, so that the steps without guidance take their part of what is kept.
         make = getattr(model, "run_context", None)
         self.texts = (features, mask) if make is None else (make(features, mask), None)
-        self.fallback = OneByOne(partial(release_memory, noise.device))
+        self.fallback = PerSampleFallback(partial(release_memory, noise.device))
         self.options = {} if plan.network == AS_TRAINED else {"options": plan.network}
 
     def __call__(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -161,7 +161,7 @@ class _Velocity:
 
     def _does_not_fit(self, x: torch.Tensor, patch: PatchSize) -> str:
         patches = self.model.config.patches if hasattr(self.model, "config") else self.plan.patches
-        return does_not_fit(LatentSize(*x.shape[2:]), patch, patches)
+        return oom_message(LatentSize(*x.shape[2:]), patch, patches)
 
 
 def check_velocity(velocity: torch.Tensor) -> None:

@@ -15,10 +15,10 @@ from ...lumina_core.sampling.guidance import first_channels
 from ...lumina_core.sampling.video import check_velocity
 from .model_patches import guard_first_step
 from .size_warning import warn_of_size
-from .video_model import HostMultiScaleNextDiT, LuminaVideoConfig, LuminaVideoModel, make_patcher, read_weights
+from .video_model import HostNextDiT, LuminaVideoConfig, LuminaVideoModel, make_patcher, read_weights
 
 
-class HostImageNextDiT(HostMultiScaleNextDiT, ImageNextDiT):
+class HostImageNextDiT(HostNextDiT, ImageNextDiT):
     """The core's image network behind the host's calling convention; parameter names stay as released."""
 
     def _forward(self, x, t, context, transformer_options, **kwargs):

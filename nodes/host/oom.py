@@ -9,7 +9,7 @@ from typing import Any
 import comfy.model_management as management
 import torch
 
-from ...lumina_core.runtime.oom import OneByOne, is_out_of_memory
+from ...lumina_core.runtime.oom import PerSampleFallback, is_out_of_memory
 
 _EVERYTHING = 1e30  # bytes; what the host itself asks for when it wants all that can be freed
 CURES = ("fp8 weights",)
@@ -20,9 +20,9 @@ class RunFallback:
 
     def __init__(self) -> None:
         self._run: Any = None
-        self._fallback: OneByOne | None = None
+        self._fallback: PerSampleFallback | None = None
 
-    def of(self, transformer_options: dict, device: torch.device) -> OneByOne:
+    def of(self, transformer_options: dict, device: torch.device) -> PerSampleFallback:
         """That of the run with these options; one that nobody keeps where the call is of no sampling run."""
         # The host makes this tensor anew for every run and hands the same one to every call.
         sigmas = transformer_options.get("sample_sigmas")
@@ -33,11 +33,11 @@ class RunFallback:
         return self._fallback
 
 
-def host_fallback(device: torch.device) -> OneByOne:
+def host_fallback(device: torch.device) -> PerSampleFallback:
     """The core's fallback, freeing what the host holds on ``device`` and writing to the host's log."""
-    return OneByOne(
+    return PerSampleFallback(
         release=lambda: free_unused(device),
-        tell=lambda sentence: logging.warning("Lumina-Video: %s", sentence),
+        warn=lambda sentence: logging.warning("Lumina-Video: %s", sentence),
         is_oom=is_oom,
     )
 

@@ -9,7 +9,7 @@ import comfy.ops
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 
-from ...lumina_core.network import cpu_kernels as cpu_layers
+from ...lumina_core.network import cpu_kernels
 from ...lumina_core.network.attention import repeat_heads
 from ...lumina_core.network.cpu_kernels import plain_float32
 from ...lumina_core.network.ops import Ops
@@ -49,7 +49,7 @@ def _in_run_dtype(layer: torch.nn.Module, x: torch.Tensor, dtype: torch.dtype) -
 
 
 def _faster(base: type[torch.nn.Module], compute: Callable[[torch.nn.Module, torch.Tensor], torch.Tensor]):
-    """The host's layer class, which computes by the core's processor kernels where it would do nothing else itself."""
+    """The host's layer class, which computes by the core's CPU kernels where it would do nothing else itself."""
 
     class Faster(base):
         def forward(self, x):
@@ -63,16 +63,18 @@ def _faster(base: type[torch.nn.Module], compute: Callable[[torch.nn.Module, tor
 
 def host_ops(operations) -> Ops:
     """The core's layer bundle made of a host operations class (``comfy.ops``)."""
+    if comfy.model_management.get_torch_device().type == "cpu":
+        cpu_kernels.keep_freed_memory()
     linear = operations.Linear
-    if cpu_layers.HAS_ONEDNN:
-        linear = _faster(linear, lambda layer, x: cpu_layers.linear(x, layer.weight, layer.bias))
+    if cpu_kernels.HAS_ONEDNN:
+        linear = _faster(linear, lambda layer, x: cpu_kernels.linear(x, layer.weight, layer.bias))
     return Ops(
         linear=linear,
         layer_norm=operations.LayerNorm,
-        rms_norm=_faster(operations.RMSNorm, lambda layer, x: cpu_layers.rms_norm(x, layer.weight, layer.eps)),
+        rms_norm=_faster(operations.RMSNorm, lambda layer, x: cpu_kernels.rms_norm(x, layer.weight, layer.eps)),
         attention=host_attention,
         cast=comfy.ops.cast_to_input,
-        precise=_in_run_dtype,
+        fp32_linear=_in_run_dtype,
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from ...lumina_core.cost.flops import price_list
 from ...lumina_core.cost.runtime import Shape, estimate
 from ...lumina_core.network.config import VideoConfig
-from ...lumina_core.network.context_drop import dropping_layers
+from ...lumina_core.network.context_drop import dropped_layers
 from ...lumina_core.sampling.plan import Evaluation
 from ...lumina_core.shapes.latents import LatentSize
 from ..names import OPTIONS_KEY
@@ -95,7 +95,7 @@ class RunTimer:
             run.reused, guided = True, run.evaluated[-1].shape.guided
         shape = _shape(config, x.shape, asked, t, guided)
         # A pass that drops context does less than its shape says.
-        whole = not dropping_layers(t, asked.network.context_drop, config.layers)
+        whole = not dropped_layers(t, asked.network.context_drop, config.layers)
         run.evaluate(float(timestep.flatten()[0].float()), t, shape, representative=whole)
         return denoised
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from ...lumina_core.network.text_cache import LastMade, RunContext
+from ...lumina_core.network.text_cache import ConditioningCache, SingleEntryCache
 
 
 class RunContexts:
@@ -24,15 +24,15 @@ class RunContexts:
         self.changing = changing
         self._forget()
 
-    def of(self, features: torch.Tensor, mask: torch.Tensor | None, transformer_options: dict) -> RunContext:
+    def of(self, features: torch.Tensor, mask: torch.Tensor | None, transformer_options: dict) -> ConditioningCache:
         """The context of features (B, S, D) and their mask (B, S); one that keeps nothing outside of a run."""
         sigmas = transformer_options.get("sample_sigmas")
         if sigmas is None or self.changing():
-            return RunContext(features, mask, keep=False)
+            return ConditioningCache(features, mask, keep=False)
         if self._run is None or self._run() is not sigmas:
             self._forget()
             self._run = weakref.ref(sigmas, self._end)
-        asked = RunContext(features, mask, rotations=self._rotations)
+        asked = ConditioningCache(features, mask, freqs=self._freqs)
         for kept in self._kept:
             for start in range(len(kept) - len(asked) + 1):
                 found = kept[start : start + len(asked)]
@@ -48,11 +48,11 @@ class RunContexts:
 
     def _forget(self) -> None:
         self._run: weakref.ref | None = None
-        self._kept: list[RunContext] = []
-        self._rotations = LastMade()
+        self._kept: list[ConditioningCache] = []
+        self._freqs = SingleEntryCache()
 
 
-def _equal(a: RunContext, b: RunContext) -> bool:
+def _equal(a: ConditioningCache, b: ConditioningCache) -> bool:
     if a.features.device != b.features.device or a.features.dtype != b.features.dtype:
         return False
     if (a.mask is None) != (b.mask is None) or not torch.equal(a.features, b.features):

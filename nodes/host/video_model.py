@@ -17,9 +17,10 @@ import torch
 from ...lumina_core.checkpoints.video import Checkpoint, clean_keys, detect_config, read_settings
 from ...lumina_core.errors import LuminaError
 from ...lumina_core.network.config import VideoConfig
+from ...lumina_core.network.next_dit import NextDiT
 from ...lumina_core.network.video import MultiScaleNextDiT
 from ...lumina_core.runtime.devices import why_no_bf16
-from ...lumina_core.runtime.oom import does_not_fit
+from ...lumina_core.runtime.oom import oom_message
 from ...lumina_core.runtime.tensor_files import check_finite, unreadable
 from ...lumina_core.sampling.video import NO_MOTION
 from ...lumina_core.shapes.latents import LatentSize
@@ -33,8 +34,11 @@ from .size_warning import warn_of_size
 from .text_cache import RunContexts
 
 
-class HostMultiScaleNextDiT(MultiScaleNextDiT):
-    """The core's network behind the host's calling convention; parameter names stay as published."""
+class HostNextDiT(NextDiT):
+    """A network of the core behind the host's calling convention; parameter names stay as published.
+
+    Comes before the core's class among the bases.
+    """
 
     def __init__(self, config: VideoConfig, dtype=None, device=None, operations=None):
         super().__init__(config, host_ops(operations), device=device, dtype=dtype)
@@ -64,7 +68,7 @@ class HostMultiScaleNextDiT(MultiScaleNextDiT):
         def refusal() -> str:
             asked = RunOptions.of(transformer_options)
             patch = asked.schedule(self.config).at(float(asked.flow_time(t)[0]))
-            return does_not_fit(LatentSize(*x.shape[2:]), patch, self.config.patches, CURES)
+            return oom_message(LatentSize(*x.shape[2:]), patch, self.config.patches, CURES)
 
         return self.fallback.of(transformer_options, x.device)(call, len(x), refusal)
 
@@ -77,10 +81,13 @@ class HostMultiScaleNextDiT(MultiScaleNextDiT):
         self.config.check_size(LatentSize(*x.shape[2:]), schedule.values)
         scores = [NO_MOTION if s is None or s.at(now) is None else s.at(now) for s in motion or [None] * len(x)]
         scores = torch.tensor(scores, device=x.device, dtype=t.dtype)
-        cond = self.condition(t, text, scores, x.dtype)
-        return self.velocity(
-            x, text, cond, schedule.at(now), t, asked.network, transformer_options=transformer_options
+        return self.split_velocity(
+            x, t, text, scores, schedule.at(now), asked.network, transformer_options=transformer_options
         ).neg_()
+
+
+class HostMultiScaleNextDiT(HostNextDiT, MultiScaleNextDiT):
+    """The core's video network in the host."""
 
 
 class MotionCond(comfy.conds.CONDConstant):

@@ -7,23 +7,19 @@ import torch
 from torch import nn
 
 from lumina_core.errors import LuminaError
+from lumina_core.network import cpu_kernels, in_place
 from lumina_core.network.attention import torch_attention
-from lumina_core.network.block import (
-    FEED_FORWARD_TOKENS,
-    Attention,
-    FinalLayer,
-    NextDiTBlock,
-    add_gated_norm,
-    scaled_norm,
-)
+from lumina_core.network.block import Attention, FinalLayer, NextDiTBlock
 from lumina_core.network.config import BlockConfig
 from lumina_core.network.cpu_kernels import RMSNorm
-from lumina_core.network.ops import TORCH_OPS
-from lumina_core.network.rope import rotate, rotation
+from lumina_core.network.ops import CPU_OPS, Ops
+from lumina_core.network.rope import freqs_cis, rotate
 
 B, L, S, HEAD = 2, 12, 5, 16
-MODES = pytest.mark.parametrize("training", [False, True], ids=["overwriting", "with gradients"])
-ROPE = rotation((3, 2, 2), (4, 6, 6), 256.0)
+MODES = pytest.mark.parametrize("form", ["with gradients", "in place", "on a CPU"])
+ROPE = freqs_cis((3, 2, 2), (4, 6, 6), 256.0)
+OPS = Ops(attention=torch_attention)
+FORMS = {"with gradients": OPS, "in place": OPS.in_place, "on a CPU": OPS.on_cpu}
 MASK = torch.tensor([[True, False, True, False, False], [False, True, True, True, True]])
 
 
@@ -96,32 +92,32 @@ def slow_attention(layer, x, context, mask):
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])
 @pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "holes"])
 @MODES
-def test_attention_equals_naive_loops(random, kv_heads, mask, training):
-    layer = seeded(Attention(config(kv_heads), TORCH_OPS))
+def test_attention_equals_naive_loops(random, kv_heads, mask, form):
+    layer = seeded(Attention(config(kv_heads), OPS))
     x, context = random(B, L, 64), random(B, S, 40)
-    with torch.set_grad_enabled(training):
-        found = layer(x.clone(), ROPE, layer.context_keys_values(context), mask, torch_attention)
+    found = layer(x.clone(), ROPE, layer.context_keys_values(context), mask, FORMS[form])
     assert torch.allclose(found.double(), slow_attention(layer, x, context, mask), atol=1e-5)
 
 
 def test_masked_context_is_never_seen(random):
-    layer = seeded(Attention(config(), TORCH_OPS))
+    layer = seeded(Attention(config(), OPS))
     x, context = random(B, L, 64), random(B, S, 40)
     garbage = torch.where(MASK[..., None], context, torch.full_like(context, 1e4))
-    found = layer(x, ROPE, layer.context_keys_values(garbage), MASK, torch_attention)
-    assert torch.equal(found, layer(x, ROPE, layer.context_keys_values(context), MASK, torch_attention))
+    found = layer(x, ROPE, layer.context_keys_values(garbage), MASK, OPS)
+    assert torch.equal(found, layer(x, ROPE, layer.context_keys_values(context), MASK, OPS))
 
 
 def test_without_qk_norm_there_is_no_norm():
-    layer = Attention(config(qk_norm=False), TORCH_OPS)
+    layer = Attention(config(qk_norm=False), OPS)
     assert not [key for key in layer.state_dict() if "norm" in key]
 
 
 @MODES
 @pytest.mark.parametrize("tokens_at_a_time", [5, 1024])
-def test_block_equals_the_formula(random, training, tokens_at_a_time, monkeypatch):
-    monkeypatch.setitem(FEED_FORWARD_TOKENS, "cpu", tokens_at_a_time)
-    block = seeded(NextDiTBlock(config(), TORCH_OPS))
+def test_block_equals_the_formula(random, form, tokens_at_a_time, monkeypatch):
+    for module in (cpu_kernels, in_place):
+        monkeypatch.setattr(module, "FFN_CHUNK_TOKENS", tokens_at_a_time)
+    block = seeded(NextDiTBlock(config(), OPS))
     x, context, cond = random(B, L, 64), random(B, S, 40), random(B, 1, 24)
     modulation = torch.nn.functional.silu(cond[:, 0].double()) @ block.adaLN_modulation[1].weight.double().T
     parts = (modulation + block.adaLN_modulation[1].bias.double())[:, None].split(64, dim=-1)
@@ -136,22 +132,22 @@ def test_block_equals_the_formula(random, training, tokens_at_a_time, monkeypatc
     update = (torch.nn.functional.silu(scaled @ w1) * (scaled @ w3)) @ w2
     state = state + gate_ffn.tanh() * rms_norm(update, block.ffn_norm2)
 
-    with torch.set_grad_enabled(training):
-        kept = block(x.clone(), ROPE, block.context_keys_values(context), MASK, cond, torch_attention)
-        found = block(x, ROPE, context, MASK, cond, torch_attention)
+    with torch.no_grad():
+        kept = block(x.clone(), ROPE, block.context_keys_values(context), MASK, cond, FORMS[form])
+        found = block(x, ROPE, context, MASK, cond, FORMS[form])
     assert torch.allclose(found.double(), state, atol=2e-5)
     assert torch.equal(kept, found)
 
 
 def test_gradients_of_a_block_are_those_of_the_formula(random):
     """What is written in place without gradients must not be with them."""
-    block = seeded(NextDiTBlock(config(), TORCH_OPS)).double().requires_grad_(True)
+    block = seeded(NextDiTBlock(config(), OPS)).double().requires_grad_(True)
     x, context, cond = (random(*shape).double().requires_grad_() for shape in ((1, L, 64), (1, S, 40), (1, 1, 24)))
-    # Rotation is in float32, too coarse for finite differences.
+    # FreqsCis is in float32, too coarse for finite differences.
     rope = torch.ones_like(ROPE)
 
     def run(*inputs):
-        return block(inputs[0], rope, inputs[1], None, inputs[2], torch_attention).square().sum()
+        return block(inputs[0], rope, inputs[1], None, inputs[2], OPS).square().sum()
 
     assert torch.autograd.gradcheck(run, (x, context, cond), eps=1e-5, atol=1e-2, rtol=1e-2, fast_mode=True)
 
@@ -159,7 +155,7 @@ def test_gradients_of_a_block_are_those_of_the_formula(random):
 @MODES
 @pytest.mark.parametrize("make", [nn.RMSNorm, RMSNorm], ids=["torch's", "ours"])
 @pytest.mark.parametrize("rows", [1, 3, 12])
-def test_row_modulation_equals_a_loop_over_rows(random, rows, make, training):
+def test_row_modulation_equals_a_loop_over_rows(random, rows, make, form):
     x, update, factor = random(B, L, 8), random(B, L, 8), random(B, rows, 8)
     norm = make(8, eps=0.1)
     norm.weight.data = random(8)
@@ -169,26 +165,41 @@ def test_row_modulation_equals_a_loop_over_rows(random, rows, make, training):
         row = factor[:, token // (L // rows)]
         scaled[:, token] = normed["x"][:, token] * (1 + row)
         gated[:, token] = x[:, token] + normed["update"][:, token] * row.tanh()
-    with torch.set_grad_enabled(training):
+    ops = FORMS[form]
+    with torch.no_grad():
         before = x.clone()
-        assert torch.allclose(scaled_norm(norm, x, factor), scaled, atol=1e-6)
+        assert torch.allclose(ops.modulate(norm, x, factor), scaled, atol=1e-6)
         assert torch.equal(x, before)
-        assert torch.allclose(add_gated_norm(norm, x, update, factor), gated, atol=1e-6)
+        assert torch.allclose(ops.add_gated(norm, x, update, factor), gated, atol=1e-6)
+
+
+def test_the_form_is_chosen_once_per_call(random):
+    """Plain where gradients are enabled, in place on another device, and a replaced function stays in all of them."""
+    x = random(2, 3)
+    assert OPS.for_call(x) is OPS
+    with torch.no_grad():
+        assert OPS.for_call(x) is OPS.on_cpu and OPS.on_cpu.modulate is cpu_kernels.modulate
+        assert OPS.for_call(x.to("meta")) is OPS.in_place and OPS.in_place.modulate is in_place.modulate
+        own = Ops(modulate=lambda norm, x, scale: x)
+        assert own.for_call(x).modulate is own.modulate and own.for_call(x).add_gated is cpu_kernels.add_gated
+        seen = Ops(attention=lambda *tensors, **options: options).for_call(x, mark=1)
+        assert seen.attention(x, x, x, None) == {"mark": 1}
+    assert CPU_OPS.linear is cpu_kernels.Linear
 
 
 @pytest.mark.parametrize("rows", [3, 12])
 def test_equal_rows_equal_one_row(random, rows):
-    block = seeded(NextDiTBlock(config(), TORCH_OPS))
-    final = seeded(FinalLayer(64, 24, 32, TORCH_OPS))
+    block = seeded(NextDiTBlock(config(), OPS))
+    final = seeded(FinalLayer(64, 24, 32, OPS))
     x, context, cond = random(B, L, 64), random(B, S, 40), random(B, 1, 24)
-    one = block(x, ROPE, context, None, cond, torch_attention)
-    many = block(x, ROPE, context, None, cond.expand(-1, rows, -1), torch_attention)
+    one = block(x, ROPE, context, None, cond, OPS)
+    many = block(x, ROPE, context, None, cond.expand(-1, rows, -1), OPS)
     assert torch.allclose(one, many, atol=1e-5)
-    assert torch.allclose(final(one, cond), final(one, cond.expand(-1, rows, -1)), atol=1e-5)
+    assert torch.allclose(final(one, cond, OPS), final(one, cond.expand(-1, rows, -1), OPS), atol=1e-5)
 
 
 def test_final_layer_equals_the_formula(random):
-    final = seeded(FinalLayer(64, 24, 32, TORCH_OPS))
+    final = seeded(FinalLayer(64, 24, 32, OPS))
     x, cond = random(B, L, 64), random(B, 1, 24)
     state = x.double()
     centred = state - state.mean(-1, keepdim=True)
@@ -196,7 +207,7 @@ def test_final_layer_equals_the_formula(random):
     linear, modulation = final.linear, final.adaLN_modulation[1]
     scale = torch.nn.functional.silu(cond.double()) @ modulation.weight.double().T + modulation.bias.double()
     expected = normed * (1 + scale) @ linear.weight.double().T + linear.bias.double()
-    assert torch.allclose(final(x, cond).double(), expected, atol=1e-5)
+    assert torch.allclose(final(x, cond, OPS).double(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("changes", [{"dim": 66}, {"kv_heads": 3}])

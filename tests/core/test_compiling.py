@@ -45,7 +45,7 @@ def run(network, calls):
     with torch.no_grad():
         for (x, t, text, mask, motion), patch in calls:
             if id(text) not in contexts:
-                contexts[id(text)] = network.run_context(text, mask)
+                contexts[id(text)] = network.cache_text(text, mask)
             outputs.append(network(x, t, contexts[id(text)], None, motion, patch))
     return outputs
 

@@ -2,6 +2,7 @@
 
 import cmath
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,11 +13,11 @@ from lumina_core.network.attention import plain_attention, torch_attention
 from lumina_core.network.block import Attention
 from lumina_core.network.compilation import compile_blocks
 from lumina_core.network.config import BlockConfig, VideoConfig
-from lumina_core.network.context_drop import KeyPool, dropping_layers, pooled_grid, pooled_rotation
+from lumina_core.network.context_drop import KeyPool, dropped_layers, pooled_freqs_cis, pooled_grid
 from lumina_core.network.forward_options import AS_TRAINED, NetworkOptions
 from lumina_core.network.image import ImageConfig, ImageNextDiT
 from lumina_core.network.ops import TORCH_OPS
-from lumina_core.network.rope import rotate, rotation
+from lumina_core.network.rope import freqs_cis, rotate
 from lumina_core.network.rope_scaling import RopeScaling
 
 WIDTHS, THETA, HEAD = (4, 6, 6), 256.0, 16
@@ -77,7 +78,7 @@ def network():
 
 
 def pool_of(grid):
-    return KeyPool(grid, pooled_rotation(grid, WIDTHS, THETA))
+    return KeyPool(grid, pooled_freqs_cis(grid, WIDTHS, THETA))
 
 
 def inputs(batch=1, size=(2, 8, 12)):
@@ -107,20 +108,20 @@ def test_a_constant_field_stays_what_it_is(grid):
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 def test_cells_stand_at_their_mean_position(grid):
-    assert torch.allclose(pooled_rotation(grid, WIDTHS, THETA).to(torch.complex128), slow_turns(grid), atol=1e-6)
+    assert torch.allclose(pooled_freqs_cis(grid, WIDTHS, THETA).to(torch.complex128), slow_turns(grid), atol=1e-6)
 
 
 def test_scaled_frequencies_count_for_cells_too():
     grid = (2, 3, 5)
     scalings = (None, *(RopeScaling(name, (2.0, 1.5, 3.0), (8, 16, 16), 0.4) for name in ("ntk", "time")))
-    found = pooled_rotation(grid, WIDTHS, THETA, scalings=scalings)
+    found = pooled_freqs_cis(grid, WIDTHS, THETA, scalings=scalings)
     for item, scaling in zip(found, scalings, strict=True):
         assert torch.allclose(item.to(torch.complex128), slow_turns(grid, scaling), atol=1e-6)
 
 
 def slow_attention(layer, x, context, grid):
     """Every query over every cell, one product at a time; float64."""
-    turns = rotation(grid, WIDTHS, THETA)
+    turns = freqs_cis(grid, WIDTHS, THETA)
     q = rotate(layer.q_norm(layer.wq(x)).unflatten(-1, (-1, HEAD)), turns).double()
     k = slow_pool(layer.k_norm(layer.wk(x)), grid).unflatten(-1, (-1, HEAD)).double()
     v = slow_pool(layer.wv(x), grid).unflatten(-1, (-1, HEAD)).double()
@@ -146,7 +147,8 @@ def test_attention_equals_loops(random, layer, grid, attend, training):
     expected = slow_attention(layer, x.clone(), context, grid)
     text = layer.context_keys_values(context)
     with torch.set_grad_enabled(training):
-        found = layer(x, rotation(grid, WIDTHS, THETA), text, None, attend, 1.0, pool_of(grid))
+        ops = replace(TORCH_OPS, attention=attend).for_call(x)
+        found = layer(x, freqs_cis(grid, WIDTHS, THETA), text, None, ops, 1.0, pool_of(grid))
     assert torch.allclose(found.double(), expected, atol=1e-5)
 
 
@@ -187,7 +189,7 @@ def test_early_layers_of_early_steps_drop(network, patch, size, t, dropping):
 
 @pytest.mark.parametrize("until, counts", [(0.0, [0, 0, 0, 0, 0]), (1.0, [24, 18, 12, 6, 0]), (0.5, [24, 12, 0, 0, 0])])
 def test_shares_fall_in_a_line(until, counts):
-    assert [dropping_layers(t, until, 24) for t in (0.0, 0.25, 0.5, 0.75, 1.0)] == counts
+    assert [dropped_layers(t, until, 24) for t in (0.0, 0.25, 0.5, 0.75, 1.0)] == counts
 
 
 def test_off_and_late_nothing_changes(network):
@@ -212,10 +214,10 @@ def test_items_of_unequal_time_drop_each_as_it_should(network):
 def test_a_run_keeps_the_tables_of_both(network, monkeypatch):
     made = []
     monkeypatch.setattr(
-        "lumina_core.network.video.pooled_rotation", lambda *where: made.append(1) or pooled_rotation(*where)
+        "lumina_core.network.next_dit.pooled_freqs_cis", lambda *where: made.append(1) or pooled_freqs_cis(*where)
     )
     x, text = inputs()
-    context = network.run_context(text, None)
+    context = network.cache_text(text, None)
     for t in (0.0, 0.1, 0.2):
         network(x, torch.tensor([t]), context, None, torch.tensor([3.0]), CONFIG.patches[0], DROP)
     assert len(made) == 1

@@ -1,4 +1,4 @@
-"""The processor's own kernels: torch's numbers, and torch's layers wherever something else is asked for."""
+"""CPU kernels: torch's numbers, and torch's layers wherever something else is asked for."""
 
 import platform
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lumina_core.network import cpu_kernels as cpu_layers
+from lumina_core.network import cpu_kernels
 from lumina_core.network.cpu_kernels import Linear, RMSNorm, columns_first, gated_linear, norm_and_factor
 
 
@@ -17,8 +17,8 @@ def used(monkeypatch):
     """Names of the kernels that ran instead of torch's layers."""
     calls = []
     for name in ("linear", "rms_norm"):
-        real = getattr(cpu_layers, name)
-        monkeypatch.setattr(cpu_layers, name, lambda *a, real=real, name=name: calls.append(name) or real(*a))
+        real = getattr(cpu_kernels, name)
+        monkeypatch.setattr(cpu_kernels, name, lambda *a, real=real, name=name: calls.append(name) or real(*a))
     return calls
 
 
@@ -29,7 +29,7 @@ def test_linear_is_torchs(random, used, bias, shape):
     exact = nn.functional.linear(x.double(), layer.weight.double(), layer.bias.double() if bias else None)
     with torch.no_grad():
         found = layer(x)
-    assert used == ["linear"] * cpu_layers.HAS_ONEDNN
+    assert used == ["linear"] * cpu_kernels.HAS_ONEDNN
     assert found.shape == exact.shape and torch.allclose(found.double(), exact, atol=1e-6)
 
 
@@ -40,9 +40,9 @@ def test_linear_of_a_weight_by_columns_is_torchs(random, monkeypatch, bias, rows
     before = layer.weight.detach().clone()
     exact = nn.functional.linear(x.double(), before.double(), layer.bias.detach().double() if bias else None)
     columns_first(layer)
-    assert layer.weight.t().is_contiguous() == cpu_layers.HAS_ONEDNN and torch.equal(layer.weight, before)
-    if cpu_layers.HAS_ONEDNN:  # for no number of rows torch's own product then
-        monkeypatch.setattr(cpu_layers.F, "linear", None)
+    assert layer.weight.t().is_contiguous() == cpu_kernels.HAS_ONEDNN and torch.equal(layer.weight, before)
+    if cpu_kernels.HAS_ONEDNN:  # for no number of rows torch's own product then
+        monkeypatch.setattr(cpu_kernels.F, "linear", None)
     with torch.no_grad():
         assert torch.allclose(layer(x).double(), exact, atol=1e-6)
 
@@ -139,12 +139,16 @@ import resource
 import torch
 from lumina_core import MultiScaleNextDiT, PatchSize
 from lumina_core.network.config import VideoConfig
+from lumina_core.network.cpu_kernels import prepare_for_cpu
+from lumina_core.network.ops import CPU_OPS
 
 torch.set_num_threads(1)
-network = MultiScaleNextDiT(VideoConfig(dim=512, layers=1, heads=8, kv_heads=8, ffn_hidden=1536, text_dim=64))
+config = VideoConfig(dim=512, layers=1, heads=8, kv_heads=8, ffn_hidden=1536, text_dim=64)
+network = MultiScaleNextDiT(config, CPU_OPS).requires_grad_(False)
+prepare_for_cpu(network)
 x, t = torch.randn(1, 16, 8, 16, 32), torch.zeros(1)
 with torch.no_grad():
-    text = network.run_context(torch.randn(1, 8, 64), None)
+    text = network.cache_text(torch.randn(1, 8, 64), None)
     counts = [resource.getrusage(resource.RUSAGE_SELF).ru_minflt]
     for _ in range(8):
         network(x, t, text, None, t, PatchSize(1, 2))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-import lumina_core.network.video
+import lumina_core.network.next_dit
 from lumina_core import LatentSize, LuminaError, MultiScaleNextDiT, PatchSize, SamplingPlan, sample
 from lumina_core.checkpoints.audio import read_audio_config
 from lumina_core.checkpoints.video import read_video_config
@@ -13,7 +13,7 @@ from lumina_core.network.attention import plain_attention
 from lumina_core.network.config import VideoConfig
 from lumina_core.network.extrapolation import proportional_scale, size_warning, video_factors, video_scaling
 from lumina_core.network.forward_options import ROPES, NetworkOptions
-from lumina_core.network.rope import rotation
+from lumina_core.network.rope import freqs_cis
 from lumina_core.pipelines.bundle import find_bundle
 from scripts.make_tiny_set import random_weights
 
@@ -99,9 +99,9 @@ def test_a_run_makes_a_table_only_where_it_changes(random, monkeypatch, rope, ta
 
     def counted(*where):
         made.append(where)
-        return rotation(*where)
+        return freqs_cis(*where)
 
-    monkeypatch.setattr(lumina_core.network.video, "rotation", counted)
+    monkeypatch.setattr(lumina_core.network.next_dit, "freqs_cis", counted)
     plan = SamplingPlan(patch="2x2 | 0.5: 1x2", points=9, guidance="3 | 0.2: 0", rope=rope)
     sample(network(), random(1, CONFIG.channels, 4, 8, 16), plan, (random(1, 5, 24), None), (random(1, 3, 24), None))
     assert len(made) == tables

@@ -59,7 +59,7 @@ class Drift:
     def __init__(self):
         self.seen = []
 
-    def run_context(self, text, mask):
+    def cache_text(self, text, mask):
         return text
 
     def __call__(self, x, t, *rest):

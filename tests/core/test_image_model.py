@@ -17,7 +17,7 @@ from lumina_core.network import image as image_model
 from lumina_core.network.block import NextDiTBlock
 from lumina_core.network.forward_options import NetworkOptions
 from lumina_core.network.image import ImageConfig, ImageNextDiT
-from lumina_core.network.rope import interleave, rotation
+from lumina_core.network.rope import freqs_cis, interleave
 from lumina_core.shapes.latents import LatentSize
 
 PATCH = PatchSize(1, 2)
@@ -82,7 +82,7 @@ def test_proportional_attention_equals_diffusers(pair, texts, random, size):
 
 
 def test_axes_take_turns_along_a_head():
-    turned = interleave(rotation((1, 2, 3), (0, 4, 4), 100.0), 2)
+    turned = interleave(freqs_cis((1, 2, 3), (0, 4, 4), 100.0), 2)
     for token, (height, width) in enumerate((h, w) for h in range(2) for w in range(3)):
         angles = torch.tensor([place / 10**e for e in (0, 1) for place in (height, width)])
         assert torch.allclose(turned[token], torch.polar(torch.ones(4), angles), atol=1e-6)

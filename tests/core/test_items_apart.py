@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-import lumina_core.network.video
+import lumina_core.network.next_dit
 from lumina_core import MultiScaleNextDiT, PatchSize
 from lumina_core.network.config import VideoConfig
 from scripts.make_tiny_set import random_weights
@@ -26,7 +26,7 @@ def run(network, seen: list[int], keep: bool) -> torch.Tensor:
     text = torch.randn(3, 7, CONFIG.text_dim, generator=generator)
     mask = torch.arange(7) < torch.tensor([[7], [3], [5]])
     hook = network.layers[0].register_forward_hook(lambda _, inputs, out: seen.append(len(out)))
-    text, mask = (network.run_context(text, mask), None) if keep else (text, mask)
+    text, mask = (network.cache_text(text, mask), None) if keep else (text, mask)
     with torch.no_grad():
         out = network(x, torch.tensor([0.1, 0.5, 0.9]), text, mask, torch.tensor([4.0, -1.0, 2.0]), PATCH)
     hook.remove()
@@ -37,7 +37,7 @@ def run(network, seen: list[int], keep: bool) -> torch.Tensor:
 def test_items_apart_equal_items_together(network, monkeypatch, keep):
     together, apart = [], []
     expected = run(network, together, keep)
-    monkeypatch.setattr(lumina_core.network.video, "APART_ON_CPU", TOKENS)
+    monkeypatch.setattr(lumina_core.network.next_dit, "CPU_SPLIT_TOKENS", TOKENS)
     found = run(network, apart, keep)
     assert (together, apart) == ([3], [1, 1, 1])
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
@@ -45,13 +45,13 @@ def test_items_apart_equal_items_together(network, monkeypatch, keep):
 
 def test_small_items_stay_together(network, monkeypatch):
     seen = []
-    monkeypatch.setattr(lumina_core.network.video, "APART_ON_CPU", TOKENS + 1)
+    monkeypatch.setattr(lumina_core.network.next_dit, "CPU_SPLIT_TOKENS", TOKENS + 1)
     run(network, seen, keep=False)
     assert seen == [3]
 
 
 def test_gradients_flow_through_one_batch(network, random, monkeypatch):
-    monkeypatch.setattr(lumina_core.network.video, "APART_ON_CPU", TOKENS)
+    monkeypatch.setattr(lumina_core.network.next_dit, "CPU_SPLIT_TOKENS", TOKENS)
     seen = []
     network.layers[0].register_forward_hook(lambda _, inputs, out: seen.append(len(out)))
     x = random(2, CONFIG.channels, 2, 4, 8).requires_grad_()

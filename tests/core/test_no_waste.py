@@ -7,13 +7,13 @@ from collections import Counter
 import pytest
 import torch
 
-import lumina_core.network.video
+import lumina_core.network.next_dit
 from benchmarks.live_bytes import LiveBytes
 from lumina_core import PRESETS, MultiScaleNextDiT, SamplingPlan, sample
 from lumina_core.network.block import NextDiTBlock
 from lumina_core.network.config import BlockConfig, VideoConfig
-from lumina_core.network.ops import TORCH_OPS
-from lumina_core.network.rope import rotation
+from lumina_core.network.ops import CPU_OPS
+from lumina_core.network.rope import freqs_cis
 from scripts.make_tiny_set import random_weights
 
 CONFIG = VideoConfig(dim=32, layers=2, heads=2, kv_heads=1, ffn_hidden=64, text_dim=24, cond_dim=16)
@@ -77,9 +77,9 @@ def test_a_rotary_table_is_made_once_per_segment(random, network, monkeypatch):
 
     def counted(grid, *rest):
         grids.append(grid)
-        return rotation(grid, *rest)
+        return freqs_cis(grid, *rest)
 
-    monkeypatch.setattr(lumina_core.network.video, "rotation", counted)
+    monkeypatch.setattr(lumina_core.network.next_dit, "freqs_cis", counted)
     sample(network, random(*LATENT), SWITCHING, *texts(random))
     assert grids == [(1, 1, 2), (1, 2, 4), (2, 2, 4)]
 
@@ -105,11 +105,11 @@ GATHERS = {"aten.index", "aten.index_select", "aten.gather", "aten.embedding", "
 def block_bytes(random) -> LiveBytes:
     """What one block of an inference allocates."""
     config = BlockConfig(dim=DIM, heads=4, kv_heads=4, ffn_hidden=3 * DIM, context_dim=24, cond_dim=16)
-    block = NextDiTBlock(config, TORCH_OPS).eval().requires_grad_(False)
-    rope = rotation((TOKENS // 256, 16, 16), (4, 6, 6), 256.0, torch.device("cpu"))
+    block = NextDiTBlock(config, CPU_OPS).eval().requires_grad_(False)
+    rope = freqs_cis((TOKENS // 256, 16, 16), (4, 6, 6), 256.0, torch.device("cpu"))
     x, context, cond = random(1, TOKENS, DIM), random(1, 9, 24), random(1, 1, 16)
     with torch.no_grad(), LiveBytes() as live:
-        block(x, rope, context, None, cond, TORCH_OPS.attention)
+        block(x, rope, context, None, cond, CPU_OPS.for_call(x))
     return live
 
 

@@ -9,7 +9,7 @@ import torch
 
 from lumina_core import PRESETS, LuminaError, PatchSize, sample
 from lumina_core.network.config import VideoConfig
-from lumina_core.runtime.oom import OneByOne, OutOfMemory, does_not_fit, is_out_of_memory
+from lumina_core.runtime.oom import OutOfMemory, PerSampleFallback, is_out_of_memory, oom_message
 from lumina_core.shapes.latents import LatentSize
 
 FINE, MIDDLE, COARSE = VideoConfig().patches
@@ -51,7 +51,7 @@ def test_a_batch_that_does_not_fit_runs_item_by_item(inputs, caplog):
     assert set(limited.calls[1:]) == {1}
     assert len(limited.calls) == 1 + sum(whole.calls)
     (record,) = caplog.records
-    assert "out of memory with 4 items at once" in record.message and "one after another" in record.message
+    assert "out of memory with 4 samples at once" in record.message and "one after another" in record.message
 
 
 def test_an_item_that_does_not_fit_is_refused_in_one_sentence(inputs, caplog):
@@ -60,8 +60,8 @@ def test_an_item_that_does_not_fit_is_refused_in_one_sentence(inputs, caplog):
         run(limited, *inputs)
     assert limited.calls == [4, 1]
     assert str(refused.value) == (
-        "The network ran out of memory at 64x64 and 8 frames with patch size 2x4, one item at a time; use fewer frames "
-        "or a smaller size."
+        "The network ran out of memory at 64x64 and 8 frames with patch size 2x4, one sample at a time; use fewer "
+        "frames or a smaller size."
     )
     assert isinstance(refused.value, LuminaError) and isinstance(refused.value, torch.OutOfMemoryError)
     assert len(caplog.records) == 1
@@ -84,7 +84,7 @@ def counting(limit: int, log: list):
             raise torch.OutOfMemoryError
         return rows
 
-    return call, OneByOne(release=lambda: log.append("release"), tell=lambda _: log.append("tell"))
+    return call, PerSampleFallback(release=lambda: log.append("release"), warn=lambda _: log.append("tell"))
 
 
 def test_memory_is_freed_once_between_the_two_attempts():
@@ -123,7 +123,7 @@ def test_tensors_of_the_failed_call_are_gone_when_memory_is_freed():
             raise torch.OutOfMemoryError
         return torch.ones(1)
 
-    OneByOne(release=lambda: alive.append(alive[0]() is not None), tell=str)(call, 2, str)
+    PerSampleFallback(release=lambda: alive.append(alive[0]() is not None), warn=str)(call, 2, str)
     assert alive[1] is False
 
 
@@ -145,18 +145,18 @@ def test_what_counts_as_out_of_memory(error, expected):
 @pytest.mark.parametrize(
     "size, patch, more, expected",
     [
-        (LatentSize(24, 88, 156), FINE, ("fp8 weights",), "at 1248x704 and 96 frames with patch size 1x2, one item at "
-         "a time; use fewer frames, a smaller size, a coarser patch schedule (2x2 or 2x4) or fp8 weights."),
-        (LatentSize(24, 88, 156), MIDDLE, (), "with patch size 2x2, one item at a time; use fewer frames, a smaller "
+        (LatentSize(24, 88, 156), FINE, ("fp8 weights",), "at 1248x704 and 96 frames with patch size 1x2, one sample "
+         "at a time; use fewer frames, a smaller size, a coarser patch schedule (2x2 or 2x4) or fp8 weights."),
+        (LatentSize(24, 88, 156), MIDDLE, (), "with patch size 2x2, one sample at a time; use fewer frames, a smaller "
          "size or a coarser patch schedule (2x4)."),
         (LatentSize(24, 88, 156), COARSE, (), "use fewer frames or a smaller size."),
-        (LatentSize(1, 8, 8), COARSE, (), "at 64x64 and a picture with patch size 2x4, one item at a time; use a "
+        (LatentSize(1, 8, 8), COARSE, (), "at 64x64 and an image with patch size 2x4, one sample at a time; use a "
          "smaller size."),
         # One frame fills one patch whatever the temporal patch size.
         (LatentSize(1, 8, 8), FINE, (), "use a smaller size or a coarser patch schedule (2x4)."),
     ],
 )  # fmt: skip
 def test_the_refusal_names_what_would_help(size, patch, more, expected):
-    said = does_not_fit(size, patch, VideoConfig().patches, more)
+    said = oom_message(size, patch, VideoConfig().patches, more)
     assert expected in said and said.startswith("The network ran out of memory at ")
-    assert does_not_fit(size, PatchSize(1, 2), [PatchSize(1, 2)]).count("coarser") == 0
+    assert oom_message(size, PatchSize(1, 2), [PatchSize(1, 2)]).count("coarser") == 0

@@ -12,7 +12,7 @@ from lumina_core import VideoSize, load_video_model, sample
 from lumina_core.checkpoints.video import RELEASED_NAMES, read_video_config
 from lumina_core.media.writer import read_metadata
 from lumina_core.network.config import VideoConfig
-from lumina_core.network.cpu_kernels import HAS_ONEDNN, columns_first
+from lumina_core.network.cpu_kernels import HAS_ONEDNN, prepare_for_cpu
 from lumina_core.pipelines import video as pipeline
 from lumina_core.pipelines.base import ProgressObserver
 from lumina_core.pipelines.video import METADATA_KEY, generate
@@ -94,7 +94,7 @@ def test_it_is_the_same_as_calling_the_parts(request_with, tiny_set, monkeypatch
     positive, negative = ((texts.features[i : i + 1], texts.mask[i : i + 1]) for i in range(2))
     noise = seeded_noise((1, *LatentSize(4, 4, 8).shape(16)), 0, torch.device("cpu"), torch.float32)
     network = load_video_model(tiny_set.model)
-    columns_first(network)
+    prepare_for_cpu(network)
     latents = sample(network, noise, PLAN, positive, negative)
     frames = load_video_vae(tiny_set.vae).decode(latents)
     assert torch.equal(torch.cat(caught), frames)

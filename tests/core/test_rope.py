@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from lumina_core import LuminaError, PatchSize
+from lumina_core.network import in_place
 from lumina_core.network.config import VideoConfig
-from lumina_core.network.rope import rotate, rotation
+from lumina_core.network.rope import freqs_cis, rotate
 
 LENGTHS, WIDTHS, THETA = (3, 4, 5), (4, 6, 6), 256.0
 
@@ -36,14 +37,14 @@ def slow_rotate(x, lengths, widths, theta):
 @pytest.mark.parametrize("theta", [256.0, 10000.0])
 def test_rotation_equals_the_slow_table(random, theta):
     x = random(2, 60, 3, 16)
-    found = rotate(x, rotation(LENGTHS, WIDTHS, theta))
+    found = rotate(x, freqs_cis(LENGTHS, WIDTHS, theta))
     assert torch.allclose(found.double(), slow_rotate(x.double(), LENGTHS, WIDTHS, theta), atol=2e-6)
 
 
 def test_far_positions_are_exact():
     """Angles are float64 until they are turned into cosine and sine, so position 127 is as exact as position 1."""
     x = torch.tensor([1.0, 0.0] * 4).expand(1, 128, 1, 8)
-    found = rotate(x, rotation((128,), (8,), 10000.0))[0, :, 0].double().unflatten(-1, (-1, 2))
+    found = rotate(x, freqs_cis((128,), (8,), 10000.0))[0, :, 0].double().unflatten(-1, (-1, 2))
     for position in range(128):
         for i in range(4):
             turn = cmath.exp(1j * position * 10000.0 ** (-2 * i / 8))
@@ -52,7 +53,7 @@ def test_far_positions_are_exact():
 
 def test_position_zero_turns_nothing_and_norms_stay(random):
     x = random(1, 60, 2, 16)
-    found = rotate(x, rotation(LENGTHS, WIDTHS, THETA))
+    found = rotate(x, freqs_cis(LENGTHS, WIDTHS, THETA))
     assert torch.equal(found[:, 0], x[:, 0])
     assert torch.allclose(found.norm(dim=-1), x.norm(dim=-1), rtol=1e-5)
 
@@ -60,7 +61,7 @@ def test_position_zero_turns_nothing_and_norms_stay(random):
 def test_scores_depend_on_distance_only(random):
     """q . k is the same for every pair of places with the same offset along all three axes."""
     q, k = (random(1, 1, 1, 16).expand(1, 60, 1, 16) for _ in range(2))
-    rope = rotation(LENGTHS, WIDTHS, THETA)
+    rope = freqs_cis(LENGTHS, WIDTHS, THETA)
     q, k = rotate(q, rope)[0, :, 0], rotate(k, rope)[0, :, 0]
     positions = slow_positions(LENGTHS)
     scores = {}
@@ -74,34 +75,33 @@ def test_scores_depend_on_distance_only(random):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_is_rotated_in_float32(random, dtype):
     x = random(1, 60, 2, 16).to(dtype)
-    rope = rotation(LENGTHS, WIDTHS, THETA)
+    rope = freqs_cis(LENGTHS, WIDTHS, THETA)
     expected = rotate(x.float(), rope).to(dtype)
     assert torch.equal(rotate(x, rope), expected)
-    with torch.no_grad():
-        assert torch.equal(rotate(x, rope), expected)
+    assert torch.equal(in_place.rotate(x, rope), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_without_gradients_x_is_overwritten_part_by_part(random, dtype, monkeypatch):
+def test_in_place_x_is_overwritten_chunk_by_chunk(random, dtype, monkeypatch):
     x = random(2, 60, 2, 16).to(dtype)
-    rope = rotation(LENGTHS, WIDTHS, THETA)
-    expected = rotate(x.clone().requires_grad_(), rope).detach()
-    monkeypatch.setattr("lumina_core.network.rope.PART", 7)
-    with torch.no_grad():
-        found = rotate(x, rope)
+    rope = freqs_cis(LENGTHS, WIDTHS, THETA)
+    expected = rotate(x, rope)
+    monkeypatch.setattr(in_place, "ROPE_CHUNK_TOKENS", 7)
+    found = in_place.rotate(x, rope)
     assert torch.equal(found, expected) and found.data_ptr() == x.data_ptr()
 
 
 def test_what_a_compiler_sees_is_the_same(random, monkeypatch):
-    x, rope = random(2, 60, 2, 16), rotation(LENGTHS, WIDTHS, THETA)
+    x, rope = random(2, 60, 2, 16), freqs_cis(LENGTHS, WIDTHS, THETA)
     expected = rotate(x.clone(), rope)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    assert torch.allclose(rotate(x, rope), expected, atol=1e-6)
+    for form in (rotate, in_place.rotate):
+        assert torch.allclose(form(x, rope), expected, atol=1e-6)
 
 
 def test_gradients_flow(random):
     x = random(1, 60, 2, 16).requires_grad_()
-    rotate(x, rotation(LENGTHS, WIDTHS, THETA)).square().sum().backward()
+    rotate(x, freqs_cis(LENGTHS, WIDTHS, THETA)).square().sum().backward()
     assert torch.allclose(x.grad, 2 * x.detach(), atol=1e-4)
 
 

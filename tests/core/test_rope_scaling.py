@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+from lumina_core.network import in_place
 from lumina_core.network.forward_options import ROPES
-from lumina_core.network.rope import rotate, rotation
+from lumina_core.network.rope import freqs_cis, rotate
 from lumina_core.network.rope_scaling import AUTO_METHOD, WATERSHED, RopeScaling, scaled
 
 WIDTH, BASE = 8, 256.0
@@ -105,21 +106,20 @@ def test_items_at_unequal_times_have_tables_of_their_own(random, monkeypatch):
     times = [0.1, 0.4, 0.4]
     scalings = scaled("time", (2.0, 1.5), (2, 2), times)
     x = random(3, 12, 2, 16)
-    rope = rotation((4, 3), (8, 8), BASE, scalings=scalings)
+    rope = freqs_cis((4, 3), (8, 8), BASE, scalings=scalings)
     assert rope.shape == (3, 12, 8)
-    tables = [rotation((4, 3), (8, 8), BASE, scalings=(scaling,)) for scaling in scalings]
+    tables = [freqs_cis((4, 3), (8, 8), BASE, scalings=(scaling,)) for scaling in scalings]
     alone = [rotate(item[None].clone(), turns) for item, turns in zip(x, tables, strict=True)]
     assert torch.equal(rotate(x.clone(), rope), torch.cat(alone))
     assert not torch.equal(rope[0], rope[1]) and torch.equal(rope[1], rope[2])
     half = rotate(x.bfloat16(), rope)
-    monkeypatch.setattr("lumina_core.network.rope.PART", 5)
-    with torch.no_grad():
-        assert torch.equal(rotate(x.bfloat16(), rope), half)
+    monkeypatch.setattr(in_place, "ROPE_CHUNK_TOKENS", 5)
+    assert torch.equal(in_place.rotate(x.bfloat16(), rope), half)
 
 
 def test_angles_are_positions_times_scaled_frequencies():
     scaling = RopeScaling("ntk", (2.0, 1.0), (4.0, 4.0))
-    rope = rotation((3, 2), (WIDTH, WIDTH), BASE, scalings=(scaling,))
+    rope = freqs_cis((3, 2), (WIDTH, WIDTH), BASE, scalings=(scaling,))
     expected = []
     for first in range(3):
         for second in range(2):

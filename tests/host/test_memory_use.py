@@ -105,7 +105,7 @@ def test_out_of_memory_runs_the_rest_of_the_run_item_by_item(report):
     assert [conds for size, conds in found["seen"] if size == 1] == [[1], [0]] * 3
     assert found["refusal"] is None and found["error"] <= EXACT
     (line,) = found["log"]
-    assert "out of memory with 2 items at once" in line
+    assert "out of memory with 2 samples at once" in line
     assert found["kept"] == [True], "the model of the run stays loaded, the other one goes"
 
 
@@ -120,7 +120,7 @@ def test_out_of_memory_with_one_item_is_one_sentence(report):
     found = report["oom"]["0"]
     assert [size for size, _ in found["seen"]] == [2, 1]
     assert found["refusal"] == (
-        "The network ran out of memory at 64x64 and 16 frames with patch size 1x2, one item at a time; use fewer "
+        "The network ran out of memory at 64x64 and 16 frames with patch size 1x2, one sample at a time; use fewer "
         "frames, a smaller size, a coarser patch schedule (2x2 or 2x4) or fp8 weights."
     )
     assert found["host_sees_oom"], "so that the host unloads its models, as it does on torch's own error"

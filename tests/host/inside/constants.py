@@ -48,13 +48,13 @@ class Counting:
             layers[f"{index} values"] = layer.attention.wv_y
         for name, layer in layers.items():
             layer.register_forward_pre_hook(lambda _, inputs, name=name: self.count(name, inputs[0]))
-        make = video_model.rotation
+        make = video_model.freqs_cis
 
-        def rotation(grid, *rest):
+        def freqs_cis(grid, *rest):
             self.grids.append(list(grid))
             return make(grid, *rest)
 
-        video_model.rotation = rotation
+        video_model.freqs_cis = freqs_cis
 
     def count(self, name: str, x: torch.Tensor) -> None:
         self.rows[name] += len(x)

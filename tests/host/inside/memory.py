@@ -73,7 +73,7 @@ def counted(model, sound, counter) -> list[dict]:
         patch.object(host, "optimized_attention", attention_pytorch),
         patch.object(management, "pytorch_attention_flash_attention", lambda: True),
         # What is done for processors alone: on the GPU that this stands for, large items go together.
-        patch.object(video_model, "APART_ON_CPU", sys.maxsize),
+        patch.object(video_model, "CPU_SPLIT_TOKENS", sys.maxsize),
         patch.object(run_context, "keep_freed_memory", lambda: None),
     ):
         return [*counted_video(model, counter), counted_sound(sound, counter)]

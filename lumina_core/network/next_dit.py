@@ -1,0 +1,222 @@
+"""Next-DiT, the backbone that the video and the image network share (paper section 3.1; Lumina-Next)."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from ..errors import LuminaError
+from ..shapes.latents import LatentSize
+from ..shapes.schedules import PatchSize
+from .attention import Attention
+from .batch_split import BatchSplit, per_sample, whole_batch
+from .block import NextDiTBlock
+from .config import VideoConfig
+from .context_drop import KeyPool, dropped_layers, pooled_freqs_cis
+from .embeddings import ScalarEmbedder, TextEmbedder, masked_mean
+from .extrapolation import proportional_scale, video_scaling
+from .forward_options import AS_TRAINED, NetworkOptions
+from .ops import TORCH_OPS, Ops
+from .rope import FreqsCis, freqs_cis
+from .text_cache import ConditioningCache
+
+# Tokens from which a CPU takes the samples of a batch one after another: in the same time, the peak of memory is one
+# sample's. Fewer tokens take little memory, and 5 to 7 % less time together.
+CPU_SPLIT_TOKENS = 1024
+Network = TypeVar("Network", bound="NextDiT")
+
+
+class NextDiT(nn.Module, ABC):
+    """Velocity of latents (B, C, F, H, W). Parameter names are those of the released checkpoints.
+
+    A subclass makes the layers, in the order of the published parameters, and says how latents become tokens and
+    tokens latents. Weights are whatever the layer classes make of them (checkpoints are loaded strict; training
+    initializes itself).
+    """
+
+    config: VideoConfig
+    t_embedder: ScalarEmbedder
+    cap_embedder: TextEmbedder
+    layers: nn.ModuleList
+    pad_token: nn.Parameter
+
+    def __init__(self, config: VideoConfig, ops: Ops = TORCH_OPS):
+        super().__init__()
+        self.config, self.ops = config, ops
+
+    @abstractmethod
+    def patch_embed(self, x: torch.Tensor, patch: PatchSize) -> torch.Tensor:
+        """Latents (B, C, F, H, W) -> tokens (B, L, dim)."""
+
+    @abstractmethod
+    def unpatch(
+        self, tokens: torch.Tensor, cond: torch.Tensor, patch: PatchSize, size: LatentSize, ops: Ops
+    ) -> torch.Tensor:
+        """Tokens (B, L, dim), conditioning (B, 1, A) -> latents (B, C, F, H, W) of ``size``."""
+
+    @abstractmethod
+    def arrange_axes(self, freqs: FreqsCis) -> FreqsCis:
+        """The rotary table, one axis after the other, in the order that the heads were trained on."""
+
+    def condition(
+        self, t: torch.Tensor, text: ConditioningCache, motion: torch.Tensor | None, dtype: torch.dtype
+    ) -> torch.Tensor:
+        """Time and pooled text, added: (B, 1, A) float32.
+
+        Args:
+            t: flow times (B,).
+            text: of B samples.
+            motion: motion scores (B,), of networks that have them.
+            dtype: the run's.
+        """
+        pooled = text.pooled(lambda features, mask: self.cap_embedder(masked_mean(features, mask), dtype))
+        return (self.t_embedder(t * self.config.t_scale, dtype) + pooled)[:, None, :]
+
+    def forward(
+        self,
+        x: torch.Tensor | list[torch.Tensor],
+        t: torch.Tensor,
+        text: torch.Tensor | ConditioningCache,
+        text_mask: torch.Tensor | None,
+        motion: torch.Tensor | None,
+        patch: PatchSize,
+        options: NetworkOptions = AS_TRAINED,
+    ) -> torch.Tensor | list[torch.Tensor]:
+        """Velocity (data - noise) at flow time t.
+
+        Args:
+            x: latents (B, C, F, H, W), or a list of B latents (C, F, H, W) of unequal size.
+            t: (B,), 0 noise to 1 data.
+            text: text features (B, S, text_dim), or what ``cache_text`` made of them (then the mask is not read).
+            text_mask: bool (B, S), True where a token counts, any pattern but at least one per row; None when all do.
+            motion: motion scores (B,); negative gives no motion embedding. Not written to. Images have none.
+            patch: one of ``config.patches``.
+            options: changes of the pass that need no other weights.
+
+        Returns:
+            Like x.
+
+        Raises:
+            LuminaError: a patch size that the checkpoint lacks or that does not divide x, too many tokens, text of the
+                wrong width, options that need a trained size that is not known.
+        """
+        self.config.check_patch(patch)
+        if not isinstance(text, ConditioningCache):
+            self.config.check_text_width(text.shape[-1])
+            text = ConditioningCache(text, text_mask, keep=False)
+        if isinstance(x, torch.Tensor):
+            return self.split_velocity(x, t, text, motion, patch, options)
+        found = []
+        for i, latents in enumerate(x):
+            one = slice(i, i + 1)
+            score = None if motion is None else motion[one]
+            found.append(self.velocity(latents[None], t[one], text[one], score, patch, options)[0])
+        return found
+
+    def split_velocity(
+        self,
+        x: torch.Tensor,
+        t: torch.Tensor,
+        text: ConditioningCache,
+        motion: torch.Tensor | None,
+        patch: PatchSize,
+        options: NetworkOptions = AS_TRAINED,
+        **attention_options: Any,
+    ) -> torch.Tensor:
+        """``velocity`` of any batch, taken in parts where its samples differ or memory is saved by it."""
+        unequal = bool(options.context_drop) and len({self._dropped(each, options) for each in t.tolist()}) > 1
+        many = x.device.type == "cpu" and LatentSize(*x.shape[2:]).tokens(patch) >= CPU_SPLIT_TOKENS
+        strategy = per_sample if unequal or (many and not torch.is_grad_enabled()) else whole_batch
+        return BatchSplit(self.velocity, strategy)(x, t, text, motion, patch, options, **attention_options)
+
+    def velocity(
+        self,
+        x: torch.Tensor,
+        t: torch.Tensor,
+        text: ConditioningCache,
+        motion: torch.Tensor | None,
+        patch: PatchSize,
+        options: NetworkOptions = AS_TRAINED,
+        **attention_options: Any,
+    ) -> torch.Tensor:
+        """The network's equation, for samples of one size of which equally many layers drop keys.
+
+        Arguments are those of ``forward``, which checks them; ``attention_options`` are further ones for the attention
+        of ``ops``.
+        """
+        size = LatentSize(*x.shape[2:])
+        size.check(patch)
+        ops = self.ops.for_call(x, **attention_options)
+        dropped = self._dropped(float(t[0]), options) if options.context_drop else 0
+        freqs, key_pool = self._positions(x, t, text, patch, options, pools=dropped > 0)
+        key_scale = proportional_scale(self.config, size, patch, options)
+        cond = self.condition(t, text, motion, x.dtype)
+        tokens = self.patch_embed(x, patch)
+        for index, layer in enumerate(self.layers):
+            context = text.layer(index, layer.context_keys_values)
+            pool = key_pool if index < dropped else None
+            tokens = layer(tokens, freqs, context, text.mask, cond, ops, key_scale, pool)
+        return self.unpatch(tokens, cond, patch, size, ops)
+
+    def _dropped(self, t: float, options: NetworkOptions) -> int:
+        """How many of the first layers read pooled keys at flow time t."""
+        return dropped_layers(t, options.context_drop, len(self.layers))
+
+    def _positions(
+        self,
+        x: torch.Tensor,
+        t: torch.Tensor,
+        text: ConditioningCache,
+        patch: PatchSize,
+        options: NetworkOptions,
+        pools: bool,
+    ) -> tuple[FreqsCis, KeyPool | None]:
+        """The rotary table of every token, and what Context Drop needs of it; kept from step to step."""
+        size = LatentSize(*x.shape[2:])
+        scalings = video_scaling(self.config, size, patch, options, t)
+        grid = (size.grid(patch), self.config.rope_axes, self.config.rope_theta, x.device, scalings)
+
+        def make() -> tuple[FreqsCis, KeyPool | None]:
+            freqs = self.arrange_axes(freqs_cis(*grid))
+            return freqs, KeyPool(grid[0], self.arrange_axes(pooled_freqs_cis(*grid))) if pools else None
+
+        return text.positions((grid, pools), make)
+
+    def cache_text(self, text: torch.Tensor, text_mask: torch.Tensor | None) -> ConditioningCache:
+        """Text (B, S, text_dim) and its mask that many calls share; ``forward`` takes it in place of both."""
+        self.config.check_text_width(text.shape[-1])
+        return ConditioningCache(text, text_mask)
+
+    def on_attention(self: Network, attention: Attention) -> Network:
+        """The same network, its weights shared, with another attention."""
+        twin = copy.copy(self)
+        twin.ops = replace(self.ops, attention=attention)
+        return twin
+
+    def check_run(
+        self,
+        x: torch.Tensor,
+        patches: Iterable[PatchSize],
+        texts: Iterable[tuple[torch.Tensor, torch.Tensor | None]],
+    ) -> None:
+        """Raise LuminaError unless latents x (B, C, F, H, W), every patch size and every (features, mask) fit."""
+        if x.shape[1] != self.config.channels:
+            raise LuminaError(
+                f"The latents have {x.shape[1]} channels; this checkpoint expects {self.config.channels}.",
+                field="noise",
+                kind="mismatch",
+            )
+        self.config.check_size(LatentSize(*x.shape[2:]), patches)
+        for features, _ in texts:
+            self.config.check_text_width(features.shape[-1])
+
+    def make_blocks(self, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.ModuleList:
+        """The blocks of ``config``, for a subclass's ``layers``."""
+        block, ops = self.config.block, self.ops
+        return nn.ModuleList(NextDiTBlock(block, ops, device=device, dtype=dtype) for _ in range(self.config.layers))

@@ -10,7 +10,7 @@ import torch
 from comfy_api.latest import io
 
 from ..lumina_core.sampling.audio import AudioPlan
-from ..lumina_core.sampling.guidance import guide
+from ..lumina_core.sampling.guidance import Guider
 from ..lumina_core.sampling.timesteps import to_sigmas
 from .host.audio_model import NO_TEXT, NO_VIDEO, audio_model_config
 from .names import AUDIO_CATEGORY, schema
@@ -36,7 +36,8 @@ class TwoScaleGuider(comfy.samplers.CFGGuider):
         conds += [self.conds[name] if scale else None for name, scale in zip(_PASSES[1:], self.scales, strict=True)]
         positive, *others = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options or {})
         # Guiding the denoised samples is guiding the velocity: both are x plus the same multiple of it.
-        return guide(positive, [pair for pair in zip(self.scales, others, strict=True) if pair[0]])
+        used = [(scale, other) for scale, other in zip(self.scales, others, strict=True) if scale]
+        return Guider(tuple(scale for scale, _ in used))(positive, *(other for _, other in used))
 
 
 def guidance_inputs() -> list[io.Input]:

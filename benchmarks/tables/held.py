@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
+from lumina_core.sampling.denoiser import Text
 from lumina_core.sampling.plan import SamplingPlan
-from lumina_core.sampling.video import Text, sample
+from lumina_core.sampling.video import sample
 
 
 class HeldNetwork:

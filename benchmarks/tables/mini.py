@@ -14,10 +14,11 @@ from lumina_core.mini.captions import LANGUAGES, caption
 from lumina_core.mini.world import Scene, random_scene
 from lumina_core.network.video import MultiScaleNextDiT
 from lumina_core.pipelines.bundle import Bundle, find_bundle
+from lumina_core.sampling.denoiser import Text
 from lumina_core.sampling.noise import seeded_noise
 from lumina_core.sampling.plan import SamplingPlan
 from lumina_core.sampling.presets import PRESETS
-from lumina_core.sampling.video import Text, sample
+from lumina_core.sampling.video import sample
 from lumina_core.shapes.latents import LatentSize
 from lumina_core.text.gemma import TextEncoder, load_text_encoder
 from lumina_core.vae.codec import VideoVAE

@@ -28,11 +28,12 @@ from ..network.config import VideoConfig
 from ..network.cpu_kernels import prepare_for_cpu
 from ..network.extrapolation import size_warning, trained_size
 from ..runtime.devices import AUTO, pick_device, pick_dtype, release_memory, wide_dtype
+from ..sampling.denoiser import Text
 from ..sampling.noise import MAX_SEED, seeded_noise
 from ..sampling.plan import Evaluation, SamplingPlan
 from ..sampling.step_cache import summary
 from ..sampling.step_update import StepUpdate
-from ..sampling.video import Text, sample
+from ..sampling.video import sample
 from ..shapes.latents import LatentSize, VideoSize
 from ..text.gemma import MAX_TOKENS, beginning, check_text, load_text_encoder, read_text_width
 from ..vae.loader import VideoVAE, load_video_vae, read_vae_channels

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from ..errors import LuminaError
 from ..network.audio_conditioning import AudioCondition
-from .guidance import guide
+from .guidance import Guider
 from .solvers import SOLVERS, SolverRun
 from .step_update import StepUpdate
 from .timesteps import time_grid
@@ -128,18 +128,18 @@ class _Velocity:
     def __init__(self, model, plan: AudioPlan, noise: torch.Tensor, condition: AudioCondition, negative: Text | None):
         self.model, self.dtype, self.batch = model, noise.dtype, len(noise)
         negatives = _negatives(plan, condition, negative)
-        self.scales = [scale for scale, _ in negatives]
+        self.guider = Guider(tuple(scale for scale, _ in negatives))
         stacked = AudioCondition.cat(_equally_long([condition, *(other for _, other in negatives)]))
         self.condition = stacked.to(noise.device, noise.dtype)
 
     def __call__(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        passes = len(self.scales) + 1
+        passes = len(self.guider.scales) + 1
         positive, *others = self.model(
             x.to(self.dtype).repeat(passes, 1, 1, 1),
             t.to(self.dtype).expand(self.batch * passes),
             self.condition,
         ).split(self.batch)
-        return guide(positive, list(zip(self.scales, others, strict=True))).to(self.dtype).float()
+        return self.guider(positive, *others).to(self.dtype).float()
 
 
 def check_velocity(velocity: torch.Tensor) -> None:

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 
-def guide(
-    positive: torch.Tensor,
-    negatives: Sequence[tuple[float, torch.Tensor]],
-    renorm: float = -1.0,
-    channels: int | None = None,
-) -> torch.Tensor:
+@dataclass(frozen=True)
+class Guider:
     """``positive + sum(g * (positive - negative))``, in float32, then bounded by ``renorm``.
 
     Args:
-        positive: velocity (B, C, F, H, W).
-        negatives: pairs of scale g and velocity like ``positive``. g = 20 is a host cfg of 21.
-        renorm: upper bound of the result's norm, per item, as a multiple of the positive velocity's norm;
-            <= 0 is off. It holds without any negative too, so a bound below 1 shrinks the plain velocity.
+        scales: g of each negative. g = 20 is a host cfg of 21.
+        renorm: upper bound of the result's norm, per sample, as a multiple of the positive velocity's norm; <= 0 is
+            off. It holds without any negative too, so a bound below 1 shrinks the plain velocity.
         channels: how many channels are guided, as ``first_channels``; None is all.
 
     Source: official ``forward_with_multi_cfg``.
     """
-    positive = positive.float()
-    guided = positive
-    for scale, negative in negatives:
-        guided = guided + scale * (positive - negative.float())
-    return bound_norm(first_channels(guided, positive, channels), positive, renorm)
+
+    scales: tuple[float, ...]
+    renorm: float = -1.0
+    channels: int | None = None
+
+    def __call__(self, positive: torch.Tensor, *negatives: torch.Tensor) -> torch.Tensor:
+        """The guided velocity, float32 like ``positive`` (B, C, ...), of one negative for each scale."""
+        positive = positive.float()
+        guided = positive
+        for scale, negative in zip(self.scales, negatives, strict=True):
+            guided = guided + scale * (positive - negative.float())
+        return bound_norm(first_channels(guided, positive, self.channels), positive, self.renorm)
 
 
 def first_channels(guided: torch.Tensor, positive: torch.Tensor, channels: int | None) -> torch.Tensor:
@@ -37,7 +39,7 @@ def first_channels(guided: torch.Tensor, positive: torch.Tensor, channels: int |
 
 
 def bound_norm(guided: torch.Tensor, positive: torch.Tensor, renorm: float) -> torch.Tensor:
-    """Scale each item of ``guided`` down to at most ``renorm`` times the norm of the same item of ``positive``."""
+    """Scale each sample of ``guided`` to at most ``renorm`` times the norm of the same sample of ``positive``."""
     if renorm <= 0:
         return guided
     axes = tuple(range(1, positive.ndim))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..sampling.video import NO_MOTION
+from ..sampling.denoiser import NO_MOTION
 from .objective import draw_time
 from .recipe import ConditionDropout, Source, Task
 from .rng import bernoulli

@@ -9,8 +9,9 @@ import torch
 
 from ..media.writer import write_image, write_video
 from ..network.video import MultiScaleNextDiT
+from ..sampling.denoiser import Text
 from ..sampling.noise import seeded_noise
-from ..sampling.video import Text, sample
+from ..sampling.video import sample
 from ..text.gemma import TextEncoder
 from ..vae.codec import VideoVAE
 from .recipe import Samples

@@ -22,7 +22,7 @@ from ...lumina_core.network.video import MultiScaleNextDiT
 from ...lumina_core.runtime.devices import why_no_bf16
 from ...lumina_core.runtime.oom import oom_message
 from ...lumina_core.runtime.tensor_files import check_finite, unreadable
-from ...lumina_core.sampling.video import NO_MOTION
+from ...lumina_core.sampling.denoiser import NO_MOTION
 from ...lumina_core.shapes.latents import LatentSize
 from ..names import MOTION_KEY
 from .latent_format import LuminaVideoLatent

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from lumina_core import MultiScaleNextDiT, PatchSize, Piecewise, SamplingPlan
 from lumina_core.network.config import VideoConfig
-from lumina_core.sampling.guidance import guide
+from lumina_core.sampling.guidance import Guider
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NAMES = ("cfg1", "cfg2")
@@ -150,7 +150,7 @@ def bf16_beside_the_official(name: str) -> tuple[torch.Tensor, torch.Tensor, tor
 
 
 def guided(network, name: str, case: dict) -> torch.Tensor:
-    """One guidance case, any number of negatives and items: schedules, network and ``guide``, put together here."""
+    """One guidance case, any number of negatives and items: schedules, network and ``Guider``, put together here."""
     stored = tensors(f"{name}/multicfg")
     x, text, mask = (stored[case["inputs"][key]] for key in ("x", "cap_feats", "cap_mask"))
     t, batch = torch.tensor(case["t"], dtype=torch.float32), case["pos_batch_size"]
@@ -162,8 +162,8 @@ def guided(network, name: str, case: dict) -> torch.Tensor:
     with torch.no_grad():
         state = x[:batch].repeat(len(used), 1, 1, 1, 1)
         parts = network(state, t.expand(len(rows)), text[rows], mask[rows].bool(), motion[rows], patch).split(batch)
-    negatives = [(scales[i - 1], part) for i, part in zip(used[1:], parts[1:], strict=True)]
-    return guide(parts[0], negatives, float(case["renorm_cfg"]))
+    guider = Guider(tuple(scales[i - 1] for i in used[1:]), float(case["renorm_cfg"]))
+    return guider(*parts)
 
 
 def plan_of(run: dict) -> SamplingPlan:

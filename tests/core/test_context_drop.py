@@ -270,8 +270,9 @@ def test_images_drop_too_with_their_own_order_of_axes():
     network.on_attention(record)(x, torch.zeros(1), text, None, None, config.patches[0], DROP)
     assert seen[::2] == [(15, 6)] * 2
 
-    _, pool = network._positions(((1, 3, 5), config.rope_axes, config.rope_theta), True)
+    text = network.cache_text(text, None)
+    _, pool = network._positions(x, torch.zeros(1), text, config.patches[0], DROP, pools=True)
     middles = [(h, w) for h in (0.5, 2) for w in (0.5, 2.5, 4)]
     powers = [config.rope_theta ** (-4 * i / 12) for i in range(3)]
     expected = [[cmath.exp(1j * place * power) for power in powers for place in middle] for middle in middles]
-    assert torch.allclose(pool.rope, torch.tensor(expected), atol=1e-6)
+    assert torch.allclose(pool.freqs, torch.tensor(expected), atol=1e-6)

@@ -4,8 +4,8 @@ import golden
 import pytest
 import torch
 
+from lumina_core.sampling.denoiser import Denoiser
 from lumina_core.sampling.plan import SamplingPlan
-from lumina_core.sampling.video import _Velocity
 
 TOLERANCE = 5e-4
 CASES = golden.cases("multicfg")
@@ -40,7 +40,7 @@ def test_the_velocity_that_the_sampler_integrates(name, case):
         renorm=case["renorm_cfg"],
     )
     network = golden.Recorder(golden.model(name))
-    velocity = _Velocity(network, plan, x[:1], (text[:1], mask[:1]), (text[1:], mask[1:]))
+    velocity = Denoiser(network, plan, x[:1], (text[:1], mask[:1]), (text[1:], mask[1:]))
     with torch.no_grad():
         found = velocity(torch.tensor(case["t"], dtype=torch.float32), x[:1])
     assert network.calls == [case["resolved"]]

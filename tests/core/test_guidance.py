@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lumina_core.sampling.guidance import guide
+from lumina_core.sampling.guidance import Guider
 
 
 def slow_guide(positive, negatives, renorm):
@@ -18,6 +18,11 @@ def slow_guide(positive, negatives, renorm):
         factor = limit / norm if renorm > 0 and norm > limit else 1.0
         items.append(torch.tensor([v * factor for v in total]).view_as(item))
     return torch.stack(items)
+
+
+def guide(positive, negatives, renorm=-1.0):
+    """What a guider gives for pairs of scale and negative."""
+    return Guider(tuple(scale for scale, _ in negatives), renorm)(positive, *(negative for _, negative in negatives))
 
 
 @pytest.mark.parametrize("renorm", [-1.0, 0.0, 0.5, 1.0, 2.0, 100.0])

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from lumina_core import PRESETS, LuminaError, PatchSize, Piecewise, SamplingPlan, ScheduleError, parse_number, sample
+from lumina_core.sampling.denoiser import NO_MOTION
 from lumina_core.sampling.solvers import SOLVERS
-from lumina_core.sampling.video import NO_MOTION
 
 RELEASED = [name for name in PRESETS if not name.startswith("mini")]
 MULTI = PRESETS["f24F96R960-MultiScale"]

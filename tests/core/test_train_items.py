@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lumina_core.sampling.video import NO_MOTION
+from lumina_core.sampling.denoiser import NO_MOTION
 from lumina_core.train.items import cut, make_item, motion_condition
 from lumina_core.train.recipe import ConditionDropout, Source, Task
 from lumina_core.train.shards import Entry

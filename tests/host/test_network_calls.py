@@ -9,8 +9,8 @@ from reference import noise
 from run_inside import run_inside
 
 from lumina_core import PRESETS, Evaluation, SamplingPlan, sample
+from lumina_core.sampling.denoiser import NO_MOTION
 from lumina_core.sampling.solvers import SOLVERS
-from lumina_core.sampling.video import NO_MOTION
 from scripts.make_tiny_set import MODEL_FOLDER
 
 GRID_BOUND = 1e-2

@@ -71,7 +71,7 @@ def test_every_solver_equals_the_core(server, core, solver):
 @pytest.mark.parametrize("solver", REMEMBERING)
 def test_a_run_without_restarts_would_be_seen(core, solver, monkeypatch):
     whole = core.sample(PLAN.replace(solver=solver), noise())
-    monkeypatch.setattr("lumina_core.sampling.video._solver", lambda plan, dtype: SolverRun(SOLVERS[plan.solver]))
+    monkeypatch.setattr("lumina_core.sampling.video.SolverRun", lambda solver, segment: SolverRun(solver))
     assert distance(core.sample(PLAN.replace(solver=solver), noise()), whole) > 10 * TOLERANCE
 
 

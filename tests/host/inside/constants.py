@@ -4,7 +4,7 @@ from collections import Counter
 
 import torch
 from lumina_video_under_test.lumina_core import SamplingPlan
-from lumina_video_under_test.lumina_core.network import video as video_model
+from lumina_video_under_test.lumina_core.network import next_dit
 from lumina_video_under_test.nodes.host.model_patches import set_patch_schedule
 from lumina_video_under_test.nodes.host.video_model import load_model
 from lumina_video_under_test.nodes.multi_scale_sampler import run
@@ -48,13 +48,13 @@ class Counting:
             layers[f"{index} values"] = layer.attention.wv_y
         for name, layer in layers.items():
             layer.register_forward_pre_hook(lambda _, inputs, name=name: self.count(name, inputs[0]))
-        make = video_model.freqs_cis
+        make = next_dit.freqs_cis
 
         def freqs_cis(grid, *rest):
             self.grids.append(list(grid))
             return make(grid, *rest)
 
-        video_model.freqs_cis = freqs_cis
+        next_dit.freqs_cis = freqs_cis
 
     def count(self, name: str, x: torch.Tensor) -> None:
         self.rows[name] += len(x)

@@ -15,8 +15,7 @@ import comfy.model_management as management
 import comfy.sampler_helpers
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
-from lumina_video_under_test.lumina_core.network import text_cache as run_context
-from lumina_video_under_test.lumina_core.network import video as video_model
+from lumina_video_under_test.lumina_core.network import next_dit
 from lumina_video_under_test.lumina_core.network.config import VideoConfig
 from lumina_video_under_test.lumina_core.network.video import MultiScaleNextDiT
 from lumina_video_under_test.lumina_core.shapes.schedules import parse_patch
@@ -73,8 +72,7 @@ def counted(model, sound, counter) -> list[dict]:
         patch.object(host, "optimized_attention", attention_pytorch),
         patch.object(management, "pytorch_attention_flash_attention", lambda: True),
         # What is done for processors alone: on the GPU that this stands for, large items go together.
-        patch.object(video_model, "CPU_SPLIT_TOKENS", sys.maxsize),
-        patch.object(run_context, "keep_freed_memory", lambda: None),
+        patch.object(next_dit, "CPU_SPLIT_TOKENS", sys.maxsize),
     ):
         return [*counted_video(model, counter), counted_sound(sound, counter)]
 

@@ -14,7 +14,7 @@ import torch
 
 from ..errors import LuminaError
 from ..runtime.atomic import atomic_write
-from ..sampling.video import NO_MOTION
+from ..sampling.denoiser import NO_MOTION
 from .batches import used_shape
 from .items import cut
 from .objective import item_losses, noised

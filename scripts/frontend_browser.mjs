@@ -1,10 +1,7 @@
 // Opens a running host's real front end in an installed Chromium. Development only.
 // Exit code 3: playwright-core or Chromium is not there; stderr says which and how to get it.
 import { existsSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 
 const CHROMIUM = [
   process.env.CHROMIUM_PATH,
@@ -43,16 +40,29 @@ export function locate(name) {
   }
 }
 
-/** A browser with a fresh profile; `close` ends it and removes the profile. `options` are Playwright's. */
-export async function openBrowser(options = {}) {
+function installed() {
   const { chromium } = inTests(locate("playwright-core"));
   const executablePath = CHROMIUM.find((path) => path && existsSync(path)) ??
     missing("No Chromium was found: install one, or set CHROMIUM_PATH to it.");
-  const profile = await mkdtemp(join(tmpdir(), "lumina-page-"));
-  const context = await chromium.launchPersistentContext(profile, { executablePath, headless: true, args: FLAGS, ...options });
+  return { chromium, start: { executablePath, headless: true, args: FLAGS } };
+}
+
+/** A browser for several scripts, which find it by its address in LUMINA_BROWSER: a Playwright server. */
+export function shareBrowser() {
+  const { chromium, start } = installed();
+  return chromium.launchServer(start);
+}
+
+/** A context with no history, and one page in it; `close` ends it. `options` are Playwright's. */
+export async function openBrowser(options = {}) {
+  const { chromium, start } = installed();
+  const shared = process.env.LUMINA_BROWSER;
+  const browser = await (shared ? chromium.connect(shared) : chromium.launch(start));
+  const context = await browser.newContext(options);
+  await context.newPage();
   const close = async () => {
     await context.close();
-    await rm(profile, { recursive: true, force: true });
+    await browser.close();
   };
   return { context, close };
 }

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from graphs import CLIP_FPS, SIZE
-from hosts import HOW_TO_POINT, REPOSITORY, Host, find_hosts, host_environment
+from hosts import HOW_TO_POINT, Host, find_hosts
+from run_inside import Worker
 from server import HostServer
 
 from lumina_core.media.writer import write_video
 from lumina_core.mini.draw import draw
 from lumina_core.mini.world import Scene
+from scripts.make_tiny_set import write_bundle, write_tiny_set
 
 HOSTS, MISSED = find_hosts()
 
@@ -45,8 +44,15 @@ def host(request: pytest.FixtureRequest) -> Host:
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder with the tiny random set."""
     folder = tmp_path_factory.mktemp("tiny") / "models"
-    script = REPOSITORY / "scripts" / "make_tiny_set.py"
-    subprocess.run([sys.executable, str(script), str(folder)], check=True)
+    write_tiny_set(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def random_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the shipped one's layout with random weights, voice included; not to be changed."""
+    folder = tmp_path_factory.mktemp("bundle") / "mini"
+    write_bundle(folder)
     return folder
 
 
@@ -66,12 +72,13 @@ def server(host: Host, tiny_models: Path, clip: Path) -> Iterator[HostServer]:
 
 
 @pytest.fixture(scope="session")
-def probe(host: Host) -> dict:
+def worker(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """The host's Python with the pack imported, for the checks of inside/; one at a time."""
+    with Worker(host, tmp_path_factory.mktemp("inside")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def probe(worker: Worker) -> dict:
     """What importing the pack did in a fresh process of the host: see probe_pack.py."""
-    script = Path(__file__).with_name("probe_pack.py")
-    command = [str(host.python), str(script)]
-    done = subprocess.run(
-        command, cwd=host.path, env=host_environment(), capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return worker.probe

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 from hosts import REPOSITORY
@@ -24,12 +27,10 @@ def run_frontend(url: str, jobs: list[dict], timeout: float = 600) -> list[dict]
 
 def run_node(script: Path, *arguments: str, text: str = "", timeout: float = 600) -> str:
     """What a script that drives the front end prints; raises FrontendMissing."""
-    node = shutil.which("node")
-    if node is None:
-        raise FrontendMissing("Node.js is not installed: get it from nodejs.org.")
     done = subprocess.run(
-        [node, str(script), *arguments],
+        [_node(), str(script), *arguments],
         input=text,
+        env={**os.environ, "LUMINA_BROWSER": _browser()},
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -41,6 +42,26 @@ def run_node(script: Path, *arguments: str, text: str = "", timeout: float = 600
     if done.returncode:
         raise RuntimeError(done.stderr[-4000:])
     return done.stdout
+
+
+def _node() -> str:
+    node = shutil.which("node")
+    if node is None:
+        raise FrontendMissing("Node.js is not installed: get it from nodejs.org.")
+    return node
+
+
+@cache
+def _browser() -> str:
+    """The address of a browser that lasts as long as this process: starting one takes longer than most scripts."""
+    command = [_node(), str(REPOSITORY / "scripts" / "shared_browser.mjs")]
+    pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+    process = subprocess.Popen(command, text=True, encoding="utf-8", **pipes)
+    if address := process.stdout.readline().strip():
+        atexit.register(process.communicate)
+        return address
+    _, error = process.communicate()
+    raise (FrontendMissing if process.returncode == NOT_THERE else RuntimeError)(error.strip()[-4000:])
 
 
 def same_prompt(wanted: dict[str, dict], found: dict[str, dict]) -> list[str]:

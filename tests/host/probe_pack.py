@@ -14,9 +14,8 @@ REPOSITORY = Path(__file__).absolute().parents[2]
 MODULE = "lumina_video_under_test"
 
 
-def main() -> None:
-    sys.path.insert(0, str(Path.cwd()))
-    sys.argv = [sys.argv[0], "--cpu"]
+def import_pack() -> dict:
+    """Import the host's modules, then the pack; the report above. `sys.path` and `sys.argv` are the host's already."""
     import comfy.options
 
     # Before any other import of the host: a torch built for CUDA fails there without a GPU.
@@ -43,13 +42,14 @@ def main() -> None:
         extension = await pack.comfy_entrypoint()
         return [node.GET_SCHEMA().node_id for node in await extension.get_node_list()]
 
-    report = {
+    return {
         "seconds": seconds,
         "node_ids": asyncio.run(ids()),
         "new_packages": sorted(new - known - {MODULE} - set(sys.stdlib_module_names)),
     }
-    print(json.dumps(report))
 
 
 if __name__ == "__main__":
-    main()
+    sys.path.insert(0, str(Path.cwd()))
+    sys.argv = [sys.argv[0], "--cpu"]
+    print(json.dumps(import_pack()))

@@ -15,7 +15,8 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import websocket
 from hosts import REPOSITORY, Host, host_environment
 
 PACK = "lumina-video"
+BUNDLES = Path("lumina_core", "bundles")
 # The host's event number for a preview picture: four bytes, then four of the image format, then the picture.
 PREVIEW_EVENT = 1
 
@@ -72,20 +74,16 @@ class Result:
 
 
 class HostServer:
-    """`with HostServer(host, models) as server:` starts the host on the processor and always ends it.
+    """`with HostServer(host, models) as server:` starts the host on the CPU and always ends it.
 
-    `models` is a folder whose content is copied into the base folder's `models/`. `bundle` is the folder of a bundle
-    that the pack is given in place of its own. `startup_log` is what the server had printed when it first answered.
+    `models` is a folder whose content is copied into the base folder's `models/`. `startup_log` is what the server had
+    printed when it first answered. One server does for all tests: `bundle` and `no_models` change what it finds.
     """
 
-    def __init__(
-        self, host: Host, models: Path | None = None, extra_args: tuple[str, ...] = (), bundle: Path | None = None
-    ):
+    def __init__(self, host: Host, models: Path | None = None):
         self.host = host
         self.base = Path(tempfile.mkdtemp(prefix="lumina-host-"))
         self._models = models
-        self._bundle = bundle
-        self._extra_args = extra_args
         self._process: subprocess.Popen | None = None
         self.port = 0
         self.startup_log = ""
@@ -178,27 +176,53 @@ class HostServer:
             raise HostError(text, failed[0], result.messages)
         return result
 
-    def _pack_with_bundle(self, pack: Path) -> None:
-        """A pack of the repository's own files, with a bundle in place of those in the repository."""
-        for name in ("lumina_core", "nodes", "web"):
-            shutil.copytree(REPOSITORY / name, pack / name, ignore=shutil.ignore_patterns("__pycache__", "bundles"))
-        shutil.copy(REPOSITORY / "__init__.py", pack)
-        shutil.copytree(self._bundle, pack / "lumina_core" / "bundles" / "mini")
+    @contextmanager
+    def bundle(self, folder: Path) -> Iterator[None]:
+        """Until the end of the block, the pack's bundle `mini` is the one in this folder."""
+        place = self.base / "custom_nodes" / PACK / BUNDLES / "mini"
+        aside = self.base / "bundles_aside" / uuid.uuid4().hex
+        aside.parent.mkdir(exist_ok=True)
+        place.rename(aside)
+        _link(folder, place)
+        self._forget()
+        try:
+            yield
+        finally:
+            _remove(place)
+            aside.rename(place)
+            self._forget()
+
+    @contextmanager
+    def no_models(self) -> Iterator[None]:
+        """Until the end of the block, the model folders are empty; what is put there meanwhile goes with the block."""
+        models, aside = self.base / "models", self.base / "models_aside"
+        _move_contents(models, aside)
+        try:
+            yield
+        finally:
+            _move_contents(models, self.base / "models_of_the_block")
+            _move_contents(aside, models)
+            for folder in (aside, self.base / "models_of_the_block"):
+                shutil.rmtree(folder)
+
+    def _forget(self) -> None:
+        """Drop what the host keeps of earlier prompts: not every loader's result depends on the files' dates."""
+        body = json.dumps({"unload_models": True, "free_memory": True}).encode()
+        headers = {"Content-Type": "application/json"}
+        self._request(urllib.request.Request(self.url + "/free", data=body, headers=headers))
+        # The host does it before or after the next prompt, whichever its thread comes to first.
+        image = {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}}
+        show = {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}
+        self.prompt({"1": image, "2": show})
 
     def _prepare(self) -> None:
-        nodes = self.base / "custom_nodes"
-        nodes.mkdir()
+        pack = self.base / "custom_nodes" / PACK
         if self._models is not None:
             shutil.copytree(self._models, self.base / "models", dirs_exist_ok=True)
-        if self._bundle is not None:
-            self._pack_with_bundle(nodes / PACK)
-            return
-        try:
-            (nodes / PACK).symlink_to(REPOSITORY, target_is_directory=True)
-        except OSError:
-            # Windows lets only some accounts make links.
-            left_out = shutil.ignore_patterns(".git", ".venv", ".demo", "node_modules", "__pycache__")
-            shutil.copytree(REPOSITORY, nodes / PACK, ignore=left_out)
+        # The repository, with a folder of bundles that can be changed.
+        _link_contents(REPOSITORY, pack, without={BUNDLES.parts[0], ".git", ".venv", ".demo"})
+        _link_contents(REPOSITORY / BUNDLES.parent, pack / BUNDLES.parent, without={BUNDLES.name})
+        _link_contents(REPOSITORY / BUNDLES, pack / BUNDLES)
 
     def _start(self) -> None:
         with socket.socket() as free:
@@ -208,7 +232,7 @@ class HostServer:
             str(self.host.python), "main.py", "--cpu", "--port", str(self.port), "--base-directory", str(self.base),
             "--database-url", f"sqlite:///{(self.base / 'comfyui.db').as_posix()}", "--disable-auto-launch",
             "--disable-api-nodes", "--preview-method", "latent2rgb", "--disable-all-custom-nodes",
-            "--whitelist-custom-nodes", PACK, *self._extra_args,
+            "--whitelist-custom-nodes", PACK,
         ]  # fmt: skip
         with (self.base / "server.log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -278,3 +302,32 @@ class HostServer:
                 return entry
             time.sleep(0.05)
         raise HostError(f"no history for prompt {prompt_id}", None)
+
+
+def _link_contents(source: Path, target: Path, without: frozenset[str] | set[str] = frozenset()) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.iterdir():
+        if path.name not in without:
+            _link(path, target / path.name)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.symlink_to(source, target_is_directory=source.is_dir())
+    except OSError:
+        # Windows lets only some accounts make links.
+        left_out = shutil.ignore_patterns("node_modules", "__pycache__")
+        shutil.copytree(source, target, ignore=left_out) if source.is_dir() else shutil.copyfile(source, target)
+
+
+def _remove(path: Path) -> None:
+    """Remove a link or a folder."""
+    path.unlink() if path.is_symlink() else shutil.rmtree(path)
+
+
+def _move_contents(source: Path, target: Path) -> None:
+    """Move what lies in each folder of ``source`` into the folder of that name in ``target``; the folders stay."""
+    for folder in [path for path in source.iterdir() if path.is_dir()]:
+        (target / folder.name).mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            path.rename(target / folder.name / path.name)

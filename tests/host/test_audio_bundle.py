@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import pytest
-from hosts import REPOSITORY, Host
 from server import HostServer
 from test_audio import AAC_FRAME, RATE, read_sound
 from test_workflows import NAMES, twin
@@ -22,18 +19,12 @@ RANDOM, SHIPPED_VOICE = "a random voice", "the shipped voice"
 
 
 @pytest.fixture(scope="module", params=[RANDOM, SHIPPED_VOICE])
-def voiced(request, host: Host, clip: Path, tmp_path_factory) -> Iterator[tuple[HostServer, str]]:
-    """A host whose pack comes with a bundle that has a voice."""
-    if request.param == RANDOM:
-        folder = tmp_path_factory.mktemp("bundle") / "mini"
-        script = REPOSITORY / "scripts" / "make_tiny_set.py"
-        subprocess.run([sys.executable, str(script), str(folder), "--bundle"], check=True)
-    else:
-        folder = SHIPPED / "mini"
-        if not (folder / DESCRIPTION).is_file() or read_bundle(folder).sound is None:
-            pytest.skip("lumina_core/bundles/mini has no voice: its workflows are not run")
-    with HostServer(host, bundle=folder) as server:
-        server.put_input(clip)
+def voiced(request, server: HostServer, random_bundle: Path) -> Iterator[tuple[HostServer, str]]:
+    """The host with a bundle that has a voice, and no other models."""
+    folder = random_bundle if request.param == RANDOM else SHIPPED / "mini"
+    if not (folder / DESCRIPTION).is_file() or read_bundle(folder).sound is None:
+        pytest.skip("the shipped bundle has no voice: its workflows are not run")
+    with server.bundle(folder), server.no_models():
         yield server, request.param
 
 

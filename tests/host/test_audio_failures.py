@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from graphs import CODEC, SOUND_MODEL, Graph, Node, audio_parts, sound_node
-from hosts import REPOSITORY
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from server import HostError, HostServer
@@ -237,17 +234,15 @@ def test_a_sound_that_is_silent_is_told(server, models):
     assert "is silent" in told and "video_guidance" in told
 
 
-@pytest.fixture(scope="module")
-def bare(host, tmp_path_factory):
-    """A host with a bundle that has no voice, and no models."""
-    folder = tmp_path_factory.mktemp("bundle") / "mini"
-    script = REPOSITORY / "scripts" / "make_tiny_set.py"
-    subprocess.run([sys.executable, str(script), str(folder), "--bundle"], check=True)
-    shutil.rmtree(folder / "sound")
+@pytest.fixture
+def bare(server, random_bundle, tmp_path):
+    """The host with a bundle that has no voice, and no models."""
+    folder = tmp_path / "mini"
+    shutil.copytree(random_bundle, folder, ignore=shutil.ignore_patterns("sound"))
     text = (folder / "bundle.json").read_text(encoding="utf-8").replace('  "sound": "sound",\n', "")
     (folder / "bundle.json").write_text(text, encoding="utf-8")
-    with HostServer(host, bundle=folder) as running:
-        yield running
+    with server.bundle(folder), server.no_models():
+        yield server
 
 
 @pytest.mark.parametrize("node", LOADERS)

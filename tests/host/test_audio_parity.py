@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from reference import distance
-from run_inside import run_inside
 from safetensors.torch import load_file
 
 from lumina_core.audio.features import load_feature_encoder
@@ -26,10 +25,10 @@ PLANS = {
 
 
 @pytest.fixture(scope="module")
-def found(host, tiny_models, clip, tmp_path_factory) -> tuple[dict, dict]:
+def found(worker, tiny_models, clip, tmp_path_factory) -> tuple[dict, dict]:
     """What the host reports, and its tensors."""
     file = tmp_path_factory.mktemp("sound") / "found.safetensors"
-    report = run_inside(host, "audio.py", tiny_models / SOUND_MODEL, tiny_models / FEATURES_FOLDER, clip, file)
+    report = worker("audio.py", tiny_models / SOUND_MODEL, tiny_models / FEATURES_FOLDER, clip, file)
     return report, load_file(file)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import av
 import pytest
 import torch
 from graphs import VAE, Graph, Node
-from hosts import REPOSITORY, Host
+from hosts import REPOSITORY
 from PIL import Image
 from reference import distance, saved_latents
 from server import HostError, HostServer
@@ -35,18 +33,10 @@ TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundle") / "mini"
-    script = REPOSITORY / "scripts" / "make_tiny_set.py"
-    subprocess.run([sys.executable, str(script), str(folder), "--bundle"], check=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def bundled(host: Host, tiny_models: Path, bundle: Path) -> Iterator[HostServer]:
-    """A host whose pack comes with the random bundle, beside the tiny released set."""
-    with HostServer(host, tiny_models, bundle=bundle) as running:
-        yield running
+def bundled(server: HostServer, random_bundle: Path) -> Iterator[HostServer]:
+    """The host with the random bundle in place of the shipped one, beside the tiny released set."""
+    with server.bundle(random_bundle):
+        yield server
 
 
 def model(graph: Graph) -> Node:
@@ -118,13 +108,13 @@ def test_another_prompt_gives_other_frames(bundled):
     assert len(set(first.tobytes())) > 1, "an empty picture"
 
 
-def test_last_preview_has_the_bundles_colours(bundled, bundle):
+def test_last_preview_has_the_bundles_colours(bundled, random_bundle):
     graph = Graph()
     save = graph.save_latent(all_in_one(graph)[0])
     result = bundled.prompt(graph.api)
     found = saved_latents(result, save.id)
     assert found.shape == LATENT and found.isfinite().all()
-    factors = read_video_config(read_bundle(bundle).checkpoint).latent_rgb
+    factors = read_video_config(read_bundle(random_bundle).checkpoint).latent_rgb
     expected = latents_to_rgb(found * SCALE, factors)[0, 0].flatten()
     small = Image.open(io.BytesIO(result.previews[-1])).resize((8, 8), Image.BOX)
     shown = torch.tensor(list(small.tobytes())) / 255
@@ -211,14 +201,14 @@ def test_latent_preview_takes_the_models_colours(bundled):
         bundled.prompt(without.api)
 
 
-def test_a_broken_bundle_is_told_when_the_prompt_is_queued(host, bundle, tmp_path):
+def test_a_broken_bundle_is_told_when_the_prompt_is_queued(server, random_bundle, tmp_path):
     broken = tmp_path / "mini"
-    shutil.copytree(bundle, broken)
+    shutil.copytree(random_bundle, broken)
     text = json.loads((broken / DESCRIPTION).read_text(encoding="utf-8"))
     (broken / DESCRIPTION).write_text(json.dumps({**text, "checkpoint": "elsewhere"}), encoding="utf-8")
     with pytest.raises(LuminaError, match="checkpoint 'elsewhere', which is not there"):
         read_bundle(broken)
-    with HostServer(host, bundle=broken) as server:
+    with server.bundle(broken):
         graph = Graph()
         graph.save_latent(all_in_one(graph)[0])
         with pytest.raises(HostError) as refused:
@@ -229,8 +219,8 @@ def test_a_broken_bundle_is_told_when_the_prompt_is_queued(host, bundle, tmp_pat
 @pytest.mark.skipif(
     not (SHIPPED / "mini" / DESCRIPTION).is_file(), reason="lumina_core/bundles/mini is not there: it is not run"
 )
-def test_the_shipped_bundle_makes_its_workflows_video(host):
-    with HostServer(host, bundle=SHIPPED / "mini") as server:
+def test_the_shipped_bundle_makes_its_workflows_video(server):
+    with server.bundle(SHIPPED / "mini"):
         prompt = twin(WORKFLOW)
         result = server.prompt(prompt)
         (file,) = [f for key, node in prompt.items() if node["class_type"] == "SaveVideo" for f in result.files(key)]

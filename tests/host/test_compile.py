@@ -5,7 +5,6 @@ import json
 import pytest
 from graphs import Graph, sampler_node
 from reference import distance, run_saved
-from run_inside import run_inside
 
 from lumina_core import SamplingPlan
 from scripts.make_tiny_set import MODEL_FOLDER
@@ -18,10 +17,8 @@ TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
-def report(host, tiny_models) -> dict:
-    # Without a GPU the host takes an attention of many parts, which a compiler cannot follow; on one it takes torch's.
-    flags = ("--use-pytorch-cross-attention",)
-    return run_inside(host, "compile.py", tiny_models / WEIGHTS, json.dumps(PLAN.as_dict()), flags=flags)
+def report(worker, tiny_models) -> dict:
+    return worker("compile.py", tiny_models / WEIGHTS, json.dumps(PLAN.as_dict()))
 
 
 def test_latents_are_those_without(report):
@@ -64,7 +61,7 @@ def test_a_missing_compiler_is_one_line_and_the_model_goes_through(report):
 
 
 def test_another_kind_of_model_is_refused(report):
-    assert "takes the MODEL of Load Lumina-Video Model" in report["refused"]
+    assert "connect the MODEL of Load Lumina-Video Model" in report["refused"]
 
 
 @pytest.mark.slow

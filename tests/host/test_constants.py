@@ -1,7 +1,6 @@
 """What stays the same over a run is computed once per run in the host, too: text layers and rotary tables."""
 
 import pytest
-from run_inside import run_inside
 
 from scripts.make_tiny_set import MODEL_FOLDER
 
@@ -15,8 +14,8 @@ RUNS = [
 
 
 @pytest.fixture(scope="session")
-def report(host, tiny_models) -> dict:
-    return run_inside(host, "constants.py", tiny_models / MODEL_FOLDER / "consolidated.00-of-01.safetensors")
+def report(worker, tiny_models) -> dict:
+    return worker("constants.py", tiny_models / MODEL_FOLDER / "consolidated.00-of-01.safetensors")
 
 
 @pytest.mark.parametrize("run", RUNS)

@@ -11,7 +11,6 @@ import sys
 import pytest
 from graphs import NEGATIVE, Graph, sampler_node
 from hosts import REPOSITORY
-from run_inside import run_inside
 from test_validation import refusal
 
 from lumina_core.text.gemma import MAX_TOKENS, SYSTEM_PROMPT, load_text_encoder
@@ -38,11 +37,11 @@ def encoder(models):
 
 
 @pytest.fixture(scope="module")
-def read(host, models):
+def read(worker, models):
     """What each CLIP makes of each text."""
     texts = models / "texts.json"
     texts.write_text(json.dumps(TEXTS | LONG), encoding="utf-8")
-    return run_inside(host, "languages.py", models, texts)
+    return worker("languages.py", models, texts)
 
 
 @each_clip

@@ -8,7 +8,6 @@ free memory (see inside/memory.py).
 
 import pytest
 from hosts import REPOSITORY
-from run_inside import run_inside
 
 from lumina_core.checkpoints.video import read_video_config
 from lumina_core.cost.memory import forward_bytes
@@ -24,10 +23,10 @@ EXACT = 1e-5
 
 
 @pytest.fixture(scope="session")
-def report(host, tiny_models) -> dict:
+def report(worker, tiny_models) -> dict:
     checkpoint = tiny_models / MODEL_FOLDER / "consolidated.00-of-01.safetensors"
     counter = REPOSITORY / "benchmarks" / "live_bytes.py"
-    return run_inside(host, "memory.py", checkpoint, tiny_models / SOUND_MODEL, counter)
+    return worker("memory.py", checkpoint, tiny_models / SOUND_MODEL, counter)
 
 
 @pytest.fixture

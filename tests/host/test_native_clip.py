@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from run_inside import run_inside
 from safetensors.torch import load_file
 
 from lumina_core.text.gemma import MAX_TOKENS, SYSTEM_PROMPT, TextEncoder, beginning, load_text_encoder
@@ -26,10 +25,10 @@ class Run:
 
 
 @pytest.fixture(scope="session")
-def run(host, tiny_models, tmp_path_factory) -> Run:
+def run(worker, tiny_models, tmp_path_factory) -> Run:
     folder = tmp_path_factory.mktemp("clip")
     (folder / "prompts.json").write_text(json.dumps(PROMPTS), encoding="utf-8")
-    report = run_inside(host, "clip.py", tiny_models, folder / "prompts.json", folder / "out.safetensors")
+    report = worker("clip.py", tiny_models, folder / "prompts.json", folder / "out.safetensors")
     return Run(load_file(folder / "out.safetensors"), report)
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from run_inside import run_inside
 from safetensors.torch import load_file, save_file
 
 COUNTS = (1, 2, 3, 4, 6)
@@ -21,7 +20,7 @@ class Run:
 
 
 @pytest.fixture(scope="session")
-def run(host, tiny_models, tmp_path_factory) -> Run:
+def run(worker, tiny_models, tmp_path_factory) -> Run:
     folder = tmp_path_factory.mktemp("vae")
     generator = torch.Generator().manual_seed(7)
 
@@ -34,7 +33,7 @@ def run(host, tiny_models, tmp_path_factory) -> Run:
     given |= {"frames_wide": noise(8, 128, 32, 3).sigmoid(), "frames_odd_size": noise(8, 37, 50, 4).sigmoid()}
     save_file(given, folder / "in.safetensors")
     weights = tiny_models / FOLDER / "diffusion_pytorch_model.safetensors"
-    report = run_inside(host, "vae.py", weights, folder / "in.safetensors", folder / "out.safetensors")
+    report = worker("vae.py", weights, folder / "in.safetensors", folder / "out.safetensors")
     return Run(given, load_file(folder / "out.safetensors"), report)
 
 

@@ -6,7 +6,6 @@ from collections import Counter
 import pytest
 import torch
 from reference import noise
-from run_inside import run_inside
 
 from lumina_core import PRESETS, Evaluation, SamplingPlan, sample
 from lumina_core.sampling.denoiser import NO_MOTION
@@ -45,10 +44,10 @@ DEFAULTS = {"dtype": "float32", "batch": 1, "lengths": [9, 5]}
 
 
 @pytest.fixture(scope="session")
-def report(host, tiny_models, tmp_path_factory) -> dict:
+def report(worker, tiny_models, tmp_path_factory) -> dict:
     file = tmp_path_factory.mktemp("calls") / "cases.json"
     file.write_text(json.dumps([{**DEFAULTS, **case} for case in CASES.values()]), encoding="utf-8")
-    return run_inside(host, "sampling.py", tiny_models / WEIGHTS, file)
+    return worker("sampling.py", tiny_models / WEIGHTS, file)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from run_inside import run_inside
 
 from lumina_core import SamplingPlan
 from scripts.make_tiny_set import MODEL_FOLDER
@@ -16,9 +15,9 @@ PLAN = SamplingPlan(
 
 
 @pytest.fixture(scope="module")
-def report(host, tiny_models, tmp_path_factory) -> dict:
+def report(worker, tiny_models, tmp_path_factory) -> dict:
     user = tmp_path_factory.mktemp("user")
-    return run_inside(host, "step_cache.py", tiny_models / WEIGHTS, user, json.dumps(PLAN.as_dict()))
+    return worker("step_cache.py", tiny_models / WEIGHTS, user, json.dumps(PLAN.as_dict()))
 
 
 def test_host_calls_the_network_when_the_core_does(report):

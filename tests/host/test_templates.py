@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from frontend import FrontendMissing, run_node
-from hosts import REPOSITORY, Host
+from hosts import REPOSITORY
 from server import PACK, HostServer
 from test_timeline import NODES2_FROM
 from test_workflows import NAMES, WORKFLOWS, twin
@@ -63,10 +63,10 @@ def ask(server: HostServer, task: str, mode: str, names: list[str]) -> dict:
 
 
 @pytest.fixture(scope="module")
-def bare(host: Host) -> Iterator[HostServer]:
-    """A host with no model files but the bundled ones."""
-    with HostServer(host) as running:
-        yield running
+def bare(server: HostServer) -> Iterator[HostServer]:
+    """The host with no model files but the bundled ones."""
+    with server.no_models():
+        yield server
 
 
 def put_released_files(server: HostServer) -> None:

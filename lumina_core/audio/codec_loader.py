@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import LuminaError
+from ..runtime.autoencoder_kl import build_autoencoder, current_names
 from ..runtime.tensor_files import Weights, check_finite, check_fit, read_pth, read_safetensors
 from .codec import AudioCodec
 from .codec_original import original_config, original_parts, read_original
@@ -28,8 +29,6 @@ _WEIGHTS = {
     VAE: ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"),
     VOCODER: ("model.safetensors", "pytorch_model.bin"),
 }
-# Names that diffusers gave the attention's layers before 2023-04, in which AudioLDM's files are still kept.
-_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
 def load_audio_codec(path: str | Path, device: torch.device | str = "cpu") -> AudioCodec:
@@ -41,7 +40,7 @@ def load_audio_codec(path: str | Path, device: torch.device | str = "cpu") -> Au
         weights = read_original(path)
         vae_weights, vocoder_weights = original_parts(weights)
         vae_config, vocoder_config = original_config(path.name, weights)
-        vae = _filled(path.name, _build_vae(vae_config, path.name), vae_weights, "AudioLDM's VAE")
+        vae = _filled(path.name, build_autoencoder(vae_config, path.name), vae_weights, "AudioLDM's VAE")
         vocoder = _filled(path.name, _build_vocoder(vocoder_config, path.name), vocoder_weights, "AudioLDM's vocoder")
     return AudioCodec(vae, vocoder).eval().requires_grad_(False).to(device)
 
@@ -72,10 +71,8 @@ def _is_folder(path: Path) -> bool:
 
 
 def _vae(folder: Path) -> nn.Module:
-    module = _build_vae(_check_vae(_read_config(folder), str(folder)), str(folder))
-    weights = {_new_name(key): value for key, value in _read_weights(folder).items()}
-    # Those were 1x1 convolutions once.
-    weights = {key: value[..., 0, 0] if ".to_" in key and value.ndim == 4 else value for key, value in weights.items()}
+    module = build_autoencoder(_check_vae(_read_config(folder), str(folder)), str(folder))
+    weights = current_names(_read_weights(folder))
     return _filled(f"{folder.name}/{_weights_file(folder).name}", module, weights, "the VAE of the config beside it")
 
 
@@ -87,23 +84,6 @@ def _vocoder(folder: Path) -> nn.Module:
     weights = _read_weights(folder)
     name = f"{folder.name}/{_weights_file(folder).name}"
     return _filled(name, module, weights, "the vocoder of the config beside it")
-
-
-def _new_name(key: str) -> str:
-    if ".attentions." not in key:
-        return key
-    return ".".join(_OLD_ATTENTION.get(part, part) for part in key.split("."))
-
-
-def _build_vae(config: dict[str, Any], where: str) -> nn.Module:
-    from diffusers import AutoencoderKL
-
-    known = {name: value for name, value in config.items() if not name.startswith("_")}
-    try:
-        with torch.device("meta"):
-            return AutoencoderKL.from_config(known)
-    except (TypeError, ValueError, KeyError) as error:
-        raise LuminaError(f"The VAE config of {where} makes no AutoencoderKL ({error}); fetch it again.") from None
 
 
 def _check_vae(config: dict[str, Any], where: str) -> dict[str, Any]:

@@ -102,8 +102,8 @@ class AudioOutput:
             ``latent``.
         sample_rate: samples per second, 16000.
         latents: (B, C, T, F), float or half precision as the network ran.
-        nfe: evaluations of the network for each waveform.
-        passes: forward passes of each; an evaluation is one to three of them, by guidance.
+        nfe: evaluations of the network for all waveforms together.
+        passes: forward passes for all waveforms together; an evaluation is one to three of them, by guidance.
         silent: whether one of the waveforms is silent.
         seeds: of the waveforms; unused where a generator or latents were given.
     """
@@ -302,7 +302,7 @@ class LuminaAudioPipeline(Pipeline):
             observer.note(note)
         if output_type == "latent":
             latents, passes = self._latents(noise, clip, prompt, negative_prompt, plan, observer)
-            return AudioOutput(None, SAMPLE_RATE, latents, plan.nfe, passes, False, seeds)
+            return AudioOutput(None, SAMPLE_RATE, latents, plan.nfe * len(seeds), passes, False, seeds)
         observer.stage("reading the audio codec")
         # The codec is small, and a fault in its files should show before the sampling, not after.
         with self.network("codec", self._load_codec):
@@ -313,7 +313,7 @@ class LuminaAudioPipeline(Pipeline):
         if silent:
             observer.note(SILENT)
         found = waveform.numpy() if output_type == "np" else waveform
-        return AudioOutput(found, SAMPLE_RATE, latents, plan.nfe, passes, silent, seeds)
+        return AudioOutput(found, SAMPLE_RATE, latents, plan.nfe * len(seeds), passes, silent, seeds)
 
     def check_call(
         self,
@@ -470,7 +470,7 @@ class LuminaAudioPipeline(Pipeline):
         plan: AudioPlan,
         observer: ProgressObserver,
     ) -> tuple[torch.Tensor, int]:
-        """Latents of the noise, and the forward passes of each."""
+        """Latents of the noise, and the forward passes of all of them together."""
         features, encoded = self._encode(clip, prompt, negative_prompt, observer)
         for name, cut in zip(("prompt", "negative prompt"), encoded.cut, strict=True):
             if cut:
@@ -479,7 +479,7 @@ class LuminaAudioPipeline(Pipeline):
         with self.network("model", self._load_model):
             observer.stage("sampling the audio")
             latents = self.denoise(noise, features, encoded, plan, observer)
-        return latents, plan.passes(encoded.condition(features), encoded.negative)
+        return latents, plan.passes(encoded.condition(features), encoded.negative) * len(noise)
 
     def _encode(
         self, clip: _Clip, prompt: str | AudioPrompt, negative_prompt: str, observer: ProgressObserver

@@ -64,7 +64,7 @@ def test_several_seeds_are_those_of_single_calls_and_files_are_read_once(folder,
     pipe = LuminaAudioPipeline(AudioFiles.of(folder), device="cpu")
     out = pipe(frames=frames, fps=FPS, prompt="a bell", plan=PLAN, seed=[7, 1, 7])
     assert loads == ["load_audio_codec", "load_feature_encoder", "load_audio_model"] and pipe.loaded == ()
-    assert out.waveform.shape == (3, 16000) and out.seeds == (7, 1, 7)
+    assert out.waveform.shape == (3, 16000) and out.seeds == (7, 1, 7) and (out.nfe, out.passes) == (6, 18)
     assert torch.equal(out.waveform[0], out.waveform[2]) and not torch.equal(out.waveform[0], out.waveform[1])
     for seed, waveform in zip(out.seeds, out.waveform, strict=True):
         alone = pipe(frames=frames, fps=FPS, prompt="a bell", plan=PLAN, seed=seed)

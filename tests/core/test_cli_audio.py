@@ -204,7 +204,7 @@ def test_a_sound_that_fails_leaves_the_video(tmp_path, monkeypatch, capsys, stop
 def test_demo_ends_with_a_clip_with_sound(tmp_path, capsys):
     status, out, err = run(capsys, "demo", "--points", "3", "--prompt", "a cat", "--scale", "2")
     assert status == 0 and out.splitlines()[-1] == "lumina-demo.mp4"
-    assert "4 s of sound in" in out and "NFE 25" in out and "sampling the sound" in err
+    assert "4 s of sound in" in out and "NFE 25" in out and "sampling the audio" in err
     assert has_audio(tmp_path / "lumina-demo.mp4") and probe(tmp_path / "lumina-demo.mp4").width == 128
     assert json.loads(read_metadata(tmp_path / "lumina-demo.mp4")["lumina_sound"])["prompt"] == "a cat"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["lumina-demo.mp4", "lumina-demo.png"]

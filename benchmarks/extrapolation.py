@@ -1,108 +1,82 @@
-"""Clips beyond the trained size, by each scaling of the rotary positions, read by the mini bundle's judge.
+"""Clips beyond the trained size with each RoPE scaling: `python benchmarks/extrapolation.py`.
 
-    python benchmarks/extrapolation.py --write docs/results.md
-
-Prints a table and, as the last line, all figures as one JSON object. --write also puts the section into the document
-and a picture of one frame of every method and size beside it. Figures are of clips, not of time, so a busy machine does
-not change them.
+The mini bundle's judge reads each clip. A larger clip is read twice, as it is and shrunk to the trained area, and the
+more confident reading counts; it looks at the largest object alone. "One object" is the share of frames that show
+exactly one. Figures are of clips, not of time, so a busy machine does not change them.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import math
 import sys
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
-from audio_parts.section import write_section  # noqa: E402
-from load import Others  # noqa: E402 - found through the lines above
-from performance import machine  # noqa: E402
-from tables import extrapolation as tables  # noqa: E402
-from tables.mini import Mini, Prompt, held_out_prompts, load  # noqa: E402
-
+from benchmarks.common.comparison import mean, standard_error  # noqa: E402 - found through the line above
+from benchmarks.common.harness import at_least, make_parser, progress, run  # noqa: E402
+from benchmarks.common.mini_clips import Mini, Prompt, held_out_prompts, load  # noqa: E402
+from benchmarks.common.quality import COUNTED  # noqa: E402
+from benchmarks.common.strips import save_strips  # noqa: E402
 from lumina_core.errors import LuminaError  # noqa: E402
-from lumina_core.network.extrapolation import video_factors  # noqa: E402
+from lumina_core.mini.judge import judge  # noqa: E402
 from lumina_core.network.forward_options import ROPES  # noqa: E402
 from lumina_core.sampling.noise import seeded_noise  # noqa: E402
 from lumina_core.sampling.plan import SamplingPlan  # noqa: E402
 from lumina_core.sampling.video import sample  # noqa: E402
 from lumina_core.shapes.latents import LatentSize, VideoSize  # noqa: E402
 
-SIZES = {
-    "96x96": VideoSize(96, 96, 32),
-    "128x128": VideoSize(128, 128, 32),
-    "64 frames": VideoSize(64, 64, 64),
-}
-PICTURED = {"96x96": SIZES["96x96"], "128x128": SIZES["128x128"], "128x64": VideoSize(128, 64, 32)}
-WANTED = ("96x96", "128x128")
-"""1.5 and 2 times as long a side."""
+# By the suffix of their fields.
+SIZES = {"96x96": VideoSize(96, 96, 32), "128x128": VideoSize(128, 128, 32), "64f": VideoSize(64, 64, 64)}
 METHODS = [name for name in ROPES if name != "auto"]
-PROPORTIONAL_ROW, PROPORTIONAL_SIZE = "off, proportional", "128x128"
-FIGURE = "figures/extrapolation.png"
+# Pixels; the smallest shape of the trained clips has about 100.
+SPECK = 30
+# One pixel in so many surely belongs to an object.
+OUTSTANDING = 200
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", default="mini", help="name or folder of a bundle (default %(default)s)")
-    parser.add_argument("--prompts", type=int, default=14, help="clips of each method and size (default %(default)s)")
-    parser.add_argument("--points", type=int, default=16, help="of the time grid (default %(default)s)")
-    parser.add_argument("--shown", type=int, default=0, help="prompt of the picture, from 0 (default %(default)s)")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the section there: docs/results.md")
-    given = parser.parse_args()
-    if given.prompts < 2 or given.shown < 0:
-        parser.error("--prompts is at least 2, for a standard error, and --shown at least 0.")
-    return given
+def measure(args: argparse.Namespace) -> dict:
+    mini = load(args.bundle, points=args.points)
+    trained = mini.model.config.train_size
+    if trained is None:
+        raise LuminaError(
+            "This bundle's checkpoint does not store its training size; use one that does.",
+            field="bundle",
+            kind="value",
+        )
+    prompts = held_out_prompts(args.prompts)
+    cases: dict[str, tuple[SamplingPlan, list[str]]] = {"trained size": (mini.default, [])}
+    cases |= {name: (mini.default.replace(rope=name), list(SIZES)) for name in METHODS}
+    cases["off, proportional attention"] = (mini.default.replace(rope="off", proportional=True), ["128x128"])
+    rows = []
+    for name, (plan, sizes) in cases.items():
+        row: dict = {"rope": name}
+        for size in sizes or ["trained"]:
+            latent = SIZES[size].latent() if sizes else trained
+            row |= {f"{key}_{size}": value for key, value in figures_of(mini, prompts, plan, latent, trained).items()}
+        rows.append(row)
+        progress(name)
+    if args.picture:
+        save_strips(strips(mini, prompts[0]), args.picture)
+    trained_row = rows.pop(0)
+    return {"prompts": args.prompts, "points": args.points, "trained": trained_row, "rows": rows}
 
 
-def runs(plan: SamplingPlan) -> dict[str, tuple[SamplingPlan, list[str]]]:
-    """Row of the table: its plan and sizes."""
-    found = {name: (plan.replace(rope=name), list(SIZES)) for name in METHODS}
-    return found | {PROPORTIONAL_ROW: (plan.replace(rope="off", proportional=True), [PROPORTIONAL_SIZE])}
+def figures_of(mini: Mini, prompts: list[Prompt], plan: SamplingPlan, size: LatentSize, trained: LatentSize) -> dict:
+    """Mean accuracy, its standard error, and the share of frames with one object."""
+    factor = math.sqrt(size.height * size.width / (trained.height * trained.width))
+    clips = [clip_of(mini, prompt, seed, plan, size) for seed, prompt in enumerate(prompts)]
+    accuracies = [accuracy(clip, prompt, factor) for clip, prompt in zip(clips, prompts, strict=True)]
+    ones = [one_object(clip) for clip in clips]
+    return {"accuracy": mean(accuracies), "error": standard_error(accuracies), "one": mean(ones)}
 
 
-def measure(mini: Mini, trained: LatentSize, given: argparse.Namespace) -> dict:
-    prompts, chosen = held_out_prompts(given.prompts), runs(mini.default)
-    readings: dict = {row: {size: [] for size in sizes} for row, (_, sizes) in chosen.items()}
-    usual = []
-    for number, prompt in enumerate(prompts):
-        clip = sampled(mini, prompt, number, mini.default, trained)
-        usual.append(tables.read(clip, prompt, 1.0))
-        for row, (plan, sizes) in chosen.items():
-            for size in sizes:
-                latent = SIZES[size].latent()
-                clip = sampled(mini, prompt, number, plan, latent)
-                side = math.sqrt(latent.height * latent.width / (trained.height * trained.width))
-                readings[row][size].append(tables.read(clip, prompt, side))
-        print(f"  {number + 1} of {len(prompts)} prompts", file=sys.stderr, flush=True)
-    return {
-        "trained_figures": tables.figures(usual),
-        "rows": {
-            row: {size: tables.figures(found) for size, found in of_row.items()} for row, of_row in readings.items()
-        },
-        "verdicts": tables.verdicts(readings, list(WANTED)),
-        "overall": tables.overall(readings, list(SIZES)),
-        "met": all(found["sign"] > 0 for found in tables.verdicts(readings, list(WANTED)).values()),
-    }
-
-
-def pictured(mini: Mini, number: int) -> dict[str, dict[str, torch.Tensor]]:
-    """The middle frame of one prompt's clip by every method at every size of the picture."""
-    prompt, found = held_out_prompts(number + 1)[number], {}
-    for name in METHODS:
-        plan = mini.default.replace(rope=name)
-        clips = {size: sampled(mini, prompt, number, plan, clip.latent()) for size, clip in PICTURED.items()}
-        found[name] = {size: clip[len(clip) // 2] for size, clip in clips.items()}
-    return found
-
-
-def sampled(mini: Mini, prompt: Prompt, seed: int, plan: SamplingPlan, size: LatentSize) -> torch.Tensor:
+def clip_of(mini: Mini, prompt: Prompt, seed: int, plan: SamplingPlan, size: LatentSize) -> torch.Tensor:
     """A clip (f, H, W, 3)."""
     text, negative = mini.texts([prompt])
     shape = (1, *size.shape(mini.model.config.channels))
@@ -110,46 +84,40 @@ def sampled(mini: Mini, prompt: Prompt, seed: int, plan: SamplingPlan, size: Lat
     return mini.vae.decode(sample(mini.model, noise, plan, text, negative))
 
 
-def trained_size(mini: Mini) -> LatentSize:
-    trained = mini.model.config.train_size
-    if trained is None:
-        raise LuminaError("This bundle's checkpoint does not say what size it was trained at; there is no beyond.")
-    too_small = [name for name, size in SIZES.items() if max(video_factors(size.latent(), trained)) <= 1]
-    if too_small:
-        raise LuminaError(f"{too_small[0]} is not beyond {trained}, which this bundle was trained at.")
-    return trained
+def accuracy(clip: torch.Tensor, prompt: Prompt, factor: float) -> float:
+    """Share of color, shape and direction that are right in a clip whose sides are ``factor`` times the trained."""
+    found = judge(clip)
+    if factor > 1:
+        size = [round(side / factor) for side in clip.shape[1:3]]
+        shrunk = F.interpolate(clip.permute(0, 3, 1, 2), size, mode="area").permute(0, 2, 3, 1)
+        found = max(found, judge(shrunk), key=lambda verdict: verdict.confidence)
+    return mean([float(getattr(found, name) == getattr(prompt.scene, name)) for name in COUNTED])
 
 
-def main() -> None:
-    given = arguments()
-    torch.set_num_threads(1)
-    try:
-        mini = load(given.bundle, points=given.points)
-        trained = trained_size(mini)
-        with Others() as others:
-            found = measure(mini, trained, given)
-    except LuminaError as error:
-        sys.exit(str(error))
-    size = mini.bundle.size
-    result = {
-        "command": f"python benchmarks/extrapolation.py {' '.join(sys.argv[1:])}".strip(),
-        "date": datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
-        "machine": machine(),
-        "others_cores": others.cores,
-        "trained": f"{size.width}x{size.height}, {size.frames} frames",
-        "prompts": given.prompts,
-        "points": given.points,
-        "preset": mini.bundle.preset,
-        "sizes": list(SIZES),
-        **found,
-    }
-    text = tables.document(result, FIGURE)
-    print(text)
-    if given.write:
-        tables.picture(pictured(mini, given.shown), given.write.parent / FIGURE)
-        write_section(given.write, text, tables.SECTION)
-    print(json.dumps(result))
+def one_object(clip: torch.Tensor) -> float:
+    """Share of frames of a clip (f, H, W, 3) with one object of at least ``SPECK`` pixels; at most 8 are looked at."""
+    import cv2
+
+    away = (clip - clip.flatten(0, 2).median(dim=0).values).norm(dim=-1)
+    # Half as far from the background as what differs most.
+    strongest = away.flatten().topk(away.numel() // OUTSTANDING).values[-1]
+    counts = []
+    for frame in (away > strongest / 2).to(torch.uint8).numpy()[:: max(1, len(away) // 8)]:
+        areas = cv2.connectedComponentsWithStats(frame)[2][1:, cv2.CC_STAT_AREA]
+        counts.append(int((areas >= SPECK).sum()))
+    return counts.count(1) / len(counts)
+
+
+def strips(mini: Mini, prompt: Prompt) -> list[tuple[str, torch.Tensor]]:
+    """A clip of every method at 128x128."""
+    return [(name, clip_of(mini, prompt, 0, mini.default.replace(rope=name), SIZES["128x128"].latent()))
+            for name in METHODS]  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    parser = make_parser(__doc__)
+    parser.add_argument("--bundle", default="mini", help="name or folder of a bundle (default %(default)s)")
+    parser.add_argument("--prompts", type=at_least(2), default=14, help="clips of each method and size")
+    parser.add_argument("--points", type=int, default=16, help="of the time grid (default %(default)s)")
+    parser.add_argument("--picture", type=Path, metavar="PNG", help="write frames of every method there")
+    run("extrapolation", parser.parse_args(), measure)

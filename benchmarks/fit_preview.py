@@ -1,165 +1,117 @@
-"""Fit the colours of latent previews: RGB in -1..1 as a linear function of scaled latents, by least squares.
+"""Fit the colors of latent previews: RGB in -1..1 as a linear function of scaled latents, by least squares.
 
     python benchmarks/fit_preview.py --vae PATH --media FOLDER
-    python benchmarks/fit_preview.py --vae PATH --synthetic 8
 
-Clips (and pictures) are encoded by the VAE; the target of a latent pixel is the mean of the 8 x 8 pixels and of the
-frames that it stands for. Prints the table for vae/latent_preview.py, R^2 of the table there and of the fitted one,
-with and without a bias, and the same as JSON on the last line. Where there are four clips or more, every fourth is left
-out of the fit, and R^2 is taken on those alone.
+Clips and images are encoded by the VAE; the target of a latent pixel is the mean of the 8 x 8 pixels and of the frames
+that it covers. Prints the factors for vae/latent_preview.py, and R^2 of those there and of the fitted ones. With four
+clips or more, every fourth is left out of the fit, and R^2 is of those alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
-from lumina_core.shapes.latents import LATENT_CHANNELS, VAE_FRAMES, VAE_SPACE  # noqa: E402
+from benchmarks.common.harness import make_parser, progress, run  # noqa: E402 - found through the line above
+from lumina_core.errors import LuminaError  # noqa: E402
+from lumina_core.shapes.latents import VAE_FRAMES, VAE_SPACE  # noqa: E402
 from lumina_core.vae.latent_preview import LATENT_RGB_FACTORS  # noqa: E402
 from lumina_core.vae.loader import VideoVAE, load_video_vae  # noqa: E402
 
 MEDIA = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif", ".png", ".jpg", ".jpeg", ".webp"}
 HELD_OUT = 4
-
+# Latents (N, 16) and RGB in -1..1 (N, 3).
 Pixels = tuple[torch.Tensor, torch.Tensor]
-"""Latents (N, 16) and RGB in -1..1 (N, 3)."""
+
+
+def media_files(folder: Path) -> list[Path]:
+    """Videos and images in a folder and its subfolders. Raises LuminaError where there is none."""
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in MEDIA)
+    if not files:
+        kinds = ", ".join(sorted(MEDIA))
+        raise LuminaError(f"{folder} holds no video or image ({kinds}).", field="media", kind="missing")
+    return files
 
 
 def read_clip(file: Path, frames: int, size: int) -> torch.Tensor:
-    """The first `frames` frames, fewer where there are fewer, in the lengths the VAE takes: (f, H, W, 3) in 0..1.
+    """The first `frames` frames, cut to a length that the VAE takes: (f, H, W, 3) in 0..1.
 
-    The longer side becomes `size` pixels; both are cut to multiples of 8.
+    The longer side becomes at most `size` pixels; both are cut to multiples of 8.
     """
     import av
 
-    try:
-        with av.open(file) as container:
-            decoded = islice(container.decode(video=0), frames)
-            pictures = [torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in decoded]
-    except (av.FFmpegError, IndexError) as error:
-        sys.exit(f"{file} cannot be read as a video or picture ({error}); take it out of the folder.")
-    whole = len(pictures) - len(pictures) % 8 or 1
-    clip = torch.stack(pictures[:whole]).permute(0, 3, 1, 2).float() / 255
-    height, width = clip.shape[-2:]
-    scale = min(1.0, size / max(height, width))
-    sides = [max(VAE_SPACE, int(side * scale) // VAE_SPACE * VAE_SPACE) for side in (height, width)]
+    with av.open(file) as container:
+        images = [torch.from_numpy(x.to_ndarray(format="rgb24")) for x in islice(container.decode(video=0), frames)]
+    clip = torch.stack(images[: len(images) - len(images) % 8 or 1]).permute(0, 3, 1, 2).float() / 255
+    scale = min(1.0, size / max(clip.shape[-2:]))
+    sides = [max(VAE_SPACE, int(side * scale) // VAE_SPACE * VAE_SPACE) for side in clip.shape[-2:]]
     clip = F.interpolate(clip, size=sides, mode="bilinear", antialias=True, align_corners=False)
     return clip.permute(0, 2, 3, 1).clamp(0, 1)
 
 
-def media_clips(folder: Path, frames: int, size: int) -> Iterator[torch.Tensor]:
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in MEDIA)
-    if not files:
-        sys.exit(f"{folder} holds no video or picture; expected files ending in {', '.join(sorted(MEDIA))}.")
-    for file in files:
-        yield read_clip(file, frames, size)
-
-
-def synthetic_clips(count: int, frames: int, size: int, seed: int) -> Iterator[torch.Tensor]:
-    """Smooth random colours that change in place and time."""
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(count):
-        coarse = torch.rand(1, 3, 3, 4, 4, generator=generator)
-        clip = F.interpolate(coarse, size=(frames, size, size), mode="trilinear", align_corners=True)
-        # Random knots average out to grey; a wider contrast reaches all colours.
-        yield ((clip - 0.5) * 1.6 + 0.5).clamp(0, 1)[0].permute(1, 2, 3, 0)
-
-
 def pixel_pairs(vae: VideoVAE, clip: torch.Tensor) -> Pixels:
-    """Every latent pixel of a clip (f, H, W, 3) beside the colour that it stands for."""
+    """Every latent pixel of a clip (f, H, W, 3), and the color that it covers."""
     latents = vae.encode(clip)[0]
-    colours = F.avg_pool3d(clip.permute(3, 0, 1, 2), (1, VAE_SPACE, VAE_SPACE))
+    colors = F.avg_pool3d(clip.permute(3, 0, 1, 2), (1, VAE_SPACE, VAE_SPACE))
     if len(clip) > 1:
-        colours = F.avg_pool3d(colours, (VAE_FRAMES, 1, 1))
-    return latents.flatten(1).T, (2 * colours - 1).flatten(1).T
+        colors = F.avg_pool3d(colors, (VAE_FRAMES, 1, 1))
+    return latents.flatten(1).T, (2 * colors - 1).flatten(1).T
 
 
-def fit(pairs: Pixels, bias: bool) -> torch.Tensor:
-    """The least-squares table (16, 3), or (17, 3) with the bias as its last row, in float64."""
-    latents, rgb = pairs
-    return torch.linalg.lstsq(_columns(latents, bias), rgb.double(), driver="gelsd").solution
+def fit(pairs: Pixels) -> torch.Tensor:
+    """The least-squares factors (16, 3), in float64."""
+    return torch.linalg.lstsq(pairs[0].double(), pairs[1].double(), driver="gelsd").solution
 
 
-def r_squared(pairs: Pixels, table: torch.Tensor) -> float:
-    """Share of the colours' variance that a table of `fit` explains; 1 is all, below 0 is worse than their mean."""
-    latents, rgb = pairs[0], pairs[1].double()
-    told = _columns(latents, len(table) > LATENT_CHANNELS) @ table.double()
-    return 1 - float(((rgb - told) ** 2).sum() / ((rgb - rgb.mean(0)) ** 2).sum())
+def r_squared(pairs: Pixels, factors: torch.Tensor) -> float:
+    """Share of the colors' variance that the factors explain; 1 is all, below 0 is worse than their mean."""
+    rgb = pairs[1].double()
+    error = rgb - pairs[0].double() @ factors.double()
+    return 1 - float(error.square().sum() / (rgb - rgb.mean(0)).square().sum())
 
 
-def _columns(latents: torch.Tensor, bias: bool) -> torch.Tensor:
-    latents = latents.double()
-    return torch.cat([latents, latents.new_ones(len(latents), 1)], dim=1) if bias else latents
+def joined(clips: Sequence[Pixels]) -> Pixels:
+    return torch.cat([latents for latents, _ in clips]), torch.cat([rgb for _, rgb in clips])
 
 
-def _joined(parts: Sequence[Pixels]) -> Pixels:
-    return torch.cat([latents for latents, _ in parts]), torch.cat([rgb for _, rgb in parts])
+def measure(args: argparse.Namespace) -> dict:
+    vae, clips = load_video_vae(args.vae, args.device), []
+    for file in media_files(args.media):
+        clips.append(pixel_pairs(vae, read_clip(file, args.frames, args.size)))
+        progress(file.name)
+    train = joined([clip for index, clip in enumerate(clips) if index % HELD_OUT != HELD_OUT - 1])
+    test = joined(clips[HELD_OUT - 1 :: HELD_OUT] or clips)
+    factors = fit(train)
+    rows = ",\n".join(f"    [{', '.join(f'{value:.4f}' for value in row)}]" for row in factors.tolist())
+    print(f"LATENT_RGB_FACTORS = [\n{rows},\n]")
+    tables = {"current": torch.tensor(LATENT_RGB_FACTORS), "fitted": factors}
+    return {
+        "clips": len(clips), "pixels_fitted": len(train[0]), "pixels_tested": len(test[0]),
+        "factors": factors.tolist(),
+        "r2": [{"table": name, "r2": r_squared(test, table)} for name, table in tables.items()],
+    }  # fmt: skip
 
 
-def as_literal(name: str, table: torch.Tensor) -> str:
-    rows = ",\n".join(f"    [{', '.join(f'{value:.4f}' for value in row)}]" for row in table.tolist())
-    return f"{name} = [\n{rows},\n]"
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Fit the 16 x 3 latent-to-RGB table of vae/latent_preview.py.")
-    parser.add_argument("--vae", type=Path, required=True, help="VAE folder or .safetensors file")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--media", type=Path, help="folder of videos and pictures, read with its subfolders")
-    source.add_argument("--synthetic", type=int, metavar="N", help="draw N clips of smooth random colours instead")
-    parser.add_argument("--frames", type=int, default=16, help="frames per clip, a multiple of 8 (default 16)")
-    parser.add_argument("--size", type=int, default=256, help="longer side in pixels, a multiple of 8 (default 256)")
-    parser.add_argument("--device", default="cpu", help="torch device (default cpu)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the synthetic clips (default 0)")
-    options = parser.parse_args(arguments)
-    for name, step in (("frames", 8), ("size", VAE_SPACE)):
-        if (value := getattr(options, name)) < step or value % step:
-            parser.error(f"--{name} is {value}; expected a multiple of {step}.")
-    if options.synthetic is not None and options.synthetic < 1:
-        parser.error(f"--synthetic is {options.synthetic}; expected at least 1.")
-    vae = load_video_vae(options.vae, options.device)
-    if options.media:
-        clips = media_clips(options.media, options.frames, options.size)
-    else:
-        clips = synthetic_clips(options.synthetic, options.frames, options.size, options.seed)
-    report([pixel_pairs(vae, clip) for clip in clips])
-
-
-def report(clips: list[Pixels]) -> None:
-    held_out = clips[HELD_OUT - 1 :: HELD_OUT] or clips
-    fitted = [clip for index, clip in enumerate(clips) if index % HELD_OUT != HELD_OUT - 1]
-    train, test = _joined(fitted), _joined(held_out)
-    tables = {"current": torch.tensor(LATENT_RGB_FACTORS), "fitted": fit(train, False), "with_bias": fit(train, True)}
-    print(as_literal("LATENT_RGB_FACTORS", tables["fitted"]))
-    print()
-    print(as_literal("WITH_BIAS", tables["with_bias"][:-1]))
-    print(f"BIAS = [{', '.join(f'{value:.4f}' for value in tables['with_bias'][-1].tolist())}]")
-    print()
-    scores = {name: round(r_squared(test, table), 4) for name, table in tables.items()}
-    print(f"{len(clips)} clips, {len(train[0])} latent pixels fitted, {len(test[0])} tested")
-    print(f"{'table':<12}{'R^2':>10}")
-    for name, score in scores.items():
-        print(f"{name:<12}{score:>10.4f}")
-    figures = {
-        "clips": len(clips),
-        "pixels_fitted": len(train[0]),
-        "pixels_tested": len(test[0]),
-        "held_out": held_out is not clips,
-        "r2": scores,
-        "factors": [[round(value, 4) for value in row] for row in tables["fitted"].tolist()],
-        "factors_with_bias": [[round(value, 4) for value in row] for row in tables["with_bias"].tolist()],
-    }
-    print(json.dumps({"fit_preview": figures}))
+def multiple_of_8(text: str) -> int:
+    if int(text) < 8 or int(text) % 8:
+        raise argparse.ArgumentTypeError(f"{text} is no multiple of 8")
+    return int(text)
 
 
 if __name__ == "__main__":
-    main()
+    parser = make_parser(__doc__)
+    parser.add_argument("--vae", type=Path, required=True, help="VAE folder or .safetensors file")
+    parser.add_argument("--media", type=Path, required=True, help="folder of videos and images, with its subfolders")
+    parser.add_argument("--frames", type=multiple_of_8, default=16, help="frames per clip (default %(default)s)")
+    parser.add_argument("--size", type=multiple_of_8, default=256, help="longer side in pixels (default %(default)s)")
+    parser.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
+    run("fit_preview", parser.parse_args(), measure)

@@ -1,97 +1,192 @@
-"""Everything a GPU can say about the network, in one call of at most 8 minutes: `python benchmarks/gpu.py`.
+"""The network on a GPU, in a few minutes: `python benchmarks/gpu.py`.
 
 Random weights of the released size in bf16, at 672x384 with 64 frames and 1248x704 with 96. Measured: the peak rate of
-bf16 matrix products, every attention kernel at hand, seconds and memory of a network call at each patch size for one
-item and for two (a guided step), eager and compiled, and the memory of a call whose blocks are streamed from RAM.
-Computed from those by the presets' counts of evaluations: seconds of whole presets and of a draft, multi-scale over
-single-scale, the share of the peak, and whether 24 GB and 12 GB are enough for the network.
+bf16 matrix products, every attention kernel that is installed, and seconds and memory of a forward pass at each patch
+size for one sample and two (a guided step), eager and compiled. Computed from those by the presets' counts of
+evaluations: seconds of whole presets, multi-scale over single-scale, and the share of the matmul peak.
 
-Small things first; what does not fit into `--budget` seconds is left out and named. `--device cpu --tiny` runs every
-line on a small network, as a check of the script: its figures say nothing. `--write docs/performance.md` puts the
-sections there, with "not yet measured" for what was not. Last line: the figures as one JSON object.
+`--device cpu --tiny` runs every line on a small network, as a check of the script: its figures mean nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import statistics
 import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
-from gpu_parts.budget import Budget  # noqa: E402 - found through the line above
-from gpu_parts.figures import conclude  # noqa: E402
-from gpu_parts.measure import Bench, Shape  # noqa: E402
-from gpu_parts.report import compile_section, gpu_section  # noqa: E402
-from performance import write_section  # noqa: E402
-
-from lumina_core.network.compilation import BACKEND  # noqa: E402
+from benchmarks.common.comparison import target  # noqa: E402 - found through the line above
+from benchmarks.common.harness import make_parser, progress, run  # noqa: E402
+from lumina_core.cost.flops import TYPICAL_TEXT, forward_cost  # noqa: E402
+from lumina_core.network.attention import KERNELS, choose_attention  # noqa: E402
+from lumina_core.network.compilation import BACKEND, compile_blocks  # noqa: E402
 from lumina_core.network.config import VideoConfig  # noqa: E402
-from lumina_core.sampling.presets import preset_clip  # noqa: E402
+from lumina_core.network.video import MultiScaleNextDiT  # noqa: E402
+from lumina_core.sampling.plan import SamplingPlan  # noqa: E402
+from lumina_core.sampling.presets import PRESETS, preset_clip  # noqa: E402
 from lumina_core.shapes.latents import LatentSize  # noqa: E402
+from lumina_core.shapes.schedules import PatchSize  # noqa: E402
 
-PRESETS = ("f16F64R512", "f24F96R960")
+# Multi-scale over single-scale seconds of each preset.
+RATIO_TARGETS = {"f16F64R512": 0.36, "f24F96R960": 0.30}
+SHARE_TARGET, CARD_GB = 0.60, 24
+DRAFT_PRESET, DRAFT_TARGET = "f16F64R512", 4.0
+ROUNDS = 3
 TINY = VideoConfig(dim=64, layers=2, heads=4, kv_heads=2, ffn_hidden=96, text_dim=48, cond_dim=32)
 TINY_SIZES = (LatentSize(4, 8, 12), LatentSize(4, 16, 12))
-BUDGET = 480.0
+# Patch size and batch size of one forward pass.
+Call = tuple[str, int]
 
 
-def shapes(tiny: bool) -> tuple[Shape, ...]:
-    """The clips, small first; ``tiny`` gives each a size that a CPU is done with at once."""
-    sizes = TINY_SIZES if tiny else tuple(preset_clip(name).size.latent() for name in PRESETS)
-    return tuple(Shape(name, size) for name, size in zip(PRESETS, sizes, strict=True))
+class GpuBench:
+    """A network with random weights on a device, and measurements of it."""
+
+    def __init__(self, config: VideoConfig, device: torch.device):
+        self.config, self.cuda = config, device.type == "cuda"
+        generator = torch.Generator(device).manual_seed(0)
+        self.random = partial(torch.randn, device=device, dtype=torch.bfloat16, generator=generator)
+        self.network = MultiScaleNextDiT(config, device=device, dtype=torch.bfloat16).eval().requires_grad_(False)
+        for parameter in self.network.parameters():
+            # Norms keep their scale of 1; all others are as small as trained weights.
+            if parameter.ndim != 1:
+                parameter.normal_(0, parameter.shape[-1] ** -0.5, generator=generator)
+
+    def matmul_peak(self) -> float:
+        """The best rate of square matrix products in bf16, FLOP/s."""
+        rates = []
+        for side in (4096, 8192, 16384) if self.cuda else (128, 256):
+            a, b = self.random(side, side), self.random(side, side)
+            rates.append(2 * side**3 / min(self.seconds(lambda a=a, b=b: a @ b, rounds=10)))
+        return max(rates)
+
+    def attention(self, size: LatentSize) -> list[dict]:
+        """Rate of every kernel at the finest patch size and whether the network uses it; or why it does not run."""
+        block, tokens = self.config.block, size.tokens(self.config.patches[0])
+        q, k, v = (self.random(1, tokens, n, block.head_dim).transpose(1, 2)
+                   for n in (block.heads, block.kv_heads, block.kv_heads))  # fmt: skip
+        rows, chosen = [], choose_attention(q.device, q.dtype, block.head_dim)
+        for name, kernel in KERNELS.items():
+            try:
+                seconds = statistics.median(self.seconds(lambda kernel=kernel: kernel(q, k, v, None)))
+                rate = 4 * tokens**2 * self.config.dim / seconds / 1e12
+                rows.append({"kernel": name, "tokens": tokens, "tflops": rate, "used": name == chosen})
+            except Exception as error:  # not installed, or not for this device: any error of its own
+                rows.append({"kernel": name, "reason": str(error).splitlines()[0]})
+        return rows
+
+    def passes(self, preset: str, size: LatentSize, kind: str, network: Callable, peak: float) -> list[dict]:
+        """A row for each patch size, coarse first, and batch size 1 and 2: a prompt, and a shorter negative prompt."""
+        rows = []
+        for patch in reversed(self.config.patches):
+            for batch in (1, 2):
+                lengths = (TYPICAL_TEXT.positive, TYPICAL_TEXT.negative)[:batch]
+                flops = sum(forward_cost(self.config, size, patch, length).total for length in lengths)
+                seconds, memory = self._measure(self._call(network, size, patch, lengths))
+                rows.append({
+                    "preset": preset, "clip": size_of(preset), "kind": kind, "patch": str(patch), "batch": batch,
+                    "seconds": seconds, "tflops": flops / seconds / 1e12, "share": flops / seconds / peak,
+                    "peak_gb": memory,
+                })  # fmt: skip
+            progress(f"{kind} {patch}, {size_of(preset)}")
+        return rows
+
+    def seconds(self, call: Callable[[], object], rounds: int = ROUNDS) -> list[float]:
+        """Of each round, after one call more."""
+        call()
+        found = []
+        for _ in range(rounds):
+            self._synchronize()
+            start = time.perf_counter()
+            call()
+            self._synchronize()
+            found.append(time.perf_counter() - start)
+        return found
+
+    def _call(self, network: Callable, size: LatentSize, patch: PatchSize, lengths: tuple[int, ...]) -> Callable:
+        """A pass as the sampler runs it from its second step on: the text K/V are cached."""
+        batch, longest = len(lengths), max(lengths)
+        x = self.random(batch, *size.shape(self.config.channels))
+        mask = torch.arange(longest, device=x.device) < torch.tensor(lengths, device=x.device)[:, None]
+        text = self.network.cache_text(self.random(batch, longest, self.config.text_dim), mask)
+        t, motion = x.new_full((batch,), 0.2), x.new_full((batch,), 6.0)
+        return lambda: network(x, t, text, None, motion, patch)
+
+    def _measure(self, call: Callable[[], object]) -> tuple[float, float | None]:
+        """Median seconds, and GB at the peak."""
+        if self.cuda:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        seconds = statistics.median(self.seconds(call))
+        return seconds, torch.cuda.max_memory_allocated() / 1e9 if self.cuda else None
+
+    def _synchronize(self) -> None:
+        if self.cuda:
+            torch.cuda.synchronize()
 
 
-def measure_all(bench: Bench, clips: tuple[Shape, ...], budget: Budget, backend: str) -> dict:
-    """All measurements, cheap and needed ones first."""
-    result = {"matmul": bench.matmul_peak(), "attention": bench.attention(clips[0])}
-    result["eager"] = [row for clip in clips for row in bench.calls(clip, budget, "eager")]
-    result["streamed"] = [bench.streamed(clip, budget) for clip in clips]
-    result["compile_note"] = bench.compile(clips[0], budget, backend)
-    compiled = result["compile_note"] is None
-    result["compiled"] = [row for clip in clips for row in bench.calls(clip, budget, "compiled")] if compiled else []
-    return result
+def size_of(preset: str) -> str:
+    size = preset_clip(preset).size
+    return f"{size.width}x{size.height}, {size.frames} frames"
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda", help="cuda, cuda:1, or cpu with --tiny")
-    parser.add_argument("--tiny", action="store_true", help="a small network: a check of this script, no measurement")
-    parser.add_argument("--budget", type=float, default=BUDGET, help=f"seconds of the whole call (default {BUDGET:g})")
-    parser.add_argument("--backend", default=BACKEND, help="of torch.compile; eager for a quick check")
-    parser.add_argument("--write", type=Path, help="put the sections into this document")
-    given = parser.parse_args()
-    if given.device.startswith("cuda") and not torch.cuda.is_available():
-        parser.exit(1, "No CUDA GPU is at hand, and this measures one; run it where there is one, or check the script "
-                    "with --device cpu --tiny.\n")  # fmt: skip
-    if not given.device.startswith("cuda") and not given.tiny:
-        parser.exit(1, f"The released size is measured on a GPU, and --device is {given.device}; add --tiny.\n")
-    return given
+def calls_of(plan: SamplingPlan) -> Counter[Call]:
+    """How often a bf16 run of a plan calls the network with what."""
+    return Counter((str(e.patch), e.passes) for e in plan.evaluations(torch.bfloat16))
+
+
+def targets(rows: list[dict]) -> list[dict]:
+    """Rows of the table of targets, from the measured forward passes."""
+    found = []
+    for preset, kind in dict.fromkeys((row["preset"], row["kind"]) for row in rows):
+        own = {(row["patch"], row["batch"]): row for row in rows if (row["preset"], row["kind"]) == (preset, kind)}
+
+        def seconds(plan: SamplingPlan, own: dict = own) -> float:
+            return sum(number * own[call]["seconds"] for call, number in calls_of(plan).items())
+
+        name, single = f"{size_of(preset)}, {kind}", PRESETS[preset]
+        ratio = seconds(PRESETS[f"{preset}-MultiScale"]) / seconds(single)
+        found.append(target(f"multi-scale over single-scale, {name}", ratio, RATIO_TARGETS[preset], maximum=True))
+        share = min(own["1x2", batch]["share"] for batch in (1, 2))
+        found.append(target(f"share of the matmul peak at 1x2, {name}", share, SHARE_TARGET))
+        if preset == DRAFT_PRESET:
+            draft = seconds(single.replace(patch="2x4"))
+            found.append(target(f"seconds of a 2x4 draft, {name}", draft, DRAFT_TARGET, maximum=True))
+        memory = [row["peak_gb"] for row in own.values() if row["peak_gb"] is not None]
+        if memory:
+            found.append(target(f"GB at the peak, {name}", max(memory), CARD_GB, maximum=True))
+    return found
 
 
 @torch.inference_mode()
-def main() -> None:
-    given = parse_arguments()
-    budget = Budget(given.budget)
-    bench = Bench(TINY if given.tiny else VideoConfig(), torch.device(given.device), torch.bfloat16)
-    clips = shapes(given.tiny)
-    result = measure_all(bench, clips, budget, given.backend)
-    result |= {"device": bench.name, "tiny": given.tiny, "skipped": budget.skipped, "seconds": budget.used()}
-    result["figures"] = conclude(result, clips, bench.weight_bytes)
-    shown = {} if given.tiny else result
-    texts = {"gpu": gpu_section(shown, given.device), "compile": compile_section(shown, given.device)}
-    print("\n\n".join(texts.values()))
-    if given.tiny:
-        print("This was a check of the script on a small network, so the tables above stay empty.")
-    for name, text in texts.items():
-        if given.write:
-            write_section(given.write, name, text)
-    print(json.dumps(result))
+def measure(args: argparse.Namespace) -> dict:
+    bench = GpuBench(TINY if args.tiny else VideoConfig(), torch.device(args.device))
+    sizes = TINY_SIZES if args.tiny else [preset_clip(name).size.latent() for name in RATIO_TARGETS]
+    peak, rows, messages = bench.matmul_peak(), [], []
+    attention = bench.attention(sizes[0])
+    compiled = compile_blocks(bench.network, torch.device(args.device), backend=args.backend, report=messages.append)
+    for kind, network in (("eager", bench.network), ("compiled", compiled)):
+        for preset, size in zip(RATIO_TARGETS, sizes, strict=True):
+            if not messages:
+                rows += bench.passes(preset, size, kind, network, peak)
+    return {"targets": targets(rows), "calls": rows, "attention": attention, "matmul_flops": peak,
+            "messages": messages, "tiny": args.tiny}  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    parser = make_parser(__doc__)
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:1, or cpu with --tiny (default %(default)s)")
+    parser.add_argument("--tiny", action="store_true", help="a small network: a check of this script, no measurement")
+    parser.add_argument("--backend", default=BACKEND, help="of torch.compile; eager for a quick check")
+    given = parser.parse_args()
+    if given.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.exit(1, "torch finds no CUDA GPU; use a machine with one, or try --device cpu --tiny.\n")
+    run("gpu", given, measure)

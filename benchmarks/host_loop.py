@@ -1,10 +1,10 @@
-"""Inside a host's Python, for host_overhead.py: whole runs by the host's nodes and by the core's loop, in turns."""
+"""Runs in a host's Python for host_overhead.py: whole runs by the host's nodes and by the core's loop, interleaved."""
 
 import json
 import sys
 from pathlib import Path
 
-# Behind the host's own folder, which has modules of the same names.
+# After the host's own folder, which has modules of the same names.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import comfy.cli_args
@@ -25,7 +25,7 @@ from lumina_video_under_test.nodes.sampling import make_guider
 from lumina_video_under_test.nodes.schedules import Guidance, PatchSchedule
 
 import nodes
-from benchmarks.load import Quiet
+from benchmarks.common.timing_rounds import TimingRounds
 
 CORE, CUSTOM, PREVIEWS, KSAMPLER = "core loop", "SamplerCustomAdvanced", "with previews", "KSampler"
 
@@ -33,7 +33,7 @@ CORE, CUSTOM, PREVIEWS, KSAMPLER = "core loop", "SamplerCustomAdvanced", "with p
 def main(checkpoint: str, user_folder: str, options: str) -> dict:
     """`options`: JSON of cases (name: plan fields, text lengths), latent size, seed, threads, rounds and tries."""
     given = json.loads(options)
-    # Past runs are written there; the user's own stay as they are.
+    # Run times are stored there; the user's own stay unchanged.
     folder_paths.set_user_directory(user_folder)
     torch.set_num_threads(given["threads"])
     # Otherwise the host draws no preview of a run.
@@ -45,19 +45,18 @@ def main(checkpoint: str, user_folder: str, options: str) -> dict:
         runs = make_runs(model, network, SamplingPlan(**case["plan"]), case["texts"], given)
         kept = {kind: runs[kind] for kind in case["kinds"]}
         error = difference(runs[CUSTOM](), runs[CORE]())
-        busy = given["processor_time"]
-        quiet = Quiet.by_processor_time(given["rounds"]) if busy else Quiet(given["rounds"], given["tries"])
-        timed = quiet.time(kept)
-        plan = SamplingPlan(**case["plan"])
-        rows.append({
-            "case": name, "steps": plan.steps, "evaluations": sum(e.passes for e in plan.evaluations()),
-            "error": error, "core_s": timed.median(CORE), **timed.fields(),
-            "ratio": {kind: timed.ratio(kind, CORE) for kind in kept if kind != CORE},
-            "extra_ms_per_step": {
-                kind: 1000 * (timed.ratio(kind, CORE) - 1) * timed.median(CORE) / plan.steps
-                for kind in kept if kind != CORE
-            },
-        })  # fmt: skip
+        rounds = given["rounds"]
+        timer = TimingRounds.by_cpu_time(rounds) if given["cpu_time"] else TimingRounds(rounds, given["tries"])
+        timed = timer.time(kept)
+        steps = SamplingPlan(**case["plan"]).steps
+        for kind in kept:
+            if kind != CORE:
+                ratio = timed.ratio(kind, CORE)
+                extra = 1000 * (ratio - 1) * timed.median(CORE) / steps
+                rows.append({
+                    "run": name, "steps": steps, "kind": kind, "ratio": ratio, "extra_ms": extra, "error": error,
+                    "core_s": timed.median(CORE), **timed.fields(),
+                })  # fmt: skip
     attention = comfy.ldm.modules.attention.optimized_attention.__name__.removeprefix("attention_")
     return {"attention": attention, "torch": torch.__version__, "rows": rows}
 

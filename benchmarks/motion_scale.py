@@ -1,20 +1,14 @@
-"""How motion scores relate to true motion, on clips whose motion is known.
+"""How motion scores relate to true motion, on clips whose motion is known: `python benchmarks/motion_scale.py`.
 
-    python benchmarks/motion_scale.py [CLIPS]
-
-Drawn clips: the mini model's flat shapes on flat grounds, CLIPS of them (60). True is the mean displacement per half
-second over all pixels, that of the shape where the shape is and 0 elsewhere, in pixels of 320 x 576. The column H.264
-is the mean ratio of scores after and before encoding; a row shows DIS without the pattern that dis_flow adds. One
-scene: the same, of which only the speed changes, with the default preset. Clouds: views of synthetic texture that pan,
-zoom, or show a textured disc moving over a still ground, once with a quarter of the contrast. Prints tables and, as
-the last line, the same figures as JSON. UniMatch, whose scores the released models were trained with, is not run: its
-weights are a separate download.
+Drawn clips: the mini model's flat shapes on flat grounds. True is the mean displacement per half second over all
+pixels, that of the shape where the shape is and 0 elsewhere, in pixels of 320 x 576. Textures: views of synthetic
+texture that pan, zoom, or show a textured disc moving over a still ground, once with a quarter of the contrast.
+UniMatch, whose scores the released models were trained with, is not run: its weights are a separate download.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import argparse
 import logging
 import random
 import statistics
@@ -27,8 +21,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
+from benchmarks.common.harness import at_least, make_parser, run  # noqa: E402 - found through the line above
 from lumina_core.evaluation.rank_correlation import spearman  # noqa: E402
 from lumina_core.media.motion_score import HEIGHT, TIMES, WIDTH, Flow, dis_flow, file_motion_score, motion_score  # noqa: E402
 from lumina_core.media.writer import write_video  # noqa: E402
@@ -37,10 +33,8 @@ from lumina_core.mini.world import FPS, FRAMES, SIDE, Scene, random_scene  # noq
 
 PRESETS = ("ultrafast", "fast", "medium")
 WORLD = (HEIGHT + 192, WIDTH + 192)
-SPEEDS = (0.1, 0.3, 0.6, 0.9, 1.2)
-"""Pixels per frame of drawn clips that do not turn back."""
+# Two frames half a second apart, (2, 320, 576, 3), and their true score.
 Pair = tuple[torch.Tensor, float]
-"""Two frames half a second apart, (2, 320, 576, 3), and their true score."""
 PANS, DISCS, ZOOMS = (2, 8, 16, 32, 64), (8, 32, 64), (1.03, 1.1, 1.2)
 
 
@@ -87,19 +81,12 @@ def drawn(flow: Flow, scenes: list[Scene]) -> dict[str, float]:
         "intercept": line.intercept,
         "pearson": statistics.correlation(true, scores),
         "spearman": spearman(true, scores),
-        "H.264": statistics.mean(after / before for after, before in zip(encoded, scores, strict=True)),
-        "seconds_per_clip": seconds / len(scenes),
+        "h264": statistics.mean(after / before for after, before in zip(encoded, scores, strict=True)),
+        "seconds": seconds / len(scenes),
     }
 
 
-def one_look(scenes: list[Scene]) -> list[float]:
-    """Rank correlations from speed to score where nothing but the speed of a scene changes, one per scene."""
-    flow = dis_flow()
-    clips = [[draw(dataclasses.replace(scene, speed=speed)) for speed in SPEEDS] for scene in scenes]
-    return [spearman(SPEEDS, [motion_score(frames, FPS, flow) for frames in kinds]) for kinds in clips]
-
-
-def clouds(seed: int) -> torch.Tensor:
+def texture(seed: int) -> torch.Tensor:
     """Grey texture with detail of every size, (1, 1, height, width) in 0..1."""
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros(1, 1, *WORLD)
@@ -115,26 +102,26 @@ def view(world: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return F.grid_sample(world, where, align_corners=False)[0, 0, ..., None].expand(-1, -1, 3)
 
 
-def cloud_pairs(seed: int) -> dict[str, Pair]:
+def texture_pairs(seed: int) -> dict[str, Pair]:
     """Clips of two frames, by kind of motion."""
-    ground, top = clouds(2 * seed), clouds(2 * seed + 1)
+    ground, top = texture(2 * seed), texture(2 * seed + 1)
     y, x = torch.meshgrid(torch.arange(HEIGHT) - HEIGHT / 2, torch.arange(WIDTH) - WIDTH / 2, indexing="ij")
     still = view(ground, x, y)
-    pairs = {f"pan {step}": (torch.stack([still, view(ground, x - step, y)]), step / 2) for step in PANS}
+    pairs = {f"pan_{step}": (torch.stack([still, view(ground, x - step, y)]), step / 2) for step in PANS}
     for step in DISCS:
         inside = [(x + 60 - moved) ** 2 + y**2 < 90**2 for moved in (0, step)]
         frames = [
             torch.where(mask[..., None], view(top, x - moved, y), still)
             for mask, moved in zip(inside, (0, step), strict=True)
         ]
-        pairs[f"disc {step}"] = torch.stack(frames), float(inside[0].float().mean()) * step / 2
+        pairs[f"disc_{step}"] = torch.stack(frames), float(inside[0].float().mean()) * step / 2
     for factor in ZOOMS:
         true = float((x.abs().mean() + y.abs().mean()) * (factor - 1) / 2)
-        pairs[f"zoom {factor}"] = torch.stack([still, view(ground, x / factor, y / factor)]), true
+        pairs[f"zoom_{100 * factor - 100:.0f}"] = torch.stack([still, view(ground, x / factor, y / factor)]), true
     return pairs
 
 
-def cloud_ratios(flow: Flow, pairs: list[dict[str, Pair]], contrast: float) -> dict[str, float]:
+def texture_ratios(flow: Flow, pairs: list[dict[str, Pair]], contrast: float) -> dict[str, float]:
     """Measured over true score by kind of motion, the mean over several worlds."""
 
     def ratio(pair: Pair) -> float:
@@ -144,28 +131,24 @@ def cloud_ratios(flow: Flow, pairs: list[dict[str, Pair]], contrast: float) -> d
     return {name: statistics.mean(ratio(kinds[name]) for kinds in pairs) for name in pairs[0]}
 
 
-def main() -> None:
+def measure(args: argparse.Namespace) -> dict:
     logging.getLogger("libav").setLevel(logging.ERROR)
-    torch.set_num_threads(1)
     rng = random.Random(0)
-    scenes = [random_scene(rng) for _ in range(int(sys.argv[1]) if len(sys.argv) > 1 else 60)]
-    columns = ("slope", "intercept", "pearson", "spearman", "H.264", "seconds_per_clip")
-    figures: dict[str, object] = {"clips": len(scenes), "drawn": {}, "clouds": {}}
-    print(f"{'drawn clips':24}" + "".join(f"{name:>18}" for name in columns))
-    for name, flow in {**{preset: dis_flow(preset) for preset in PRESETS}, "fast, no pattern": bare_flow()}.items():
-        figures["drawn"][name] = found = drawn(flow, scenes)
-        print(f"{name:24}" + "".join(f"{found[column]:>18.3f}" for column in columns))
-    orders = one_look(scenes[:20])
-    figures["one_look"] = {"scenes": len(orders), "mean": statistics.mean(orders), "least": min(orders)}
-    print(f"\none scene at {len(SPEEDS)} speeds: Spearman {statistics.mean(orders):.3f}, least {min(orders):.3f}")
-    pairs = [cloud_pairs(seed) for seed in range(3)]
-    print("\n" + f"{'clouds, measured/true':24}" + "".join(f"{name:>10}" for name in pairs[0]))
-    rows = [(preset, preset, 1.0) for preset in PRESETS] + [("fast, dim", "fast", 0.25)]
-    for name, preset, contrast in rows:
-        figures["clouds"][name] = found = cloud_ratios(dis_flow(preset), pairs, contrast)
-        print(f"{name:24}" + "".join(f"{ratio:>10.2f}" for ratio in found.values()))
-    print(json.dumps({"motion_scale": figures}))
+    scenes = [random_scene(rng) for _ in range(args.clips)]
+    flows = {preset: dis_flow(preset) for preset in PRESETS} | {"fast, without the pattern": bare_flow()}
+    pairs = [texture_pairs(seed) for seed in range(3)]
+    contrasts = [(preset, preset, 1.0) for preset in PRESETS] + [("fast, a quarter of the contrast", "fast", 0.25)]
+    return {
+        "clips": len(scenes),
+        "drawn": [{"preset": name, **drawn(flow, scenes)} for name, flow in flows.items()],
+        "textures": [
+            {"preset": name, **texture_ratios(dis_flow(preset), pairs, contrast)}
+            for name, preset, contrast in contrasts
+        ],
+    }
 
 
 if __name__ == "__main__":
-    main()
+    parser = make_parser(__doc__, threads=1)
+    parser.add_argument("--clips", type=at_least(3), default=60, help="drawn clips (default %(default)s)")
+    run("motion_scale", parser.parse_args(), measure)

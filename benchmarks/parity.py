@@ -1,11 +1,7 @@
-"""Largest differences from the official code, over every golden case: `python benchmarks/parity.py`.
-
-Prints a table for people and, as its last line, the same figures as one JSON object.
-"""
+"""Largest differences from the official code over every golden case: `python benchmarks/parity.py`."""
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -14,6 +10,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "core")]
 
 import golden  # noqa: E402 - found through the line above
 
+from benchmarks.common.harness import make_parser, run  # noqa: E402
 from lumina_core import sample  # noqa: E402
 from lumina_core.sampling.timesteps import time_grid  # noqa: E402
 
@@ -42,10 +39,10 @@ def guidance_error(name: str) -> float:
 def run_errors(name: str) -> dict[str, float]:
     """Whole runs, the largest difference of each solver."""
     stored, worst = golden.tensors(f"{name}/sampler"), {}
-    for run in golden.read_json(f"{name}/sampler")["runs"]:
-        plan = golden.plan_of(run)
-        final = sample(golden.model(name), stored[run["inputs"]["z"]], plan, *golden.texts_of(run, stored))
-        worst[plan.solver] = max(worst.get(plan.solver, 0.0), golden.error(final, stored[run["final"]]))
+    for case in golden.read_json(f"{name}/sampler")["runs"]:
+        plan = golden.plan_of(case)
+        final = sample(golden.model(name), stored[case["inputs"]["z"]], plan, *golden.texts_of(case, stored))
+        worst[plan.solver] = max(worst.get(plan.solver, 0.0), golden.error(final, stored[case["final"]]))
     return worst
 
 
@@ -71,22 +68,15 @@ def grid_error() -> float:
     return worst
 
 
-def measure() -> dict[str, float]:
+def measure(_) -> dict:
     figures = {f"forward {name}": forward_error(name) for name in (*golden.NAMES, "wide")}
     figures |= {f"guidance {name}": guidance_error(name) for name in golden.NAMES}
     for name in golden.NAMES:
         figures |= {f"run {name} {solver}": error for solver, error in run_errors(name).items()}
         figures |= bf16_errors(name)
-    return figures | {"grids (absolute)": grid_error()}
-
-
-def main() -> None:
-    figures = measure()
-    print("| what | largest difference |\n|---|---|")
-    for name, value in figures.items():
-        print(f"| {name} | {value:.1e} |")
-    print(json.dumps(figures))
+    figures["grids (absolute)"] = grid_error()
+    return {"rows": [{"what": what, "error": error} for what, error in figures.items()]}
 
 
 if __name__ == "__main__":
-    main()
+    run("parity", make_parser(__doc__, threads=1).parse_args(), measure)

@@ -26,7 +26,7 @@ VAE_NUMBERS, COMPACT_VAE_NUMBERS = 215_583_907, 2_308_620
 DECODE_PEAK, COMPACT_DECODE_PEAK = 24_000, 200
 """Numbers alive at the peak of a decode per pixel of one picture, whatever the length of the clip: counted."""
 
-# Written by `python benchmarks/activations.py --calibrate`, which counts the network's tensors: for 2- and 4-byte
+# Written by `python scripts/build_activation_table.py`, which counts the network's tensors: for 2- and 4-byte
 # numbers, the moments of a pass that can be its peak, as bytes held per number of each unit.
 MOMENTS: dict[int, tuple[dict[str, int], ...]] = {
     2: (

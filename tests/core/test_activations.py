@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from benchmarks import activations
-from benchmarks.live_bytes import LiveBytes
+from benchmarks.common.tensor_memory import TensorMemory
 from lumina_core.cost import memory
 from lumina_core.network.config import VideoConfig
 from lumina_core.shapes.latents import LatentSize
 from lumina_core.shapes.schedules import PatchSize
+from scripts import build_activation_table
 
 SMALL = VideoConfig(dim=192, layers=2, heads=4, kv_heads=4, ffn_hidden=512, text_dim=128, cond_dim=192)
 GROUPED = VideoConfig(dim=256, layers=1, heads=8, kv_heads=2, ffn_hidden=256, text_dim=320, cond_dim=64, qk_norm=False)
@@ -24,14 +25,14 @@ CLIPS = (LatentSize(8, 16, 24), LatentSize(16, 48, 84), LatentSize(1, 32, 48))
 def test_the_formula_is_at_most_a_tenth_above_the_counted_peak(config, items, dtype) -> None:
     for size in CLIPS:
         for patch in config.patches:
-            counted = activations.count(config, size, patch, items, dtype, LiveBytes()).peak
+            counted = activations.count(config, size, patch, items, dtype, TensorMemory()).peak
             foretold = memory.forward_bytes(config, size.tokens(patch), items, dtype.itemsize)
             assert counted <= foretold <= 1.1 * counted, (size, patch, foretold / counted)
 
 
 def test_the_table_is_that_of_the_network() -> None:
     for dtype_size, rows in memory.MOMENTS.items():
-        assert list(rows) == activations.moments(dtype_size), "run: python benchmarks/activations.py --calibrate"
+        assert list(rows) == build_activation_table.moments(dtype_size), "run: python scripts/build_activation_table.py"
 
 
 def test_real_sizes_cost_the_count_no_memory() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.activations import Kernels
-from benchmarks.live_bytes import LiveBytes
+from benchmarks.common.tensor_memory import TensorMemory
 from lumina_core import PRESETS, LatentSize, LuminaError, MultiScaleNextDiT, PatchSize, SamplingPlan, cli
 from lumina_core.cost import memory
 from lumina_core.cost.budget import propose
@@ -92,7 +92,7 @@ def test_a_known_shape_with_fewer_flops_takes_its_part():
 def test_memory_grows_by_the_table_of_pooled_positions_alone(monkeypatch, dtype):
     config, size = replace(RELEASED, layers=2), LatentSize(16, 48, 84)
     monkeypatch.setattr("lumina_core.network.video.dropping", lambda t, until, layers: [1])
-    live = LiveBytes()
+    live = TensorMemory()
     with torch.device("meta"):
         model = MultiScaleNextDiT(config, dtype=dtype).requires_grad_(False)
         x, text = torch.empty((1, 16, 16, 48, 84), dtype=dtype), torch.empty((1, 256, 2304), dtype=dtype)

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from benchmarks.tables.held import sample_held
 from lumina_core.errors import LuminaError
-from lumina_core.sampling.frame_conditioning import NEVER, given_latents, release_times
+from lumina_core.sampling.frame_conditioning import NEVER, FrameCondition, given_latents, noised, release_times
 from lumina_core.sampling.plan import SamplingPlan
+from lumina_core.sampling.video import sample
 
 
 @pytest.mark.parametrize(("given", "frames"), [(1, 8), (2, 8), (4, 24), (7, 8)])
@@ -71,7 +71,7 @@ def test_held_frames_keep_their_noise_level_until_they_are_free():
     network, plan = Drift(), SamplingPlan(patch="1x2", points=5, time_shift=1.0)
     noise, given = torch.randn(1, 2, 3, 2, 2), torch.randn(1, 2, 3, 2, 2)
     text = torch.zeros(1, 1, 4), None
-    found = sample_held(network, plan, noise, (text, text), given, (NEVER, 0.5, 0.0))
+    found = sample(network, noise, plan, text, text, condition=FrameCondition(given, (NEVER, 0.5, 0.0)))
     torch.testing.assert_close(found[:, :, 0], given[:, :, 0])
     # Held for two of four steps, then free for two.
     torch.testing.assert_close(found[:, :, 1], 0.5 * given[:, :, 1] + 0.5 * noise[:, :, 1] + 0.5 * DRIFT)
@@ -84,6 +84,6 @@ def test_a_late_start_leaves_the_source_as_it_is():
     plan = SamplingPlan(patch="1x2", points=5, time_shift=1.0)
     noise, given = torch.randn(1, 2, 3, 2, 2), torch.randn(1, 2, 3, 2, 2)
     text = torch.zeros(1, 1, 4), None
-    torch.testing.assert_close(sample_held(Drift(), plan, noise, (text, text), given, start=4), given)
-    half = sample_held(Drift(), plan, noise, (text, text), given, start=2)
+    torch.testing.assert_close(sample(Drift(), noised(given, noise, 1.0), plan, text, text, start=4), given)
+    half = sample(Drift(), noised(given, noise, 0.5), plan, text, text, start=2)
     torch.testing.assert_close(half, 0.5 * given + 0.5 * noise + 0.5 * DRIFT)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.live_bytes import LiveBytes
+from benchmarks.common.tensor_memory import TensorMemory
 from lumina_core.checkpoints.video import read_video_config
 from lumina_core.cli import main
 from lumina_core.cli.plan import memory_verdict
@@ -68,7 +68,7 @@ def test_the_released_vae_has_the_numbers_that_are_counted() -> None:
 def test_the_sampler_keeps_no_more_than_is_counted(solver) -> None:
     noise = torch.randn(1, 16, 4, 16, 24, generator=torch.Generator().manual_seed(0))
     text = (torch.ones(1, 1, 1), None)
-    with LiveBytes() as live:
+    with TensorMemory() as live:
         sample(lambda x, *_: x * 0.5, noise, RELEASED.plan.replace(points=4, solver=solver), text, text)
     counted = live.peak / noise.numel()
     assert counted <= STATE_BYTES + 1, "four bytes of text are in the count"

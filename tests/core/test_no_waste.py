@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import lumina_core.network.next_dit
-from benchmarks.live_bytes import LiveBytes
+from benchmarks.common.tensor_memory import TensorMemory
 from lumina_core import PRESETS, MultiScaleNextDiT, SamplingPlan, sample
 from lumina_core.network.block import NextDiTBlock
 from lumina_core.network.config import BlockConfig, VideoConfig
@@ -102,13 +102,13 @@ GATHERS = {"aten.index", "aten.index_select", "aten.gather", "aten.embedding", "
 
 
 @pytest.fixture
-def block_bytes(random) -> LiveBytes:
+def block_bytes(random) -> TensorMemory:
     """What one block of an inference allocates."""
     config = BlockConfig(dim=DIM, heads=4, kv_heads=4, ffn_hidden=3 * DIM, context_dim=24, cond_dim=16)
     block = NextDiTBlock(config, CPU_OPS).eval().requires_grad_(False)
     rope = freqs_cis((TOKENS // 256, 16, 16), (4, 6, 6), 256.0, torch.device("cpu"))
     x, context, cond = random(1, TOKENS, DIM), random(1, 9, 24), random(1, 1, 16)
-    with torch.no_grad(), LiveBytes() as live:
+    with torch.no_grad(), TensorMemory() as live:
         block(x, rope, context, None, cond, CPU_OPS.for_call(x))
     return live
 

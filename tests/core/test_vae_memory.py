@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.live_bytes import LiveBytes
+from benchmarks.common.tensor_memory import TensorMemory
 from lumina_core.cost.memory import DECODE_PEAK
 from lumina_core.media.writer import write_video
 from lumina_core.shapes.latents import LatentSize
@@ -24,7 +24,7 @@ def vae(tiny_set):
 
 
 def peak_of(run, *given) -> int:
-    with LiveBytes() as live:
+    with TensorMemory() as live:
         run(*given)
     return live.peak
 
@@ -76,7 +76,7 @@ def test_the_real_size_fits_as_the_node_says():
         latents = torch.empty(1, 16, 2, 704 // 8, 1248 // 8, dtype=torch.bfloat16)
         frames = torch.empty(1, 3, 8, 704, 1248, dtype=torch.bfloat16)
     for half, given, most in ((network.decoder, latents, DECODE_PEAK), (network.encoder, frames, 12_200)):
-        with LiveBytes() as live:
+        with TensorMemory() as live:
             cache = None
             for _ in range(3):
                 cache = half(given, conv_cache=cache)[1]

@@ -9,9 +9,9 @@ from reference import SEED, Core, distance, noise, saved_latents
 from test_failures import failure
 from test_validation import refusal
 
-from benchmarks.tables.held import sample_held
-from lumina_core.sampling.frame_conditioning import release_times
+from lumina_core.sampling.frame_conditioning import FrameCondition, noised, release_times
 from lumina_core.sampling.presets import PRESETS
+from lumina_core.sampling.video import sample
 
 PRESET = "f16F64R512-MultiScale"
 POINTS = 9
@@ -72,9 +72,11 @@ def test_given_frames_come_out_as_given_and_the_rest_as_the_core_makes_it(server
     assert distance(made[:, :, :known], given[:, :, :known]) <= EXACT
     plan, release = PRESETS[PRESET].replace(points=POINTS), release_times(known, given.shape[2], HOLD)
     texts = core.text(PROMPT), core.text(NEGATIVE)
-    assert distance(made, sample_held(core.network, plan, noise(), texts, given, release)) <= TOLERANCE
+    expected = sample(core.network, noise(), plan, *texts, condition=FrameCondition(given, release))
+    assert distance(made, expected) <= TOLERANCE
     # The times count: without them the frames behind the given ones are others.
-    alone = sample_held(core.network, plan, noise(), texts, given, release_times(known, given.shape[2], 0.0))
+    unheld = FrameCondition(given, release_times(known, given.shape[2], 0.0))
+    alone = sample(core.network, noise(), plan, *texts, condition=unheld)
     assert distance(made, alone) > 100 * TOLERANCE
 
 
@@ -173,7 +175,8 @@ def test_made_over_clips_begin_at_the_noise_of_their_first_sigma(server, core):
     result = server.prompt(graph.api)
     given = saved_latents(result, source)
     plan, texts = PRESETS[PRESET].replace(points=POINTS), (core.text(PROMPT), core.text(NEGATIVE))
-    expected = sample_held(core.network, plan, noise(), texts, given, start=start)
+    state = noised(given, noise(), plan.grid()[start])
+    expected = sample(core.network, state, plan, *texts, start=start)
     assert distance(saved_latents(result, found[0]), expected) <= TOLERANCE
     # At the end of the clock nothing is left to change.
     assert distance(saved_latents(result, found[1]), given) <= EXACT

@@ -25,7 +25,7 @@ EXACT = 1e-5
 @pytest.fixture(scope="session")
 def report(worker, tiny_models) -> dict:
     checkpoint = tiny_models / MODEL_FOLDER / "consolidated.00-of-01.safetensors"
-    counter = REPOSITORY / "benchmarks" / "live_bytes.py"
+    counter = REPOSITORY / "benchmarks" / "common" / "tensor_memory.py"
     return worker("memory.py", checkpoint, tiny_models / SOUND_MODEL, counter)
 
 

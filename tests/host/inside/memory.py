@@ -35,10 +35,10 @@ LARGE = {"samples": torch.zeros(1, 16, 24, 88, 156)}
 WIDE = VideoConfig(dim=768, layers=6, heads=8, kv_heads=4, ffn_hidden=2048, text_dim=TEXT_WIDTH, cond_dim=768)
 
 
-def main(checkpoint: str, sound: str, live_bytes: str) -> dict:
-    """`live_bytes`: the file of the benchmarks' counter."""
+def main(checkpoint: str, sound: str, tensor_memory: str) -> dict:
+    """`tensor_memory`: the file of the benchmarks' counter."""
     tiny, wide = load_model(checkpoint, torch.float32), wide_model()
-    counter = module_at(live_bytes).LiveBytes
+    counter = module_at(tensor_memory).TensorMemory
     return {
         "counted": counted(wide, load_audio(sound, torch.float32), counter),
         "told": told(tiny),

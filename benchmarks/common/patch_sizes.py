@@ -1,0 +1,79 @@
+"""Prompt following, and Table 2: the patch sizes alone and combined, by time, FLOPs and quality of the clips."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+
+from benchmarks.common.comparison import mean
+from benchmarks.common.harness import progress
+from benchmarks.common.mini_clips import Mini, Prompt
+from benchmarks.common.paper import TABLE_2
+from benchmarks.common.quality import ASKED, ClipQuality, means, measure_all
+from lumina_core.mini.draw import draw
+from lumina_core.sampling.plan import SamplingPlan
+
+COMBINED, REFERENCE = "combined", "1x2"
+LANGUAGES = {"en": "English", "zh": "Chinese"}
+# Clips whose sampling is timed.
+TIMED = 2
+
+
+def plans(mini: Mini) -> dict[str, SamplingPlan]:
+    """The rows: the single-scale plan at every patch size, and the combined plan."""
+    alone = {str(patch): mini.single.replace(patch=patch) for patch in mini.model.config.patches}
+    return {name: alone[name] for name in sorted(alone)} | {COMBINED: mini.combined}
+
+
+def table_2(mini: Mini, prompts: list[Prompt], rounds: int) -> dict[str, list[dict]]:
+    """Rows of "table_2" (relative time and FLOPs, mean quality; last the VAE's own limit) and of "following"."""
+    rows = plans(mini)
+    qualities: dict[str, list[ClipQuality]] = {}
+    for name, plan in rows.items():
+        qualities[name] = measure_all(mini.clips(prompts, plan), prompts)
+        progress(f"patch size {name}: {len(prompts)} clips")
+    seconds = _seconds(mini, prompts[:TIMED], rows, rounds)
+    flops = {name: mini.flops(plan, prompts) for name, plan in rows.items()}
+    found = [
+        {
+            "patch": name,
+            "time": seconds[name] / seconds[REFERENCE],
+            "flops": flops[name] / flops[REFERENCE],
+            **means(qualities[name]),
+            **{f"paper_{key}": TABLE_2[name][key] for key in ("time", "total") if name in TABLE_2},
+        }
+        for name in rows
+    ]
+    found.append({"patch": "drawn, through the VAE", **means(measure_all(_through_the_vae(mini, prompts), prompts))})
+    return {"table_2": found, "following": following(qualities[REFERENCE], prompts)}
+
+
+def following(qualities: list[ClipQuality], prompts: list[Prompt]) -> list[dict]:
+    """Share of clips that show each thing asked for: of all prompts, and of each language's."""
+    pairs = list(zip(qualities, prompts, strict=True))
+    groups = {"all": pairs} | {
+        name: [pair for pair in pairs if pair[1].language == language] for language, name in LANGUAGES.items()
+    }
+    return [
+        {"language": name, "prompts": len(found)} | {key: mean([getattr(q, key) for q, _ in found]) for key in ASKED}
+        for name, found in groups.items()
+        if found
+    ]
+
+
+def _seconds(mini: Mini, prompts: list[Prompt], rows: dict[str, SamplingPlan], rounds: int) -> dict[str, float]:
+    """Median seconds of sampling a few clips; interleaved, so other load affects all rows alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in rows}
+    for _ in range(rounds):
+        for name, plan in rows.items():
+            started = time.perf_counter()
+            mini.latents(prompts, plan)
+            seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def _through_the_vae(mini: Mini, prompts: list[Prompt]) -> list[torch.Tensor]:
+    """The prompts' scenes, drawn, encoded and decoded: the best that any sampling could show."""
+    return [mini.vae.decode(mini.vae.encode(draw(prompt.scene))) for prompt in prompts]

@@ -1,7 +1,7 @@
 """The paper's control tables in miniature, on the bundled model: `python benchmarks/paper_tables.py`.
 
 Table 2 (patch sizes alone and combined), Table 3 (positive and negative motion scores) and Figure 3 (loss of each patch
-size over flow time) of arXiv 2502.06782, about an hour on two CPU cores. `--quick` only shows that it runs.
+size over flow time) of arXiv 2502.06782. `--quick` only shows that it runs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Importing the pack must stay cheap: nothing heavy comes in that the host has not loaded already.
-
-How long it takes is measured by benchmarks/import_time.py.
-"""
+"""Importing the pack must stay cheap: nothing heavy comes in that the host has not loaded already."""
 
 # Small, pure Python, and part of every ComfyUI.
 CHEAP = {"einops", "safetensors"}

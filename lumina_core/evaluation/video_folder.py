@@ -34,7 +34,7 @@ def pairs(results: Path, references: Path | None) -> list[tuple[Path, Path | Non
     videos = _files(results, VIDEOS)
     silent = next((file for file in videos if not has_audio(file)), None)
     if silent is not None:
-        raise LuminaError(f"{silent} has no audio; the results are videos with audio.", field="results", kind="value")
+        raise LuminaError(f"{silent} has no audio; give a folder of videos with audio.", field="results", kind="value")
     if references is None:
         return [(file, None) for file in videos]
     known = {file.stem: file for file in _files(references, SOUNDS)}

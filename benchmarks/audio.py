@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.common import audio_figure  # noqa: E402 - found through the line above
-from benchmarks.common.audio_clips import load_audio, unseen_clips  # noqa: E402
+from benchmarks.common.audio_clips import AudioGenerator, unseen_clips  # noqa: E402
 from benchmarks.common.audio_materials import materials  # noqa: E402
 from benchmarks.common.audio_timing import ALL, timing  # noqa: E402
 from benchmarks.common.comparison import target  # noqa: E402
@@ -63,7 +63,7 @@ def measure(args: argparse.Namespace) -> dict:
 def measure_mini(args: argparse.Namespace) -> dict:
     """The tables of the mini world."""
     plan = AudioPlan(args.steps, args.video_guidance, args.text_guidance)
-    model, clips = load_audio(args.audio, plan), unseen_clips(args.clips)
+    model, clips = AudioGenerator(args.audio, plan), unseen_clips(args.clips)
     made = model.generate(clips)
     progress(f"audio of {len(clips)} clips")
     true = [clip.audio for clip in clips]

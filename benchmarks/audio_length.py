@@ -16,22 +16,24 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.common.audio_clips import RATES, AudioGenerator, Clip, load_audio, unseen_clips  # noqa: E402
+from benchmarks.common.audio_clips import RATES, AudioGenerator, Clip, unseen_clips  # noqa: E402
 from benchmarks.common.audio_timing import figures_of  # noqa: E402
 from benchmarks.common.harness import at_least, make_parser, progress, run  # noqa: E402
+from lumina_core.checkpoints.audio import load_audio_model  # noqa: E402
 from lumina_core.evaluation.onsets import Agreement, find_onsets, match, pooled  # noqa: E402
 from lumina_core.mini.audio_world import SECONDS  # noqa: E402
-from lumina_core.sampling.audio import AudioPlan  # noqa: E402
 
 
 def measure(args: argparse.Namespace) -> dict:
-    model, pairs, rows = load_audio(None, AudioPlan()), joined(unseen_clips(4 * args.pairs)), []
-    config = model.model.config
-    for name, trained in (("off", None), ("auto", config.train_rows)):
-        model.model.config = replace(config, train_rows=trained)
-        rows.append({"rope": name, **figures_of(agreement(model, pairs))})
-        progress(name)
-    return {"pairs": len(pairs), "steps": model.plan.steps, "rows": rows}
+    generator, pairs, rows = AudioGenerator(), joined(unseen_clips(4 * args.pairs)), []
+    pipe = generator.pipe
+    with pipe.network("model", lambda: load_audio_model(pipe.files.model)) as model:
+        config = model.config
+        for name, trained in (("off", None), ("auto", config.train_rows)):
+            model.config = replace(config, train_rows=trained)
+            rows.append({"rope": name, **figures_of(agreement(generator, pairs))})
+            progress(name)
+    return {"pairs": len(pairs), "steps": generator.plan.steps, "rows": rows}
 
 
 def joined(clips: list[Clip]) -> list[tuple[Clip, Clip]]:
@@ -40,12 +42,12 @@ def joined(clips: list[Clip]) -> list[tuple[Clip, Clip]]:
     return [(clips[i], clips[i + step]) for i in range(len(clips) - step) if i % (2 * step) < step]
 
 
-def agreement(model: AudioGenerator, pairs: list[tuple[Clip, Clip]]) -> Agreement:
+def agreement(generator: AudioGenerator, pairs: list[tuple[Clip, Clip]]) -> Agreement:
     """Of the onsets of all pairs with their events."""
     found = []
     for seed, (first, second) in enumerate(pairs):
         frames = torch.cat([first.frames(), second.frames()])
-        wave = model.generate_for(frames, first.fps, first.caption, 2 * SECONDS, seed)
+        wave = generator.generate_for(frames, first.fps, first.caption, seed)
         found.append(match(find_onsets(wave).times, [*first.times, *(SECONDS + time for time in second.times)]))
     return pooled(found)
 

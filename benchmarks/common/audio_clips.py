@@ -1,4 +1,4 @@
-"""An audio model in memory, unseen clips of the mini world, and batches of audio for them."""
+"""Unseen clips of the mini world, and audio for them by the pipeline."""
 
 from __future__ import annotations
 
@@ -9,32 +9,15 @@ from pathlib import Path
 
 import torch
 
-from lumina_core.audio.codec_loader import AudioCodec, load_audio_codec
-from lumina_core.audio.features import FeatureEncoder, load_feature_encoder
-from lumina_core.checkpoints.audio import load_audio_model
-from lumina_core.errors import LuminaError
+from lumina_core.audio.codec_loader import load_audio_codec
 from lumina_core.mini.audio_captions import audio_caption
-from lumina_core.mini.audio_world import (
-    SECONDS,
-    AudioScene,
-    Event,
-    draw_audio_scene,
-    events,
-    random_audio_scene,
-    synthesise,
-)
+from lumina_core.mini.audio_world import AudioScene, Event, draw_audio_scene, events, random_audio_scene, synthesise
 from lumina_core.mini.captions import LANGUAGES
-from lumina_core.network.audio import AudioNextDiT
-from lumina_core.network.audio_conditioning import AudioCondition
-from lumina_core.pipelines.audio import AudioFiles, AudioSettings, decode, prepare_audio
-from lumina_core.pipelines.bundle import find_bundle
-from lumina_core.sampling.audio import AudioPlan, sample_audio
-from lumina_core.sampling.noise import seeded_noise
+from lumina_core.pipelines.audio import AudioFiles, LuminaAudioPipeline
+from lumina_core.sampling.audio import AudioPlan
 
 # Frame rates of the clips, alternating: the mini video model's own, and a camera's.
 RATES = (8.0, 25.0)
-# Clips sampled together; more save no time on a CPU and cost memory.
-BATCH = 10
 
 
 @dataclass(frozen=True)
@@ -64,57 +47,39 @@ class Clip:
         return draw_audio_scene(self.scene, self.fps)
 
 
-@dataclass(frozen=True)
 class AudioGenerator:
-    """An audio model with its encoder and codec, and the plan that it is sampled with."""
+    """A ``LuminaAudioPipeline`` in float32 on the CPU, and the plan that it is sampled with.
 
-    model: AudioNextDiT
-    encoder: FeatureEncoder
-    codec: AudioCodec
-    plan: AudioPlan
+    Args:
+        folder: an audio folder; None takes the mini bundle's.
+        plan: of every call.
+
+    Raises:
+        LuminaError: see ``LuminaAudioPipeline``.
+    """
+
+    def __init__(self, folder: Path | None = None, plan: AudioPlan | None = None):
+        options = {"device": "cpu", "dtype": "fp32", "keep": "all"}
+        if folder is None:
+            self.pipe = LuminaAudioPipeline.from_bundle("mini", **options)
+        else:
+            self.pipe = LuminaAudioPipeline(AudioFiles.of(folder), **options)
+        self.plan = plan or AudioPlan()
+        self.codec = load_audio_codec(self.pipe.files.codec)
 
     def generate(self, clips: list[Clip], seeds: Sequence[int] | None = None) -> list[torch.Tensor]:
         """Audio (1, N) for every clip, in order; clip i starts from noise i, or that of seed i of ``seeds``."""
         seeds = range(len(clips)) if seeds is None else seeds
-        made: list[torch.Tensor] = []
-        for start in range(0, len(clips), BATCH):
-            made += self._batch(clips[start : start + BATCH], seeds[start : start + BATCH])
-        return made
+        pairs = zip(clips, seeds, strict=True)
+        return [self.generate_for(clip.frames(), clip.fps, clip.caption, seed) for clip, seed in pairs]
 
-    def generate_for(self, frames: torch.Tensor, fps: float, caption: str, seconds: float, seed: int) -> torch.Tensor:
-        """Audio (1, N) of so many seconds for frames (n, H, W, 3)."""
-        features = self.encoder.frames(frames, fps, seconds)
-        condition = AudioCondition.of(features.visual, features.sync, *self.encoder.text([caption]))
-        return decode(self.codec, sample_audio(self.model, self._noise(seconds, seed), self.plan, condition), seconds)
+    def generate_for(self, frames: torch.Tensor, fps: float, caption: str, seed: int) -> torch.Tensor:
+        """Audio (1, N) for frames (n, H, W, 3)."""
+        return self.pipe(frames=frames, fps=fps, prompt=caption, plan=self.plan, seed=seed).waveform
 
     def through_codec(self, wave: torch.Tensor) -> torch.Tensor:
         """Audio (1, N) encoded and decoded: the best that a model of these latents can do."""
         return self.codec.to_waveform(self.codec.encode(wave), wave.shape[1])
-
-    def _batch(self, clips: list[Clip], seeds: Sequence[int]) -> list[torch.Tensor]:
-        features = [self.encoder.frames(clip.frames(), clip.fps, SECONDS) for clip in clips]
-        visual, sync = torch.cat([f.visual for f in features]), torch.cat([f.sync for f in features])
-        condition = AudioCondition.of(visual, sync, *self.encoder.text([clip.caption for clip in clips]))
-        noise = torch.cat([self._noise(SECONDS, seed) for seed in seeds])
-        return list(decode(self.codec, sample_audio(self.model, noise, self.plan, condition), SECONDS).split(1))
-
-    def _noise(self, seconds: float, seed: int) -> torch.Tensor:
-        config = self.model.config
-        shape = (1, config.channels, config.rows(seconds), config.bins)
-        return seeded_noise(shape, seed, torch.device("cpu"), torch.float32)
-
-
-def load_audio(folder: Path | None, plan: AudioPlan) -> AudioGenerator:
-    """The parts of an audio folder, or of the mini bundle's; float32 on the CPU. Raises LuminaError."""
-    folder = find_bundle("mini").sound if folder is None else folder
-    if folder is None:
-        raise LuminaError(
-            "The mini bundle has no audio model; give its folder with --audio.", field="audio", kind="missing"
-        )
-    files = AudioFiles.of(folder)
-    prepare_audio(AudioSettings(files=files))
-    model, encoder = load_audio_model(files.model), load_feature_encoder(files.features)
-    return AudioGenerator(model, encoder, load_audio_codec(files.codec), plan)
 
 
 def unseen_clips(count: int, seed: int = 0) -> list[Clip]:

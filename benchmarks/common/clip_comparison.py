@@ -15,9 +15,10 @@ from benchmarks.common.quality import measure
 from lumina_core.cost.flops import price_list
 from lumina_core.media.motion_score import dis_flow, motion_score
 from lumina_core.network.config import VideoConfig
+from lumina_core.sampling.denoiser import Text
 from lumina_core.sampling.plan import Evaluation, SamplingPlan
 from lumina_core.sampling.presets import PRESETS, preset_clip
-from lumina_core.sampling.video import Text, sample
+from lumina_core.sampling.video import sample
 from lumina_core.shapes.schedules import Piecewise
 
 EXACT = "exact"

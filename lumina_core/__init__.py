@@ -1,28 +1,64 @@
-"""Lumina-Video without a host: text to video by a multi-scale flow model (arXiv 2502.06782)."""
+"""Lumina-Video without a host: text to video by a multi-scale flow model (arXiv 2502.06782).
 
-from .checkpoints.video import load_video_model
-from .errors import LuminaError
-from .network.video import MultiScaleNextDiT
-from .sampling.plan import Evaluation, SamplingPlan
-from .sampling.presets import PRESETS
-from .sampling.step_update import StepUpdate
-from .sampling.video import SamplingCancelled, sample
-from .shapes.latents import LatentSize, VideoSize
-from .shapes.schedules import PatchSize, Piecewise, ScheduleError, parse_number, parse_patch
+Names are imported at their first use, so that ``import lumina_core`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .checkpoints.video import load_video_model
+    from .errors import LuminaError
+    from .network.video import MultiScaleNextDiT
+    from .pipelines.base import ProgressObserver
+    from .pipelines.video import LuminaVideoPipeline
+    from .pipelines.video_output import VideoOutput
+    from .sampling.frame_conditioning import FrameCondition
+    from .sampling.plan import Evaluation, SamplingPlan
+    from .sampling.presets import PRESETS
+    from .sampling.step_update import StepUpdate
+    from .sampling.video import SamplingCancelled, sample
+    from .shapes.latents import LatentSize, VideoSize
+    from .shapes.schedules import PatchSize, Piecewise, ScheduleError, parse_number, parse_patch
+
+# Where each public name is defined.
+_HOMES = {
+    "checkpoints.video": ("load_video_model",),
+    "errors": ("LuminaError",),
+    "network.video": ("MultiScaleNextDiT",),
+    "pipelines.base": ("ProgressObserver",),
+    "pipelines.video": ("LuminaVideoPipeline",),
+    "pipelines.video_output": ("VideoOutput",),
+    "sampling.frame_conditioning": ("FrameCondition",),
+    "sampling.plan": ("Evaluation", "SamplingPlan"),
+    "sampling.presets": ("PRESETS",),
+    "sampling.step_update": ("StepUpdate",),
+    "sampling.video": ("SamplingCancelled", "sample"),
+    "shapes.latents": ("LatentSize", "VideoSize"),
+    "shapes.schedules": ("PatchSize", "Piecewise", "ScheduleError", "parse_number", "parse_patch"),
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "PRESETS",
     "Evaluation",
+    "FrameCondition",
     "LatentSize",
     "LuminaError",
+    "LuminaVideoPipeline",
     "MultiScaleNextDiT",
     "PatchSize",
     "Piecewise",
+    "ProgressObserver",
     "SamplingCancelled",
     "SamplingPlan",
     "ScheduleError",
     "StepUpdate",
+    "VideoOutput",
     "VideoSize",
     "__version__",
     "load_video_model",
@@ -30,3 +66,15 @@ __all__ = [
     "parse_patch",
     "sample",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

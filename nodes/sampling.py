@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import comfy.samplers
-import torch
 from comfy_api.latest import io
 
-from ..lumina_core.errors import LuminaError
+from ..lumina_core.sampling.draft import draft_steps
 from ..lumina_core.sampling.plan import number_schedule, patch_schedule
 from ..lumina_core.sampling.timesteps import schedule_times, to_sigmas
 from .host.model_patches import set_guidance
@@ -20,21 +19,6 @@ def make_guider(model, positive, negative, guidance: str, renorm: float) -> comf
     guider = comfy.samplers.CFGGuider(set_guidance(model, number_schedule("guidance", guidance), renorm))
     guider.set_conds(positive, negative)
     return guider
-
-
-def split_step(sigmas: torch.Tensor, patch: str) -> int:
-    """The step at which the patch schedule first leaves its first patch size.
-
-    Raises LuminaError when no step does.
-    """
-    schedule = patch_schedule(patch)
-    for step, sigma in enumerate(sigmas[:-1].tolist()):
-        if step and schedule.at(1.0 - sigma) != schedule.values[0]:
-            return step
-    raise LuminaError(
-        f"patch schedule '{schedule}' has the same patch size in all {len(sigmas) - 1} steps; write a schedule that "
-        "changes, such as 2x4 | 0.03: 2x2 | 0.125: 1x2, or use more points."
-    )
 
 
 class Sigmas(io.ComfyNode):
@@ -104,7 +88,7 @@ class SplitSigmas(io.ComfyNode):
 
     @classmethod
     def execute(cls, sigmas, patch) -> io.NodeOutput:
-        step = split_step(sigmas, patch)
+        step = draft_steps(patch_schedule(patch), (1.0 - sigmas).tolist())
         told = with_schedules(patch=str(patch_schedule(patch)))
         return io.NodeOutput(sigmas[: step + 1], sigmas[step:], ui=told)
 

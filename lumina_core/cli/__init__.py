@@ -11,10 +11,9 @@ from ..errors import LuminaError
 from ..version import __version__
 from . import audio as sound
 from . import demo, encode, generate, motion, plan, train
-from .options import Parser
+from .options import INTERRUPTED, Parser
 
 COMMANDS = (demo, generate, sound, plan, motion, encode, train)
-INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,6 @@ import torch
 
 from ..audio.files import mux
 from ..audio.mel import SAMPLE_RATE
-from ..checkpoints.video import read_video_config
 from ..cost.flops import plan_cost
 from ..errors import LuminaError
 from ..media.contact_sheet import contact_sheet
@@ -21,12 +20,12 @@ from ..network.config import VideoConfig
 from ..pipelines.audio import AudioFiles
 from ..pipelines.audio_file import AudioSettings, audio_for_frames, audio_metadata, audio_pipeline
 from ..pipelines.bundle import Bundle, unlearned_motion
-from ..pipelines.video import GenerateRequest, GenerateResult, generate
+from ..pipelines.video import LuminaVideoPipeline
+from ..pipelines.video_writer import check_scale, write_clip
 from ..sampling.plan import SamplingPlan
 from ..sampling.presets import preset_clip
 from ..shapes.latents import VideoSize
-from ..text.gemma import check_text
-from .models import Models, add_bundle_option, bundle_models
+from .models import add_bundle_option, bundle_models
 from .options import add_plan_options, add_size_options, plan_from, preset_name, size_from, whole
 from .plan import as_text
 from .progress import Progress
@@ -43,17 +42,6 @@ EXAMPLES = """examples:
 
 Writes the video, with a sound when the bundle has a voice, and, beside it, a contact sheet (.png). The last line on
 stdout is the video's path."""
-
-
-class Shown(Progress):
-    """Keeps the frames that go by."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.chunks: list[torch.Tensor] = []
-
-    def frames(self, frames: torch.Tensor) -> None:
-        self.chunks.append(frames)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -80,22 +68,25 @@ def run(arguments: argparse.Namespace) -> None:
         raise LuminaError("demo makes a video: --frames is 1; write 8 or more, or use generate for an image.")
     if arguments.motion is None and models.bundle.sound is not None and not arguments.no_sound:
         arguments.motion = AUDIBLE_MOTION
-    config = read_video_config(models.checkpoint)
-    plan = plan_from(arguments, size, config)
     prompt = models.bundle.prompt if arguments.prompt is None else arguments.prompt
-    check_text(prompt)
+    check_scale(arguments.scale)
+    pipe = LuminaVideoPipeline.from_bundle(models.bundle, preset=preset_name(arguments))
+    plan, fps = plan_from(arguments, size, pipe.config), preset_clip(preset_name(arguments)).fps
+    job = pipe.prepare(prompt, arguments.negative_prompt, plan=plan, size=size, fps=fps, seed=arguments.seed)
     voice = None if arguments.no_sound else _voice(models.bundle, prompt, arguments.seed)
-    print(_before(models.bundle, prompt, plan, size, config), flush=True)
-    with Shown() as shown:
-        result = generate(_request(arguments, models, prompt, size, plan), shown)
-    frames = torch.cat(shown.chunks)
+    print(_before(models.bundle, prompt, plan, size, pipe.config), flush=True)
+    started = time.perf_counter()
+    with Progress() as progress, pipe.run(job, progress) as found:
+        progress.stage("decoding")
+        frames = pipe.decode(found.estimate, callback=progress)[0]
+    write_clip(pipe, job, 0, [frames], out, arguments.scale)
     sheet = write_image(out.with_suffix(".png"), contact_sheet(frames, prompt))
-    print(f"{result.frames} frames in {result.seconds:.1f} s{_motion(frames, result.fps)}")
+    print(f"{len(frames)} frames in {time.perf_counter() - started:.1f} s{_motion(frames, fps)}")
     if voice:
         # Few frames may be decoded to one, and nothing moves in that.
-        print(_add_audio(voice, frames, result) if len(frames) > 1 else "no sound: a single frame has none")
+        print(_add_audio(voice, frames, fps, out) if len(frames) > 1 else "no sound: a single frame has none")
     print(f"contact sheet: {sheet}")
-    print(result.file, flush=True)
+    print(out, flush=True)
 
 
 def _voice(bundle: Bundle, prompt: str, seed: int) -> AudioSettings | None:
@@ -107,12 +98,12 @@ def _voice(bundle: Bundle, prompt: str, seed: int) -> AudioSettings | None:
     return settings
 
 
-def _add_audio(settings: AudioSettings, frames: torch.Tensor, result: GenerateResult) -> str:
+def _add_audio(settings: AudioSettings, frames: torch.Tensor, fps: float, video: Path) -> str:
     """Put the sound of the frames into the video; a line on it."""
     started = time.perf_counter()
     with Progress() as progress:
-        sound = audio_for_frames(settings, frames, result.fps, progress)
-    mux(result.file, sound.waveform, SAMPLE_RATE, result.file, audio_metadata(settings))
+        sound = audio_for_frames(settings, frames, fps, progress)
+    mux(video, sound.waveform, SAMPLE_RATE, video, audio_metadata(settings))
     seconds = time.perf_counter() - started
     return f"{sound.waveform.shape[-1] / SAMPLE_RATE:g} s of sound in {seconds:.1f} s, NFE {sound.nfe}"
 
@@ -126,24 +117,6 @@ def _before(bundle: Bundle, prompt: str, plan: SamplingPlan, size: VideoSize, co
     if warning := unlearned_motion(bundle, plan):
         lines.append(f"note: {warning}")
     return "\n".join(lines)
-
-
-def _request(
-    arguments: argparse.Namespace, models: Models, prompt: str, size: VideoSize, plan: SamplingPlan
-) -> GenerateRequest:
-    return GenerateRequest(
-        checkpoint=models.checkpoint,
-        text_encoder=models.text_encoder,
-        vae=models.vae,
-        out=Path(arguments.out),
-        prompt=prompt,
-        negative_prompt=arguments.negative_prompt,
-        size=size,
-        fps=preset_clip(preset_name(arguments)).fps,
-        plan=plan,
-        seed=arguments.seed,
-        scale=arguments.scale,
-    )
 
 
 def _motion(frames: torch.Tensor, fps: float) -> str:

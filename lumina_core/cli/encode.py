@@ -19,7 +19,7 @@ from ..train.encode import encode_source
 from ..train.encoding import SKIPPED, EncodeResult, EncodeWatcher
 from ..train.sources import RawSource, read_source, with_scores
 from ..vae.loader import load_video_vae
-from .options import existing, number, whole
+from .options import INTERRUPTED, existing, number, whole
 
 NAME = "encode"
 USAGE = "DATA (--vae PATH | --sound FOLDER --codec PATH) --out FOLDER [flags]"
@@ -34,7 +34,7 @@ with "motion" or "unimatch_flow" where a motion score is known. Every picture ke
 With --sound the clips' sounds are what is trained on; a file gives a clip each --seconds, silent ones are skipped.
 Interrupted or killed, the same command continues. Files that cannot be used are skipped and listed.
 Exit status: 0 all encoded, 1 some skipped, 2 none could be. The last line on stdout is the folder."""
-SOME_FAILED, INTERRUPTED = 1, 130
+SOME_FAILED = 1
 _SECONDS_IN_A_LOG = 10.0
 _PICTURES_ONLY = ("size", "fps", "scores", "dtype")
 

@@ -1,39 +1,50 @@
-"""``generate``: a prompt becomes an mp4, with sound where it is asked for."""
+"""``generate``: prompts become videos, with audio where it is asked for."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
-from ..audio.features import check_seconds
+import torch
+
 from ..checkpoints.lora import LoraChoice
-from ..checkpoints.video import read_video_config
 from ..errors import LuminaError
-from ..pipelines.audio_file import AudioRequest, AudioSettings, audio_pipeline, make_audio
-from ..pipelines.bundle import unlearned_motion
-from ..pipelines.video import GenerateRequest, GenerateResult, generate
+from ..pipelines.audio_file import AudioRequest, AudioSettings, make_audio
+from ..pipelines.denoising import Denoised
+from ..pipelines.latent_files import SavedLatents, save_latents
+from ..pipelines.video_writer import WrittenClip, write_clip
 from ..runtime.devices import AUTO, DTYPES
-from ..sampling.presets import preset_clip
 from ..shapes.latents import VideoSize
-from .models import Models, add_model_options, bundled_voice, models_from
-from .options import add_plan_options, add_size_options, number, plan_from, preset_name, size_from, whole
+from .generate_request import DRAFT, Request, request_from
+from .given_frames import add_given_frames_options
+from .models import add_model_options
+from .options import INTERRUPTED, add_plan_options, add_size_options, number, whole
 from .progress import Progress
 
 NAME = "generate"
 USAGE = "[--checkpoint PATH --text-encoder FOLDER --vae PATH | --bundle NAME] --prompt TEXT [flags]"
-HELP = "Make a video from a prompt."
+HELP = "Make videos from prompts, images or videos."
 EXAMPLES = """examples:
   python -m lumina_core generate --prompt "a red circle moves to the left on a navy background"
   python -m lumina_core generate --sound --prompt "a yellow star moves to the left on a navy background" --motion 4
+  python -m lumina_core generate --image first.png --prompt "a white circle moves to the right on a navy background"
+  python -m lumina_core generate --video clip.mp4 --strength 0.4 --prompt "a yellow star moves to the right"
+  python -m lumina_core generate --continue clip.mp4 --prompt "a white circle moves to the left on a navy background"
+  python -m lumina_core generate --prompts prompts.txt --num 4 --out clip.mp4
+  python -m lumina_core generate --prompt "a red circle" --num 4 --stop draft --save-latents drafts.safetensors
+  python -m lumina_core generate --prompt "a red circle" --latents drafts.safetensors --pick 2
   python -m lumina_core generate \\
     --checkpoint models/Lumina-Video-f24R960 --text-encoder models/gemma-2-2b --vae models/CogVideoX-2b/vae \\
     --prompt "A red kite over a grey sea, wind in the grass" --motion 8 --seed 7 --out kite.mp4
 
-With --sound the voice is the bundle's, a small one that knows drawn shapes only; for another voice make the video first
-and then run: python -m lumina_core sound VIDEO. Progress goes to stderr. The last line on stdout starts with the file's
-path."""
-INTERRUPTED = 130
+Several clips are named NAME-1.mp4, NAME-2.mp4, ... in the order of the prompts, --num clips of each.
+--sound uses the audio model of the bundle, a small one that knows drawn shapes only; for another, make the video first
+and then run: python -m lumina_core sound VIDEO. Progress goes to stderr. On stdout each clip has a line with what it is
+and a line with its path; the last line is a path."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -49,11 +60,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     texts = parser.add_argument_group(
         "text (up to 256 tokens each, the built-in system prompt included; the rest is cut)"
     )
-    texts.add_argument("--prompt", required=True, metavar="TEXT", help="what to show; may be empty: ''")
-    texts.add_argument("--negative-prompt", default="", metavar="TEXT", help="what to move away from (default: empty)")
-    sound = parser.add_argument_group("sound")
-    sound.add_argument("--sound", action="store_true", help="make a sound for the video, too")
-    sound.add_argument("--sound-prompt", metavar="TEXT", help="what is heard (default: --prompt)")
+    texts.add_argument("--prompt", metavar="TEXT", help="what to show; may be empty: ''")
+    texts.add_argument("--prompts", metavar="FILE", help="one prompt a line; blank lines and lines with # are skipped")
+    texts.add_argument("--negative-prompt", default="", metavar="TEXT", help="what to avoid (default: empty)")
+    add_given_frames_options(parser)
+    sound = parser.add_argument_group("audio")
+    sound.add_argument("--sound", action="store_true", help="add generated audio to the video")
+    sound.add_argument("--sound-prompt", metavar="TEXT", help="audio prompt (default: --prompt)")
     add_size_options(parser)
     add_plan_options(parser)
     run = parser.add_argument_group("run")
@@ -63,9 +76,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="WxHxN",
         help="clip that the checkpoint was trained on, such as 1248x704x96, where it does not say; see --rope",
     )
-    run.add_argument("--fps", type=number, metavar="RATE", help="frames per second of the file (default: the preset's)")
     run.add_argument(
-        "--seed", type=whole, default=0, metavar="N", help="another seed, another clip; from 0 (default 0)"
+        "--fps",
+        type=number,
+        metavar="RATE",
+        help="frames per second of the file (default: that of --video or --continue, else the preset's)",
+    )
+    run.add_argument("--seed", type=whole, metavar="N", help="of the noise, from 0 (default 0)")
+    run.add_argument(
+        "--num", type=whole, default=1, metavar="N", help="clips of each prompt, of rising seeds (default 1)"
     )
     run.add_argument("--device", default=AUTO, metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps (default auto)")
     run.add_argument(
@@ -87,56 +106,62 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="file to write, .mp4, or .png for 1 frame; replaced if there (default lumina-video.mp4 or .png)",
     )
+    drafts = parser.add_argument_group("draft and refine")
+    drafts.add_argument(
+        "--stop",
+        metavar="STEP",
+        help=f"end before this step, or at '{DRAFT}': where the patch schedule leaves its first patch size; the files "
+        "then show the estimate made so far",
+    )
+    drafts.add_argument("--save-latents", metavar="FILE.safetensors", help="keep the latents, to refine them later")
+    drafts.add_argument(
+        "--latents", metavar="FILE", help="continue from what --save-latents kept, with the same prompt and plan"
+    )
+    drafts.add_argument("--pick", type=whole, metavar="K", help="of --latents: only clip K, from 1 (default: all)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    models = models_from(arguments)
-    request = request_from(arguments, models)
-    voice, voice_note = audio_from(arguments, models, request)
+    request = request_from(arguments)
+    done = 0
     with Progress() as progress:
-        for note in (models.note, None if models.note else voice_note):
-            if note:
-                progress.note(note)
-        if models.bundle and (warning := unlearned_motion(models.bundle, request.plan)):
-            progress.note(warning)
-        result = generate(request, progress)
-    if voice and (status := _add_audio(voice, result.file)):
-        return status
-    print(summary(result) + ", with sound" * bool(voice), flush=True)
+        for note in request.notes:
+            progress.note(note)
+        try:
+            for clip, line in write_clips(request, progress):
+                done += 1
+                if request.audio and (status := _add_audio(request.audio, clip.file, progress)):
+                    return status
+                print(line + ", with sound" * bool(request.audio))
+                print(clip.file, flush=True)
+        except KeyboardInterrupt:
+            if not done:
+                raise
+            print(f"Interrupted; {done} of {len(request.files)} clips are written.", file=sys.stderr)
+            return INTERRUPTED
     return 0
 
 
-def audio_from(
-    arguments: argparse.Namespace, models: Models, request: GenerateRequest
-) -> tuple[AudioSettings | None, str | None]:
-    """How the sound of ``--sound`` is made, checked as far as it can be without the video, and a sentence for the user.
-
-    Raises LuminaError.
-    """
-    if not arguments.sound:
-        if arguments.sound_prompt is not None:
-            raise LuminaError("--sound-prompt says what is heard, and no sound is asked for; add --sound.")
-        return None, None
-    if request.size.frames == 1:
-        raise LuminaError("--sound is for videos, and --frames is 1; write 8 or more.")
-    files, note = bundled_voice(models.bundle and str(models.bundle.folder))
-    settings = AudioSettings(
-        files=files,
-        prompt=arguments.prompt if arguments.sound_prompt is None else arguments.sound_prompt,
-        seed=arguments.seed,
-        device=arguments.device,
-        dtype=arguments.dtype,
-    )
-    audio_pipeline(settings)  # checks them
-    check_seconds(request.size.frames / request.fps)
-    return settings, note
+def write_clips(request: Request, progress: Progress) -> Iterator[tuple[WrittenClip, str]]:
+    """Sample all clips, then decode each into its file; each with a line on it. Raises LuminaError."""
+    pipe, job, given = request.pipe, request.job, request.given
+    started = time.perf_counter()
+    with pipe.run(job, progress) as found:
+        if request.save_latents:
+            save_latents(request.save_latents, SavedLatents(found.latents, job.stop, job.seeds))
+            progress.note(f"the latents are in {request.save_latents}.")
+        progress.stage("decoding and writing")
+        for index, file in enumerate(request.files):
+            frames = pipe.decode_stream(found.estimate[index : index + 1], callback=progress)
+            if given.continued is not None and job.images is not None:
+                frames = chain(given.before(job.size), _without_first(frames, len(job.images)))
+            clip = write_clip(pipe, job, index, frames, file)
+            yield clip, summary(clip, found, job.clips, time.perf_counter() - started)
 
 
-def _add_audio(settings: AudioSettings, video: Path) -> int:
-    """Put a sound into the video, which stays when that fails; the exit status. Raises LuminaError."""
+def _add_audio(settings: AudioSettings, video: Path, progress: Progress) -> int:
+    """Add audio to the video, which stays when that fails; the exit status. Raises LuminaError."""
     try:
-        with Progress() as progress:
-            make_audio(AudioRequest(settings=settings, video=video, out=video), progress)
+        make_audio(AudioRequest(settings=settings, video=video, out=video), progress)
     except KeyboardInterrupt:
         print(f"Interrupted; {video} is there, without sound.", file=sys.stderr)
         return INTERRUPTED
@@ -146,28 +171,11 @@ def _add_audio(settings: AudioSettings, video: Path) -> int:
     return 0
 
 
-def request_from(arguments: argparse.Namespace, models: Models) -> GenerateRequest:
-    """The flags as a request. Raises LuminaError."""
-    size = size_from(arguments)
-    fps = preset_clip(preset_name(arguments)).fps if arguments.fps is None else arguments.fps
-    return GenerateRequest(
-        checkpoint=models.checkpoint,
-        text_encoder=models.text_encoder,
-        vae=models.vae,
-        out=Path(arguments.out or f"lumina-video.{'png' if size.frames == 1 else 'mp4'}"),
-        prompt=arguments.prompt,
-        negative_prompt=arguments.negative_prompt,
-        size=size,
-        fps=fps,
-        plan=plan_from(arguments, size, read_video_config(models.checkpoint)),
-        seed=arguments.seed,
-        device=arguments.device,
-        dtype=arguments.dtype,
-        vae_tile=arguments.vae_tile,
-        loras=tuple(arguments.lora),
-        compiled=arguments.compile,
-        train_size=arguments.train_size,
-    )
+def _without_first(parts: Iterator[torch.Tensor], skip: int) -> Iterator[torch.Tensor]:
+    for part in parts:
+        kept, skip = part[skip:], max(0, skip - len(part))
+        if len(kept):
+            yield kept
 
 
 def clip_size(text: str) -> VideoSize:
@@ -182,7 +190,7 @@ def clip_size(text: str) -> VideoSize:
 
 
 def lora_choice(text: str) -> LoraChoice:
-    """Type of a flag. Only a number behind the last colon is a strength: a path of Windows has a colon of its own."""
+    """Type of a flag. Only a number after the last colon is a strength: a path of Windows has a colon of its own."""
     path, _, strength = text.rpartition(":")
     try:
         return LoraChoice(Path(path), float(strength)) if path else LoraChoice(Path(text))
@@ -190,10 +198,10 @@ def lora_choice(text: str) -> LoraChoice:
         return LoraChoice(Path(text))
 
 
-def summary(result: GenerateResult) -> str:
-    """One line that starts with the path."""
-    clip = "image" if result.frames == 1 else f"{result.frames} frames at {result.fps:g} fps"
+def summary(clip: WrittenClip, found: Denoised, clips: int, seconds: float) -> str:
+    """Such as ``64x32, 8 frames at 24 fps, seed 0, 1.2 s, NFE 3 (4 network passes)``; costs are means per clip."""
+    length = "image" if clip.frames == 1 else f"{clip.frames} frames at {clip.fps:g} fps"
     return (
-        f"{result.file}  {result.width}x{result.height}, {clip}, {result.seconds:.1f} s, "
-        f"NFE {result.nfe} ({result.passes} network passes)"
+        f"{clip.width}x{clip.height}, {length}, seed {clip.seed}, {seconds:.1f} s, "
+        f"NFE {found.nfe / clips:g} ({found.passes / clips:g} network passes)"
     )

@@ -16,6 +16,8 @@ from ..sampling.solvers import SOLVERS
 from ..shapes.latents import VideoSize
 from ..shapes.resolutions import pick_size
 
+# Exit status after an interrupt, as shells have it: 128 + SIGINT.
+INTERRUPTED = 130
 _OVERRIDES = (
     *("patch", "guidance", "motion", "negative_motion", "renorm", "time_shift", "points", "solver", "cache"),
     *("times", "rope", "proportional", "context_drop"),

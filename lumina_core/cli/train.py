@@ -27,6 +27,7 @@ from ..train.plot import plot_losses
 from ..train.state import newest_state
 from ..train.validate import read_losses, source_means
 from ..train.video import video_trainer
+from .options import INTERRUPTED
 from .stages import Stage, read_stages
 
 NAME = "train"
@@ -40,7 +41,6 @@ EXAMPLES = """examples:
 A folder stands for its .yaml files in the order of their names. All recipes are checked before the first one starts.
 Interrupted or killed, the same command goes on where the last saved state is; what is finished is not done again.
 docs/training.md explains the recipes. The last line on stdout is the folder of the last result."""
-INTERRUPTED = 130
 _SECONDS_IN_A_LOG = 10.0
 
 

@@ -96,6 +96,16 @@ def read_frames(path: str | Path, times: Sequence[float]) -> torch.Tensor:
     return torch.stack(frames).float() / 255
 
 
+def all_frames(path: str | Path) -> Iterator[torch.Tensor]:
+    """Every frame of a video in order, as stored: (H, W, 3) uint8, RGB, turned as it is shown; one is held at a time.
+
+    Raises LuminaError for a file that cannot be read, and for one without a frame that can be decoded.
+    """
+    with _opened(path) as (container, stream):
+        decoding = container.decode(stream)
+        yield from map(_pixels, _readable(chain([_first(decoding, path)], decoding)))
+
+
 @contextlib.contextmanager
 def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The open file and its first video stream. Reading errors become LuminaErrors."""

@@ -1,9 +1,9 @@
 from functools import partial
 from pathlib import Path
 
+import generate_case
 import pytest
 import torch
-from generate_case import small_request
 
 from scripts.make_tiny_set import MODEL_FOLDER, TEXT_FOLDER, VAE_FOLDER, write_tiny_set
 
@@ -34,10 +34,16 @@ def tiny_set(tmp_path_factory) -> TinySet:
 
 
 @pytest.fixture
-def request_with(tiny_set, tmp_path):
-    """request_with(**changes): a GenerateRequest into a folder of its own."""
+def out(tmp_path) -> Path:
+    """A video file to write, in an empty folder of its own."""
     (tmp_path / "out").mkdir()
-    return partial(small_request, tiny_set, out=tmp_path / "out" / "clip.mp4")
+    return tmp_path / "out" / "clip.mp4"
+
+
+@pytest.fixture
+def make_clip(tiny_set, out):
+    """make_clip(observer=None, out=..., **changes): a small clip of the tiny set, from its prompt to a file."""
+    return partial(generate_case.make_clip, tiny_set, out=out)
 
 
 @pytest.fixture

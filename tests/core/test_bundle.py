@@ -270,7 +270,7 @@ def test_generate_without_models_takes_the_bundle_and_says_so(shipped, tmp_path,
     assert main(["generate", "--prompt", "a cat", "--out", str(out), *QUICK]) == 0
     told = capsys.readouterr()
     assert "note: no models were named, so the bundle mini is used" in told.err
-    assert told.out.startswith(f"{out}  64x64, 16 frames at 8 fps")
+    assert told.out.startswith("64x64, 16 frames at 8 fps") and told.out.endswith(f"\n{out}\n")
     made = json.loads(read_metadata(out)["lumina_video"])
     assert made["plan"]["points"] == 4 and made["plan"]["patch"].startswith("2x4 | 0.1")
 

@@ -156,7 +156,7 @@ def test_help_names_what_a_newcomer_needs(capsys):
 
 def test_generate_makes_a_video_with_sound(tmp_path, capsys):
     status, out, err = run(capsys, "generate", "--sound", "--prompt", "a cat", "--out", "a.mp4", *SHORT)
-    assert status == 0 and out.startswith("a.mp4  64x64, 16 frames") and out.endswith(", with sound\n")
+    assert status == 0 and out.startswith("64x64, 16 frames") and out.endswith(", with sound\na.mp4\n")
     assert err.count("note:") == 1, "one sentence says that the bundle is used"
     metadata = read_metadata(tmp_path / "a.mp4")
     assert json.loads(metadata["lumina_video"])["prompt"] == json.loads(metadata["lumina_sound"])["prompt"] == "a cat"
@@ -173,12 +173,12 @@ def test_generate_without_it_has_none(tmp_path, capsys):
 
 
 def test_generate_says_before_any_work_that_there_can_be_no_sound(silent, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("lumina_core.cli.generate.generate", None)
+    monkeypatch.setattr("lumina_core.cli.generate.write_clips", None)
     flags = ["generate", "--sound", "--prompt", "a cat"]
     refused(capsys, "The bundle silent has no voice", *flags, "--bundle", silent)
     refused(capsys, "--sound is for videos, and --frames is 1", *flags, "--frames", "1")
     refused(capsys, "The clip is 800 s long", *flags, "--frames", "16", "--patch", "1x2", "--fps", "0.02")
-    refused(capsys, "add --sound", "generate", "--prompt", "a cat", "--sound-prompt", "a bell")
+    refused(capsys, "--sound-prompt needs --sound", "generate", "--prompt", "a cat", "--sound-prompt", "a bell")
     broken = shutil.copytree(silent, tmp_path / "broken")
     (broken / "sound" / "model.safetensors").unlink()
     (broken / DESCRIPTION).write_text(json.dumps(BUNDLE), encoding="utf-8")

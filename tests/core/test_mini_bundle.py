@@ -127,7 +127,8 @@ def test_the_bundle_makes_a_clip(made, tmp_path, capsys):
     flags = ["--points", "4", "--frames", "8", "--prompt", "A red star moves to the right", "--out", str(target)]
     folder = made[0] / "lumina_core" / "bundles" / "mini"
     assert main(["generate", "--bundle", str(folder), "--device", "cpu", *flags]) == 0
-    assert target.is_file() and capsys.readouterr().out.startswith(f"{target}  64x64, 8 frames at 8 fps")
+    out = capsys.readouterr().out
+    assert target.is_file() and out.startswith("64x64, 8 frames at 8 fps") and out.endswith(f"\n{target}\n")
 
 
 def test_a_second_run_finds_all_of_it_finished(made, capsys):

@@ -11,42 +11,24 @@ import torch
 from PIL import Image
 
 from lumina_core.cli import main
-from lumina_core.pipelines.base import ProgressObserver
-from lumina_core.pipelines.bundle import find_bundle
-from lumina_core.pipelines.video import GenerateRequest, generate
+from lumina_core.pipelines.video import LuminaVideoPipeline
+from lumina_core.pipelines.video_writer import clip_targets, write_clip
 from lumina_core.sampling.presets import PRESETS
 from lumina_core.shapes.latents import VideoSize
 from lumina_core.shapes.resolutions import area_sizes
 
 
-class Shown(ProgressObserver):
-    """Keeps the frames that go by."""
-
-    def __init__(self):
-        self.chunks = []
-
-    def frames(self, frames):
-        self.chunks.append(frames)
-
-
 def made(tmp_path, size: VideoSize, preset: str, prompt: str = "一个红色的圆形在黑色背景上向右移动。") -> torch.Tensor:
-    """Frames of a clip of two steps, which are in the file, too."""
-    bundle, shown = find_bundle("mini"), Shown()
-    request = GenerateRequest(
-        checkpoint=bundle.checkpoint,
-        text_encoder=bundle.text_encoder,
-        vae=bundle.vae,
-        out=tmp_path / ("clip.png" if size.frames == 1 else "clip.mp4"),
-        prompt=prompt,
-        size=size,
-        fps=bundle.fps,
-        plan=PRESETS[preset].replace(points=3),
-        device="cpu",
-    )
-    result = generate(request, shown)
+    """Frames of a clip of two steps, which are written to a file, too."""
+    pipe = LuminaVideoPipeline.from_bundle("mini", device="cpu")
+    job = pipe.prepare(prompt, plan=PRESETS[preset].replace(points=3), size=size)
+    (file,) = clip_targets(tmp_path / ("clip.png" if size.frames == 1 else "clip.mp4"), job)
+    with pipe.run(job) as found:
+        frames = pipe.decode(found.estimate)[0]
+    result = write_clip(pipe, job, 0, [frames], file)
     assert (result.width, result.height, result.frames) == (size.width, size.height, size.frames)
     assert result.file.stat().st_size > 0
-    return torch.cat(shown.chunks)
+    return frames
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 import torch
-from generate_case import PLAN
+from generate_case import CALL, PLAN, small_pipeline
 from safetensors.torch import load_file
 
 from lumina_core import VideoSize, load_video_model, sample
@@ -15,7 +15,7 @@ from lumina_core.network.config import VideoConfig
 from lumina_core.network.cpu_kernels import HAS_ONEDNN, prepare_for_cpu
 from lumina_core.pipelines import video as pipeline
 from lumina_core.pipelines.base import ProgressObserver
-from lumina_core.pipelines.video import METADATA_KEY, generate
+from lumina_core.pipelines.video_writer import CLIP_KEY
 from lumina_core.sampling.noise import seeded_noise
 from lumina_core.shapes.latents import LatentSize
 from lumina_core.text.gemma import load_text_encoder
@@ -37,16 +37,15 @@ class Recorder(ProgressObserver):
         self.steps.append(info.step)
 
 
-def test_a_prompt_becomes_an_mp4_that_says_how(request_with, tmp_path):
-    request = request_with(negative_prompt="blurred", seed=7)
+def test_a_prompt_becomes_an_mp4_that_says_how(make_clip, out):
     seen = Recorder()
-    result = generate(request, seen)
-    assert result.file == request.out and result.file.stat().st_size > 0
+    result = make_clip(negative_prompt="blurred", seed=7, observer=seen)
+    assert result.file == out and result.file.stat().st_size > 0
     assert (result.width, result.height, result.frames, result.fps) == (64, 32, 16, 24)
     # t = 0, 0.2, 0.4, 0.6, 0.8: guided below 0.5.
     assert (result.nfe, result.passes) == (5, 8)
     assert seen.steps == [0, 1, 2, 3, 4] and seen.notes == []
-    told = json.loads(read_metadata(result.file)[METADATA_KEY])
+    told = json.loads(read_metadata(result.file)[CLIP_KEY])
     assert told == {
         "version": __version__,
         "prompt": "a cat on the sea",
@@ -59,10 +58,10 @@ def test_a_prompt_becomes_an_mp4_that_says_how(request_with, tmp_path):
         "checkpoint": RELEASED_NAMES[0],
         "plan": PLAN.as_dict(),
     }
-    assert list((tmp_path / "out").iterdir()) == [request.out]
+    assert list(out.parent.iterdir()) == [out]
 
 
-def test_a_decode_without_memory_goes_on_in_tiles(request_with, monkeypatch):
+def test_a_decode_without_memory_goes_on_in_tiles(make_clip, monkeypatch):
     from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D as Decoder
 
     forward = Decoder.forward
@@ -74,33 +73,25 @@ def test_a_decode_without_memory_goes_on_in_tiles(request_with, monkeypatch):
 
     monkeypatch.setattr(Decoder, "forward", full)
     seen = Recorder()
-    result = generate(request_with(), seen)
+    result = make_clip(observer=seen)
     assert result.frames == 16 and result.file.stat().st_size > 0
     assert len(seen.notes) == 1 and "goes on in tiles of 32 pixels" in seen.notes[0]
 
 
-def test_it_is_the_same_as_calling_the_parts(request_with, tiny_set, monkeypatch):
-    request = request_with(negative_prompt="a dog")
-    caught = []
-    write_video = pipeline.write_video
-
-    def catching(path, frames, *rest):
-        caught.extend(frames)
-        return write_video(path, caught, *rest)
-
-    monkeypatch.setattr(pipeline, "write_video", catching)
-    generate(request)
-    texts = load_text_encoder(tiny_set.text).encode([request.prompt, request.negative_prompt])
-    positive, negative = ((texts.features[i : i + 1], texts.mask[i : i + 1]) for i in range(2))
+def test_it_is_the_same_as_calling_the_parts(tiny_set):
+    clip = small_pipeline(tiny_set)(**CALL, negative_prompt="a dog")
+    encoder = load_text_encoder(tiny_set.text)
+    texts = [encoder.encode([text]) for text in (CALL["prompt"], "a dog")]
+    positive, negative = ((text.features, text.mask) for text in texts)
     noise = seeded_noise((1, *LatentSize(4, 4, 8).shape(16)), 0, torch.device("cpu"), torch.float32)
     network = load_video_model(tiny_set.model)
     prepare_for_cpu(network)
     latents = sample(network, noise, PLAN, positive, negative)
-    frames = load_video_vae(tiny_set.vae).decode(latents)
-    assert torch.equal(torch.cat(caught), frames)
+    assert torch.equal(clip.latents, latents)
+    assert torch.equal(clip.frames[0], load_video_vae(tiny_set.vae).decode(latents))
 
 
-def test_the_network_runs_as_often_as_told(request_with, monkeypatch):
+def test_the_network_runs_as_often_as_told(make_clip, monkeypatch):
     items = []
 
     def load(*args):
@@ -109,19 +100,19 @@ def test_the_network_runs_as_often_as_told(request_with, monkeypatch):
         return model
 
     monkeypatch.setattr(pipeline, "load_video_model", load)
-    result = generate(request_with(plan=PLAN.replace(solver="heun2")))
+    result = make_clip(plan=PLAN.replace(solver="heun2"))
     assert (len(items), sum(items)) == (result.nfe, result.passes)
 
 
-def test_the_weights_of_the_network_lie_by_columns_on_a_processor(request_with, monkeypatch):
+def test_the_weights_of_the_network_lie_by_columns_on_a_processor(make_clip, monkeypatch):
     loaded = []
     monkeypatch.setattr(pipeline, "load_video_model", lambda *args: loaded.append(load_video_model(*args)) or loaded[0])
-    generate(request_with())
+    make_clip()
     weights = [block.attention.wq.weight for block in loaded[0].layers]
     assert all(weight.t().is_contiguous() == HAS_ONEDNN for weight in weights)
 
 
-def test_one_large_network_at_a_time(request_with, monkeypatch):
+def test_one_large_network_at_a_time(tiny_set, monkeypatch):
     alive = {}
 
     def load_text(*args):
@@ -135,71 +126,68 @@ def test_one_large_network_at_a_time(request_with, monkeypatch):
         alive["network"] = weakref.ref(model)
         return model
 
-    original = pipeline.write_video
-
-    def write(*args):
-        assert alive["network"]() is None
-        return original(*args)
+    class Decoding(Recorder):
+        def frames(self, frames):
+            assert alive["network"]() is None
 
     monkeypatch.setattr(pipeline, "load_text_encoder", load_text)
     monkeypatch.setattr(pipeline, "load_video_model", load_network)
-    monkeypatch.setattr(pipeline, "write_video", write)
-    generate(request_with())
+    seen, pipe = Decoding(), small_pipeline(tiny_set)
+    pipe(**CALL, callback=seen)
+    assert seen.stages[-1] == "decoding" and pipe.loaded == ()
 
 
-def test_one_frame_becomes_a_png(request_with, tmp_path):
+def test_one_frame_becomes_a_png(make_clip, tmp_path):
     from PIL import Image
 
-    request = request_with(
-        size=VideoSize(64, 32, 1), out=tmp_path / "out" / "picture.png", plan=PLAN.replace(patch="1x2")
-    )
-    result = generate(request)
+    target = tmp_path / "out" / "picture.png"
+    result = make_clip(size=VideoSize(64, 32, 1), out=target, plan=PLAN.replace(patch="1x2"))
     assert result.frames == 1
     assert Image.open(result.file).size == (64, 32)
-    assert json.loads(read_metadata(result.file)[METADATA_KEY])["frames"] == 1
+    assert json.loads(read_metadata(result.file)[CLIP_KEY])["frames"] == 1
 
 
-def test_a_frame_count_that_the_vae_cannot_keep_is_told(request_with):
+def test_a_frame_count_that_the_vae_cannot_keep_is_told(make_clip):
     seen = Recorder()
-    result = generate(request_with(size=VideoSize(64, 32, 12), plan=PLAN.replace(patch="1x2")), seen)
+    result = make_clip(size=VideoSize(64, 32, 12), plan=PLAN.replace(patch="1x2"), observer=seen)
     assert result.frames == 9
     assert seen.notes == ["12 frames are 3 latent frames, which the VAE decodes to 9; multiples of 8 keep their count."]
 
 
-def test_a_clip_beyond_the_trained_size_is_scaled_or_warned_of(request_with):
+def test_a_clip_beyond_the_trained_size_is_scaled_or_warned_of(make_clip):
     trained, frames = VideoSize(32, 32, 8), {}
     for rope in ("off", "ntk"):
         seen = Recorder()
         seen.frames = lambda part, rope=rope: frames.setdefault(rope, part)
-        result = generate(request_with(train_size=trained, plan=PLAN.replace(rope=rope)), seen)
+        result = make_clip(train_size=trained, plan=PLAN.replace(rope=rope), observer=seen)
         assert len(seen.notes) == (rope == "off")
         assert all("64x32 with 16 frames, more than" in note and "(32x32 with 8 frames)" in note for note in seen.notes)
-        assert json.loads(read_metadata(result.file)[METADATA_KEY])["train_size"] == [32, 32, 8]
+        assert json.loads(read_metadata(result.file)[CLIP_KEY])["train_size"] == [32, 32, 8]
     assert not torch.equal(frames["off"], frames["ntk"])
 
 
-def test_prompts_of_any_length(request_with):
+def test_prompts_of_any_length(make_clip):
     seen = Recorder()
-    generate(request_with(prompt=""), seen)
+    make_clip(prompt="", observer=seen)
     assert seen.notes == []
-    generate(request_with(prompt="cat " * 10_000), seen)
+    make_clip(prompt="cat " * 10_000, observer=seen)
     (note,) = seen.notes
     assert note.startswith("The prompt is too long: its last ") and "256" in note
     assert int(note.split()[7]) > 9000
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
-def test_narrow_dtypes_run(request_with, dtype):
-    assert generate(request_with(dtype=dtype)).frames == 16
+def test_narrow_dtypes_run(make_clip, dtype):
+    assert make_clip(dtype=dtype).frames == 16
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU: the official noise and a GPU run are unchecked")
-def test_a_gpu_run_starts_from_the_official_noise(request_with):
+def test_a_gpu_run_starts_from_the_official_noise(make_clip):
     size, gpu = LatentSize(2, 4, 4), torch.device("cuda")
     torch.random.manual_seed(1000)
     official = torch.randn([1, 16, 2, 4, 4], device="cuda", dtype=torch.bfloat16)
     assert torch.equal(official, seeded_noise((1, *size.shape(16)), 1000, gpu, torch.bfloat16))
-    assert generate(request_with(device="auto")).frames == 16
+    assert make_clip(device="auto").frames == 16
 
 
 def test_the_header_says_what_the_weights_say(tiny_set, tmp_path):

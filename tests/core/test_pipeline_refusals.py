@@ -5,14 +5,13 @@ import shutil
 
 import pytest
 import torch
-from generate_case import PLAN
+from generate_case import CALL, PLAN, small_pipeline
 from safetensors.torch import load_file, save_file
 
 import scripts.make_tiny_set as tiny_maker
 from lumina_core import LuminaError, VideoSize
 from lumina_core.checkpoints.video import RELEASED_NAMES
 from lumina_core.pipelines import video as pipeline
-from lumina_core.pipelines.video import generate, prepare
 from lumina_core.shapes.latents import LatentSize
 
 
@@ -63,45 +62,44 @@ BAD = [
 @pytest.mark.parametrize(
     ("changes", "words"), BAD, ids=lambda value: "-".join(value) if isinstance(value, dict) else ""
 )
-def test_bad_values_are_told_before_anything_is_loaded(request_with, loads, tmp_path, changes, words):
-    expect_error(request_with(**changes), words, tmp_path)
+def test_bad_values_are_told_before_anything_is_loaded(make_clip, loads, tmp_path, changes, words):
+    expect_error(make_clip, words, tmp_path, **changes)
     assert loads == []
 
 
 @pytest.mark.parametrize("field", ["checkpoint", "text_encoder", "vae"])
-def test_missing_files_are_told_before_anything_is_loaded(request_with, loads, tmp_path, field):
-    expect_error(request_with(**{field: tmp_path / "absent"}), ["absent", "does not exist"], tmp_path)
+def test_missing_files_are_told_before_anything_is_loaded(make_clip, loads, tmp_path, field):
+    expect_error(make_clip, ["absent", "does not exist"], tmp_path, **{field: tmp_path / "absent"})
     assert loads == []
 
 
 @pytest.mark.parametrize(
-    ("out", "words"),
+    ("target", "words"),
     [
         ("absent/clip.mp4", ["folder", "absent", "does not exist"]),
         ("out/clip.avi", ["clip.avi", ".mp4"]),
         ("out", [".mp4"]),
     ],
 )
-def test_a_bad_target_is_told_before_anything_is_loaded(request_with, loads, tmp_path, out, words):
-    expect_error(request_with(out=tmp_path / out), words, tmp_path)
+def test_a_bad_target_is_told_before_anything_is_loaded(make_clip, loads, out, tmp_path, target, words):
+    expect_error(make_clip, words, tmp_path, out=tmp_path / target)
     assert loads == []
 
 
-def test_damaged_checkpoints_are_told_before_anything_is_loaded(request_with, loads, tiny_set, tmp_path):
+def test_damaged_checkpoints_are_told_before_anything_is_loaded(make_clip, loads, tiny_set, tmp_path):
     name = RELEASED_NAMES[0]
     whole = (tiny_set.model / name).read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
-    expect_error(request_with(checkpoint=tmp_path / "cut.safetensors"), ["cut.safetensors", "truncated"], tmp_path)
+    expect_error(make_clip, ["cut.safetensors", "truncated"], tmp_path, checkpoint=tmp_path / "cut.safetensors")
     (tmp_path / "text.safetensors").write_text("not a checkpoint")
-    expect_error(
-        request_with(checkpoint=tmp_path / "text.safetensors"), ["text.safetensors", "cannot be read"], tmp_path
-    )
+    said = ["text.safetensors", "cannot be read"]
+    expect_error(make_clip, said, tmp_path, checkpoint=tmp_path / "text.safetensors")
     save_file({"encoder.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
-    expect_error(request_with(checkpoint=tmp_path / "other.safetensors"), ["not a Lumina-Video checkpoint"], tmp_path)
+    expect_error(make_clip, ["not a Lumina-Video checkpoint"], tmp_path, checkpoint=tmp_path / "other.safetensors")
     lacking = changed_weights(tiny_set.model, tmp_path / "lacking", lambda w: w.pop("pad_token"))
-    expect_error(request_with(checkpoint=lacking), ["1 missing", "pad_token"], tmp_path)
+    expect_error(make_clip, ["1 missing", "pad_token"], tmp_path, checkpoint=lacking)
     (tmp_path / "out" / "empty").mkdir()
-    expect_error(request_with(checkpoint=tmp_path / "out" / "empty"), ["empty", name], tmp_path, keep={"empty"})
+    expect_error(make_clip, ["empty", name], tmp_path, keep={"empty"}, checkpoint=tmp_path / "out" / "empty")
     assert loads == []
 
 
@@ -111,63 +109,62 @@ class Bomb:
 
 
 @pytest.mark.parametrize("name", ["model_args.pth", "consolidated.00-of-01.pth"])
-def test_a_pickle_with_code_is_refused_and_not_run(request_with, loads, tiny_set, tmp_path, capsys, name):
+def test_a_pickle_with_code_is_refused_and_not_run(make_clip, loads, tiny_set, tmp_path, capsys, name):
     folder = tmp_path / "bad"
     if name == "model_args.pth":
         shutil.copytree(tiny_set.model, folder)
     else:
         folder.mkdir()
     (folder / name).write_bytes(pickle.dumps(Bomb(), protocol=2))
-    expect_error(request_with(checkpoint=folder), [name], tmp_path)
+    expect_error(make_clip, [name], tmp_path, checkpoint=folder)
     assert "this code" not in capsys.readouterr().out
     assert loads == []
 
 
-def test_nan_weights_are_told_before_sampling(request_with, tiny_set, tmp_path):
+def test_nan_weights_are_told_before_sampling(make_clip, tiny_set, tmp_path):
     def spoil(weights):
         weights["layers.1.attention.wo.weight"][3, 4] = float("nan")
 
     folder = changed_weights(tiny_set.model, tmp_path / "nan", spoil)
-    expect_error(request_with(checkpoint=folder), ["NaN", "layers.1.attention.wo.weight"], tmp_path)
+    expect_error(make_clip, ["NaN", "layers.1.attention.wo.weight"], tmp_path, checkpoint=folder)
 
 
-def test_an_encoder_of_another_width_is_told_before_the_network_loads(request_with, loads, tmp_path, monkeypatch):
+def test_an_encoder_of_another_width_is_told_before_the_network_loads(make_clip, loads, tmp_path, monkeypatch):
     monkeypatch.setattr(tiny_maker, "TEXT_WIDTH", 32)
     tiny_maker.write_text_encoder(tmp_path / "narrow", seed=0)
-    expect_error(request_with(text_encoder=tmp_path / "narrow"), ["32 wide", "reads 48"], tmp_path)
+    expect_error(make_clip, ["32 wide", "reads 48"], tmp_path, text_encoder=tmp_path / "narrow")
     assert "load_video_model" not in loads
 
 
 @pytest.mark.parametrize("field", ["text_encoder", "vae"])
-def test_foreign_parts_are_told_before_the_network_loads(request_with, loads, tmp_path, field):
+def test_foreign_parts_are_told_before_the_network_loads(make_clip, loads, tmp_path, field):
     (tmp_path / "foreign").mkdir()
-    expect_error(request_with(**{field: tmp_path / "foreign"}), ["foreign"], tmp_path)
+    expect_error(make_clip, ["foreign"], tmp_path, **{field: tmp_path / "foreign"})
     assert "load_video_model" not in loads
 
 
-def test_a_constant_frame_ends_the_run_after_its_first_step(request_with, tiny_set, tmp_path):
+def test_a_constant_frame_ends_the_run_after_its_first_step(make_clip, tiny_set, tmp_path):
     def untrain(weights):
         for key in weights:
             if key.startswith("all_final_layer") and ".linear." in key:
                 weights[key].zero_()
 
     folder = changed_weights(tiny_set.model, tmp_path / "untrained", untrain)
-    expect_error(request_with(checkpoint=folder), ["constant", "untrained"], tmp_path)
+    expect_error(make_clip, ["constant", "untrained"], tmp_path, checkpoint=folder)
 
 
-def test_overflow_ends_the_run_after_its_first_step(request_with, tiny_set, tmp_path):
+def test_overflow_ends_the_run_after_its_first_step(make_clip, tiny_set, tmp_path):
     def overflow(weights):
         for key in weights:
             if key.startswith("all_final_layer") and ".linear.weight" in key:
                 weights[key].mul_(1e6)
 
     folder = changed_weights(tiny_set.model, tmp_path / "loud", overflow)
-    expect_error(request_with(checkpoint=folder, dtype="fp16"), ["NaN or infinite", "fp32"], tmp_path)
+    expect_error(make_clip, ["NaN or infinite", "fp32"], tmp_path, checkpoint=folder, dtype="fp16")
 
 
-def test_an_older_file_survives_a_failed_run(request_with, monkeypatch):
-    request = request_with()
-    request.out.write_bytes(b"precious")
+def test_an_older_file_survives_a_failed_run(make_clip, out, monkeypatch):
+    out.write_bytes(b"precious")
 
     def failing(*_):
         yield torch.zeros(8, 32, 64, 3)
@@ -175,21 +172,22 @@ def test_an_older_file_survives_a_failed_run(request_with, monkeypatch):
 
     monkeypatch.setattr("lumina_core.vae.codec.VideoVAE.decode_stream", failing)
     with pytest.raises(KeyboardInterrupt):
-        generate(request)
-    assert request.out.read_bytes() == b"precious"
-    assert list(request.out.parent.iterdir()) == [request.out]
+        make_clip()
+    assert out.read_bytes() == b"precious"
+    assert list(out.parent.iterdir()) == [out]
 
 
-def test_prepare_loads_nothing_and_leaves_nothing(request_with, loads, tmp_path):
-    job = prepare(request_with())
-    assert (job.latent, job.device.type, job.dtype) == (LatentSize(4, 4, 8), "cpu", torch.float32)
-    assert loads == [] and list((tmp_path / "out").iterdir()) == []
+def test_preparing_a_call_loads_nothing(tiny_set, loads):
+    pipe = small_pipeline(tiny_set)
+    job = pipe.prepare(**CALL)
+    assert (job.latent, pipe.device.type, pipe.dtype) == (LatentSize(4, 4, 8), "cpu", torch.float32)
+    assert loads == [] and pipe.loaded == ()
 
 
-def expect_error(request, words, tmp_path, keep=frozenset()):
+def expect_error(make_clip, words, tmp_path, keep=frozenset(), **changes):
     """The run fails with one sentence that holds all words, and leaves nothing in the output folder."""
     with pytest.raises(LuminaError) as caught:
-        generate(request)
+        make_clip(**changes)
     message = str(caught.value)
     assert "\n" not in message and message.endswith(".")
     for word in words:

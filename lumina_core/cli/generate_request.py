@@ -1,0 +1,190 @@
+"""The flags of ``generate`` as a checked request."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..audio.features import check_seconds
+from ..errors import LuminaError
+from ..media.writer import check_target
+from ..pipelines.audio_file import AudioSettings, audio_pipeline
+from ..pipelines.bundle import unlearned_motion
+from ..pipelines.latent_files import SUFFIX, SavedLatents, load_latents
+from ..pipelines.video import LuminaVideoPipeline
+from ..pipelines.video_job import VideoJob
+from ..pipelines.video_writer import clip_targets
+from ..sampling.draft import draft_steps
+from ..sampling.plan import SamplingPlan
+from ..sampling.presets import preset_clip
+from ..shapes.latents import VideoSize
+from .given_frames import GivenFrames, given_frames
+from .models import Models, bundled_voice, models_from
+from .options import existing, plan_from, preset_name, size_from
+from .prompt_files import read_prompts
+
+# ``--stop`` at the end of the first patch size.
+DRAFT = "draft"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the flags ask for, checked.
+
+    Args:
+        pipe, job: what makes the clips, and what it is asked for.
+        given: frames that the flags give.
+        files: one for each clip.
+        save_latents: file to keep the latents in; None for none.
+        audio: how audio is added; None for none.
+        notes: sentences for the user.
+    """
+
+    pipe: LuminaVideoPipeline
+    job: VideoJob
+    given: GivenFrames
+    files: tuple[Path, ...]
+    save_latents: Path | None
+    audio: AudioSettings | None
+    notes: tuple[str, ...]
+
+
+def request_from(arguments: argparse.Namespace) -> Request:
+    """The flags as a request, checked as far as it can be before any weights are read. Raises LuminaError."""
+    models = models_from(arguments)
+    prompts = prompts_from(arguments)
+    size = size_from(arguments)
+    given = given_frames(arguments, size.frames)
+    if given.video is not None:
+        size = VideoSize(size.width, size.height, len(given.video))
+    pipe = LuminaVideoPipeline.from_files(
+        checkpoint=models.checkpoint,
+        text_encoder=models.text_encoder,
+        vae=models.vae,
+        loras=arguments.lora,
+        preset=preset_name(arguments),
+        device=arguments.device,
+        dtype=arguments.dtype,
+        compiled=arguments.compile,
+        train_size=arguments.train_size,
+        vae_tile=arguments.vae_tile,
+    )
+    plan = plan_from(arguments, size, pipe.config)
+    saved = latents_from(arguments, prompts)
+    job = pipe.prepare(
+        prompts,
+        arguments.negative_prompt,
+        plan=plan,
+        size=size,
+        fps=fps_from(arguments, given),
+        seed=(arguments.seed or 0) if saved is None else saved.seeds,
+        latents=None if saved is None else saved.latents,
+        start=0 if saved is None else saved.step,
+        stop=stop_from(arguments, plan),
+        image=given.image,
+        video=given.video,
+        strength=given.strength,
+        hold=given.hold,
+        videos_per_prompt=arguments.num if saved is None else 1,
+    )
+    files = clip_targets(Path(arguments.out or f"lumina-video.{'png' if size.frames == 1 else 'mp4'}"), job)
+    audio, audio_note = audio_from(arguments, models, job)
+    motion = models.bundle and unlearned_motion(models.bundle, job.plan)
+    notes = (models.note or audio_note, motion or None)
+    target = None if arguments.save_latents is None else check_target(arguments.save_latents, SUFFIX)
+    return Request(pipe, job, given, files, target, audio, tuple(note for note in notes if note))
+
+
+def prompts_from(arguments: argparse.Namespace) -> list[str]:
+    """The prompts of ``--prompt`` or ``--prompts``. Raises LuminaError."""
+    if arguments.prompt is not None and arguments.prompts is not None:
+        raise LuminaError("--prompt and --prompts both say what to show; give one of them.", field="prompts")
+    if arguments.prompts is not None:
+        return read_prompts(existing("--prompts", arguments.prompts))
+    if arguments.prompt is None:
+        raise LuminaError(
+            "This flag is required: --prompt TEXT, or --prompts FILE; see: python -m lumina_core generate --help",
+            field="prompt",
+        )
+    return [arguments.prompt]
+
+
+def latents_from(arguments: argparse.Namespace, prompts: list[str]) -> SavedLatents | None:
+    """The clips of ``--latents``, or the one of them that ``--pick`` names. Raises LuminaError."""
+    if arguments.latents is None:
+        if arguments.pick is not None:
+            raise LuminaError("--pick chooses a clip of --latents, which is not given; add it.", field="pick")
+        return None
+    for flag, value, unset in (("--seed", arguments.seed, None), ("--num", arguments.num, 1)):
+        if value != unset:
+            raise LuminaError(f"--latents says how its clips began, and so does {flag}; give one.", field=flag[2:])
+    saved = load_latents(existing("--latents", arguments.latents))
+    if arguments.pick is not None:
+        if not 1 <= arguments.pick <= len(saved.seeds):
+            raise LuminaError(
+                f"--pick is {arguments.pick}, and {arguments.latents} holds {len(saved.seeds)} clips; write a number "
+                "from 1 to that.",
+                field="pick",
+            )
+        index = arguments.pick - 1
+        saved = SavedLatents(saved.latents[index : index + 1], saved.step, saved.seeds[index : index + 1])
+    if len(prompts) > 1 and len(prompts) != len(saved.seeds):
+        raise LuminaError(
+            f"{arguments.latents} holds {len(saved.seeds)} clips, and there are {len(prompts)} prompts; give one "
+            "prompt, or one for each clip.",
+            field="prompts",
+        )
+    return saved
+
+
+def stop_from(arguments: argparse.Namespace, plan: SamplingPlan) -> int | None:
+    """The step of ``--stop``. Raises LuminaError."""
+    if arguments.stop is None:
+        return None
+    if arguments.save_latents is None:
+        raise LuminaError("--stop ends with a draft, which only --save-latents keeps; add it.", field="save_latents")
+    if arguments.stop == DRAFT:
+        return draft_steps(plan.patch, plan.grid().tolist())
+    try:
+        return int(arguments.stop)
+    except ValueError:
+        raise LuminaError(f"--stop is '{arguments.stop}'; write a step, or {DRAFT}.", field="stop") from None
+
+
+def fps_from(arguments: argparse.Namespace, given: GivenFrames) -> float:
+    """Frames per second of the files: of ``--fps``, else of the given video, else of the preset. Raises LuminaError."""
+    if arguments.fps is not None:
+        return arguments.fps
+    return given.fps or preset_clip(preset_name(arguments)).fps
+
+
+def audio_from(
+    arguments: argparse.Namespace, models: Models, job: VideoJob
+) -> tuple[AudioSettings | None, str | None]:
+    """How the audio of ``--sound`` is made, checked as far as it can be without the video, and a note for the user.
+
+    Raises LuminaError.
+    """
+    if not arguments.sound:
+        if arguments.sound_prompt is not None:
+            raise LuminaError("--sound-prompt needs --sound, which is not given; add it.", field="sound_prompt")
+        return None, None
+    if job.size.frames == 1:
+        raise LuminaError("--sound is for videos, and --frames is 1; write 8 or more.", field="frames")
+    if len(set(job.prompts)) > 1 and arguments.sound_prompt is None:
+        raise LuminaError(
+            "--sound takes one prompt for all clips, and --prompts gives several; add --sound-prompt.",
+            field="sound_prompt",
+        )
+    files, note = bundled_voice(models.bundle and str(models.bundle.folder))
+    settings = AudioSettings(
+        files=files,
+        prompt=job.prompts[0] if arguments.sound_prompt is None else arguments.sound_prompt,
+        seed=job.seeds[0],
+        device=arguments.device,
+        dtype=arguments.dtype,
+    )
+    audio_pipeline(settings)  # checks them
+    check_seconds(job.size.frames / job.fps)
+    return settings, note

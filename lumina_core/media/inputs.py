@@ -1,0 +1,96 @@
+"""Images and frames that a caller gives, from tensors, arrays, PIL images or files, as one kind of tensor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import LuminaError
+
+
+def as_frames(value: Any, field: str) -> torch.Tensor:
+    """Frames (N, H, W, 3), float32 in 0..1 on the CPU.
+
+    Args:
+        value: a tensor or numpy array (H, W, 3) or (N, H, W, 3), float in 0..1 or uint8; a PIL image; or a list of any
+            of them, all of one size.
+        field: parameter that ``value`` was given for; errors name it.
+
+    Raises:
+        LuminaError: another type or shape, no frames, or values outside 0..1.
+    """
+    frames = _tensor(value, field)
+    frames = frames[None] if frames.ndim == 3 else frames
+    if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
+        raise LuminaError(
+            f"{field} has shape {tuple(frames.shape)}; give one image (height, width, 3) or frames (N, height, width, "
+            "3).",
+            field=field,
+        )
+    if frames.dtype == torch.uint8:
+        return frames.cpu().float() / 255
+    if not frames.is_floating_point():
+        raise LuminaError(f"{field} is of {frames.dtype}; give floats in 0..1, or uint8.", field=field)
+    low, high = (float(end) for end in frames.aminmax())
+    # Written so that NaN is refused as well; resizing may overshoot by a little.
+    if not (-0.01 <= low and high <= 1.01):
+        raise LuminaError(f"{field} has values from {low:g} to {high:g}; give floats in 0..1, or uint8.", field=field)
+    return frames.detach().cpu().float().clamp(0, 1)
+
+
+def read_image(path: str | Path, field: str = "image") -> torch.Tensor:
+    """An image file as (1, H, W, 3), float32 in 0..1, turned as it is shown; transparency is dropped.
+
+    Raises:
+        LuminaError: there is no such file, or Pillow cannot read it.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    source = Path(path)
+    if not source.is_file():
+        raise LuminaError(f"Image {source} is not a file that exists; give one.", field=field, kind="missing")
+    try:
+        with Image.open(source) as image:
+            return as_frames(ImageOps.exif_transpose(image), field)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise LuminaError(
+            f"{source} cannot be read as an image; give a .png, .jpg or .webp file.", field=field, kind="file"
+        ) from error
+
+
+def fit_frames(frames: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    """Frames (N, H, W, 3) cropped about the center to the ratio of ``width`` x ``height``, then resized to it.
+
+    Frames of that size are returned unchanged.
+    """
+    found_height, found_width = frames.shape[1:3]
+    if (found_width, found_height) == (width, height):
+        return frames
+    kept_width = min(found_width, max(1, round(found_height * width / height)))
+    kept_height = min(found_height, max(1, round(found_width * height / width)))
+    top, left = (found_height - kept_height) // 2, (found_width - kept_width) // 2
+    cropped = frames[:, top : top + kept_height, left : left + kept_width].permute(0, 3, 1, 2)
+    resized = torch.nn.functional.interpolate(cropped, (height, width), mode="bicubic", antialias=True)
+    return resized.clamp(0, 1).permute(0, 2, 3, 1).contiguous()
+
+
+def _tensor(value: Any, field: str) -> torch.Tensor:
+    if isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, (list, tuple)) and value:
+        parts = [as_frames(each, field) for each in value]
+        if any(part.shape[1:] != parts[0].shape[1:] for part in parts):
+            raise LuminaError(f"The frames of {field} have different sizes; give frames of one size.", field=field)
+        return torch.cat(parts)
+    if hasattr(value, "convert"):  # a PIL image, without importing Pillow
+        value = value.convert("RGB")
+    try:
+        import numpy
+
+        return torch.from_numpy(numpy.array(value))
+    except (TypeError, ValueError) as error:
+        raise LuminaError(
+            f"{field} is a {type(value).__name__}; give a tensor, a numpy array or a PIL image.", field=field
+        ) from error

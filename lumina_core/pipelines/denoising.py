@@ -1,0 +1,85 @@
+"""Sampling for pipelines: clips from noise to latents, with what each run cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from ..cost.flops import step_costs
+from ..sampling.denoiser import Text
+from ..sampling.frame_conditioning import FrameCondition
+from ..sampling.plan import Evaluation, SamplingPlan
+from ..sampling.step_update import StepUpdate
+from ..sampling.video import sample
+from ..shapes.latents import LatentSize
+from .base import ProgressObserver
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """What ``LuminaVideoPipeline.denoise`` gives: the state after the last step, and the last estimate of the data.
+
+    Both are (B, C, f, h, w) on the CPU; after a whole run they are the same. For the counts see ``VideoOutput``.
+    """
+
+    latents: torch.Tensor
+    estimate: torch.Tensor
+    nfe: int
+    passes: int
+    reused: int
+
+
+def sampling_stage(clips: slice, count: int) -> str:
+    """Such as ``sampling clip 2 of 4``."""
+    if count == 1:
+        return "sampling"
+    last = min(clips.stop, count)
+    shown = f"clip {last}" if last == clips.start + 1 else f"clips {clips.start + 1} to {last}"
+    return f"sampling {shown} of {count}"
+
+
+def condition_of(condition: FrameCondition, clips: slice) -> FrameCondition:
+    """The condition of some clips of a batch."""
+    return condition if len(condition.latents) == 1 else replace(condition, latents=condition.latents[clips])
+
+
+def sample_clips(
+    model: Any,
+    noise: torch.Tensor,
+    texts: tuple[Text, Text],
+    plan: SamplingPlan,
+    start: int,
+    stop: int,
+    condition: FrameCondition | None,
+    observer: ProgressObserver,
+    step_done: Callable[[StepUpdate], bool | None],
+) -> Denoised:
+    """Clips sampled together, and what they cost. ``step_done`` hears of each step; False cancels."""
+    costs = step_costs(plan, LatentSize(*noise.shape[2:]), model.config, noise.dtype)
+    observer.sampling([cost if start <= step < stop else 0 for step, cost in enumerate(costs)])
+    reused: list[Evaluation] = []
+    estimate = noise
+
+    def on_step(update: StepUpdate) -> bool | None:
+        nonlocal estimate
+        estimate = update.denoised
+        if update.reused and update.evaluation is not None:
+            reused.append(update.evaluation)
+        return step_done(update)
+
+    try:
+        latents = sample(model, noise, plan, *texts, on_step=on_step, start=start, stop=stop, condition=condition)
+    finally:
+        observer.close()
+    asked = [e for e in plan.evaluations(noise.dtype) if start <= e.step < stop]
+    finished = stop == plan.steps
+    return Denoised(
+        latents=latents.cpu(),
+        estimate=(latents if finished else estimate.to(noise.dtype)).cpu(),
+        nfe=(len(asked) - len(reused)) * len(noise),
+        passes=(sum(e.passes for e in asked) - sum(e.passes for e in reused)) * len(noise),
+        reused=len(reused) * len(noise),
+    )

@@ -1,0 +1,66 @@
+"""Prompts as the network reads them, each encoded alone so that no clip depends on the others of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from ..sampling.denoiser import Text
+from ..text.gemma import MAX_TOKENS, TextEncoder, beginning
+
+
+@dataclass(frozen=True)
+class EncodedPrompts:
+    """Text features of clips.
+
+    Args:
+        positive, negative: for each clip, features (1, L, D) and bool mask (1, L) of its prompt and negative prompt.
+    """
+
+    positive: tuple[Text, ...]
+    negative: tuple[Text, ...]
+
+    def __len__(self) -> int:
+        return len(self.positive)
+
+    def batch(self, clips: slice) -> tuple[Text, Text]:
+        """Both texts of some clips: features (B, L, D), padded on the right, and masks (B, L)."""
+        return stack_texts(self.positive[clips]), stack_texts(self.negative[clips])
+
+
+def encode_prompts(
+    encoder: TextEncoder, prompts: Sequence[str], negatives: Sequence[str], note: Callable[[str], None]
+) -> EncodedPrompts:
+    """Encode as many prompts as negative prompts, equal texts once. ``note`` is given a sentence where one was cut."""
+    known: dict[str, Text] = {}
+
+    def features(text: str, name: str) -> Text:
+        if text not in known:
+            encoded = encoder.encode([text])
+            if cut := encoded.truncated[0]:
+                note(
+                    f"The {name} is too long: its last {cut} tokens were cut; {MAX_TOKENS} fit, system prompt "
+                    f"included, so this is left out: '{beginning(encoded.left_out[0])}'."
+                )
+            known[text] = encoded.features.clone(), encoded.mask
+        return known[text]
+
+    return EncodedPrompts(
+        tuple(features(text, "prompt") for text in prompts),
+        tuple(features(text, "negative prompt") for text in negatives),
+    )
+
+
+def stack_texts(texts: Sequence[Text]) -> Text:
+    """Texts (1, L, D) with masks as one batch (B, L, D), padded on the right to the longest and masked there."""
+    longest = max(features.shape[1] for features, _ in texts)
+    rows, masks = [], []
+    for features, mask in texts:
+        room = longest - features.shape[1]
+        shown = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device) if mask is None else mask
+        rows.append(F.pad(features, (0, 0, 0, room)))
+        masks.append(F.pad(shown, (0, room)))
+    return torch.cat(rows), torch.cat(masks)

@@ -1,0 +1,67 @@
+"""The files of a text-to-video model, and what their headers say before any weights are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..checkpoints.lora import LoraChoice, check_lora
+from ..checkpoints.video import read_video_config
+from ..errors import LuminaError
+from ..network.config import VideoConfig
+from ..shapes.latents import VideoSize
+from ..text.gemma import read_text_width
+from ..vae.loader import read_vae_channels
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFiles:
+    """Where the networks of a pipeline are.
+
+    Args:
+        checkpoint: folder in the released layout, or one .safetensors or .pth file.
+        text_encoder: Gemma-2 in the transformers layout.
+        vae: vae folder of CogVideoX-2b or of a bundle, or one .safetensors file.
+        loras: LoRA files that are added to the checkpoint, one after another.
+    """
+
+    checkpoint: Path
+    text_encoder: Path
+    vae: Path
+    loras: tuple[LoraChoice, ...] = ()
+
+    def read_config(self, train_size: VideoSize | None = None) -> VideoConfig:
+        """The network's configuration, after checking from headers alone that all files fit together.
+
+        Args:
+            train_size: clip that the checkpoint was trained on, in place of what it says itself.
+
+        Raises:
+            LuminaError: a file is missing or damaged, or two of them do not go together.
+        """
+        for name, path in (("text encoder", self.text_encoder), ("VAE", self.vae)):
+            if not path.exists():
+                raise LuminaError(
+                    f"The {name} '{path}' does not exist; give the path of its files.",
+                    field=name.lower().replace(" ", "_"),
+                    kind="missing",
+                )
+        config = read_video_config(self.checkpoint)
+        config.check_text_width(read_text_width(self.text_encoder))
+        config.check_channels(read_vae_channels(self.vae))
+        for lora in self.loras:
+            check_lora(config, lora)
+        return config if train_size is None else replace(config, train_size=train_size.latent())
+
+
+def lora_choices(loras: Sequence[LoraChoice | str | Path | tuple[str | Path, float]]) -> tuple[LoraChoice, ...]:
+    """LoRA files as choices: a path counts with strength 1, a pair gives path and strength."""
+    return tuple(
+        lora
+        if isinstance(lora, LoraChoice)
+        else LoraChoice(Path(lora[0]), float(lora[1]))
+        if isinstance(lora, tuple)
+        else LoraChoice(Path(lora))
+        for lora in loras
+    )

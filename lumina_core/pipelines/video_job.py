@@ -1,0 +1,273 @@
+"""What one call of the video pipeline asks for, checked and complete before any weights are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..errors import LuminaError
+from ..media.inputs import as_frames, fit_frames
+from ..network.config import VideoConfig
+from ..network.extrapolation import size_warning, trained_size
+from ..sampling.frame_conditioning import HOLD, given_latents, release_times, strength_to_start
+from ..sampling.plan import SamplingPlan
+from ..sampling.presets import PRESETS, preset_clip
+from ..shapes.frame_rate import check_fps
+from ..shapes.latents import LatentSize, VideoSize
+from ..text.gemma import check_text
+from ..vae.codec import FRAME_BATCH
+from ..vae.tiling import plan_tiles
+from .base import check_output_type, clip_seeds
+
+OUTPUT_TYPES = ("pt", "np", "pil", "latent")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoDefaults:
+    """What a pipeline uses where a call says nothing: preset, size of the clip and frames per second."""
+
+    preset: str
+    size: VideoSize
+    fps: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoJob:
+    """One call. Made by ``LuminaVideoPipeline.prepare``, which says what the arguments mean.
+
+    Args:
+        prompts, negative_prompts, seeds: of each clip, in order.
+        plan: schedules, time grid and solver.
+        size, latent: of every clip, in pixels and in latent pixels.
+        fps: frames per second.
+        start, stop: steps that run, as in ``range``.
+        images: frames (N, H, W, 3) in 0..1 that every clip begins with, of the clip's size.
+        video: frames (F, H, W, 3) in 0..1 that are re-rendered, of the clip's size.
+        hold: see ``sampling.frame_conditioning.release_times``.
+        latents: (1 or B, C, f, h, w): the noise, or the state at step ``start``; None draws noise.
+        generator: draws the noise in place of the seeds.
+        batch_size: clips sampled together.
+        output_type: pt, np, pil or latent.
+        notes: sentences for the user that the checks found.
+    """
+
+    prompts: tuple[str, ...]
+    negative_prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    plan: SamplingPlan
+    size: VideoSize
+    latent: LatentSize
+    fps: float
+    start: int = 0
+    stop: int
+    images: torch.Tensor | None = None
+    video: torch.Tensor | None = None
+    hold: float = HOLD
+    latents: torch.Tensor | None = None
+    generator: torch.Generator | Sequence[torch.Generator] | None = None
+    batch_size: int = 1
+    output_type: str = "pt"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def clips(self) -> int:
+        """How many clips the call makes."""
+        return len(self.prompts)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run reaches the last step; else it ends with a draft."""
+        return self.stop == self.plan.steps
+
+
+def make_job(
+    config: VideoConfig,
+    defaults: VideoDefaults,
+    prompt: str | Sequence[str],
+    negative_prompt: str | Sequence[str],
+    *,
+    vae_tile: int | None,
+    plan: SamplingPlan | str | None = None,
+    size: VideoSize | tuple[int, int] | None = None,
+    frames: int | None = None,
+    fps: float | None = None,
+    seed: int | Sequence[int] = 0,
+    generator: torch.Generator | Sequence[torch.Generator] | None = None,
+    latents: torch.Tensor | None = None,
+    image: Any = None,
+    video: Any = None,
+    strength: float = 1.0,
+    hold: float = HOLD,
+    start: int = 0,
+    stop: int | None = None,
+    videos_per_prompt: int = 1,
+    batch_size: int = 1,
+    output_type: str = "pt",
+) -> VideoJob:
+    """Check a call against the network's configuration. Arguments as ``LuminaVideoPipeline.__call__``.
+
+    Raises LuminaError.
+    """
+    prompts, negatives = _texts(prompt, negative_prompt)
+    for name, value in (("videos_per_prompt", videos_per_prompt), ("batch_size", batch_size)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise LuminaError(f"{name} is {value!r}; write a whole number of at least 1.", field=name)
+    check_output_type(output_type, *OUTPUT_TYPES)
+    plan, clip = _plan(plan, defaults)
+    images = None if image is None else as_frames(image, "image")
+    source = None if video is None else as_frames(video, "video")
+    size = _size(size, frames, source, clip.size)
+    latent = size.latent()
+    plan_tiles(latent.height, latent.width, vae_tile)
+    config.check_size(latent, plan.patches)
+    trained_size(config, plan.network)
+    if source is not None:
+        start = _video_start(plan, images, latents, start, strength)
+    elif strength != 1.0:
+        raise LuminaError("strength is of video-to-video, and there is no video; give video too.", field="strength")
+    elif start and latents is None:
+        raise LuminaError(
+            f"start is {start}, which continues from an earlier state; give that state as latents.", field="latents"
+        )
+    stop = _steps(plan, start, stop)
+    if images is not None:
+        given_latents(len(images), size.frames)
+        release_times(1, latent.frames, hold)
+    if isinstance(latents, torch.Tensor) and latents.ndim == 5 and len(prompts) == videos_per_prompt == 1:
+        videos_per_prompt = max(1, len(latents) if isinstance(seed, int) else 1)
+    seeds = clip_seeds(seed, len(prompts), videos_per_prompt)
+    per_prompt = len(seeds) // len(prompts)
+    _check_latents(latents, len(seeds), latent.shape(config.channels))
+    notes = (
+        _frames_note(size, latent),
+        _fitted("image", images, size),
+        _fitted("video", source, size),
+        size_warning(config, latent, plan.patches, plan.network),
+    )
+    return VideoJob(
+        prompts=tuple(text for text in prompts for _ in range(per_prompt)),
+        negative_prompts=tuple(text for text in negatives for _ in range(per_prompt)),
+        seeds=seeds,
+        plan=plan,
+        size=size,
+        latent=latent,
+        fps=check_fps(clip.fps if fps is None else fps),
+        start=start,
+        stop=stop,
+        images=None if images is None else fit_frames(images, size.width, size.height),
+        video=None if source is None else fit_frames(source, size.width, size.height),
+        hold=hold,
+        latents=latents,
+        generator=generator,
+        batch_size=batch_size,
+        output_type=output_type,
+        notes=tuple(note for note in notes if note),
+    )
+
+
+def _texts(prompt: str | Sequence[str], negative: str | Sequence[str]) -> tuple[list[str], list[str]]:
+    """Prompts and as many negative prompts."""
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    negatives = [negative] * len(prompts) if isinstance(negative, str) else list(negative)
+    if not prompts:
+        raise LuminaError("There is no prompt; give one text, or a list of at least one.", field="prompt")
+    if len(negatives) != len(prompts):
+        raise LuminaError(
+            f"There are {len(negatives)} negative prompts for {len(prompts)} prompts; give one, or one for each.",
+            field="negative_prompt",
+        )
+    for field, texts in (("prompt", prompts), ("negative_prompt", negatives)):
+        for text in texts:
+            if not isinstance(text, str):
+                raise LuminaError(f"{field} is a {type(text).__name__}; give a text.", field=field)
+            check_text(text, field.replace("_", " "))
+    return prompts, negatives
+
+
+def _plan(plan: SamplingPlan | str | None, defaults: VideoDefaults) -> tuple[SamplingPlan, VideoDefaults]:
+    """The plan, and the clip that is made where a call says nothing."""
+    if plan is None or isinstance(plan, SamplingPlan):
+        return plan or PRESETS[defaults.preset], defaults
+    if not isinstance(plan, str) or plan not in PRESETS:
+        raise LuminaError(f"plan is {plan!r}; give a SamplingPlan, or one of {', '.join(PRESETS)}.", field="plan")
+    clip = preset_clip(plan)
+    return PRESETS[plan], VideoDefaults(preset=plan, size=clip.size, fps=clip.fps)
+
+
+def _size(
+    size: VideoSize | tuple[int, int] | None, frames: int | None, video: torch.Tensor | None, default: VideoSize
+) -> VideoSize:
+    if isinstance(size, VideoSize):
+        if frames not in (None, size.frames):
+            raise LuminaError(f"size has {size.frames} frames, and frames is {frames}; give one.", field="frames")
+        frames = size.frames
+        size = (size.width, size.height)
+    width, height = (default.width, default.height) if size is None else size
+    if video is None:
+        return VideoSize(width, height, default.frames if frames is None else frames)
+    if frames not in (None, len(video)):
+        raise LuminaError(
+            f"The video has {len(video)} frames and frames is {frames}; cut the video, or leave frames out.",
+            field="frames",
+        )
+    if len(video) != 1 and len(video) % FRAME_BATCH:
+        raise LuminaError(
+            f"The video has {len(video)} frames; cut it to a multiple of {FRAME_BATCH}, such as "
+            f"{max(FRAME_BATCH, len(video) // FRAME_BATCH * FRAME_BATCH)}.",
+            field="video",
+        )
+    return VideoSize(width, height, len(video))
+
+
+def _video_start(plan: SamplingPlan, images, latents, start: int, strength: float) -> int:
+    """The step at which video-to-video starts."""
+    clash = next((name for name, value in (("image", images), ("latents", latents)) if value is not None), None)
+    if clash or start:
+        clash = clash or "start"
+        raise LuminaError(f"video says what the run starts from, and so does {clash}; give one of them.", field=clash)
+    return strength_to_start(strength, plan.steps)
+
+
+def _steps(plan: SamplingPlan, start: int, stop: int | None) -> int:
+    last = plan.steps if stop is None else stop
+    if not 0 <= start < last <= plan.steps:
+        raise LuminaError(
+            f"start is {start} and stop is {last}; choose steps from 0 to the plan's {plan.steps}, start before stop.",
+            field="start",
+        )
+    return last
+
+
+def _check_latents(latents: torch.Tensor | None, clips: int, shape: tuple[int, ...]) -> None:
+    if latents is None:
+        return
+    if not isinstance(latents, torch.Tensor) or latents.ndim != 5 or not latents.is_floating_point():
+        raise LuminaError("latents is not a float tensor (B, C, frames, height, width); give one.", field="latents")
+    if tuple(latents.shape[1:]) != shape or latents.shape[0] not in (1, clips):
+        raise LuminaError(
+            f"latents has shape {tuple(latents.shape)}; expected (1 or {clips}, {', '.join(map(str, shape))}) for this "
+            "size, number of frames and number of clips.",
+            field="latents",
+            kind="mismatch",
+        )
+
+
+def _frames_note(size: VideoSize, latent: LatentSize) -> str | None:
+    if latent.pixel_frames == size.frames:
+        return None
+    return (
+        f"{size.frames} frames are {latent.frames} latent frames, which the VAE decodes to {latent.pixel_frames}; "
+        "multiples of 8 keep their count."
+    )
+
+
+def _fitted(name: str, frames: torch.Tensor | None, size: VideoSize) -> str | None:
+    if frames is None or tuple(frames.shape[1:3]) == (size.height, size.width):
+        return None
+    return (
+        f"The {name} is {frames.shape[2]}x{frames.shape[1]} and is cropped and resized to the clip's "
+        f"{size.width}x{size.height}."
+    )

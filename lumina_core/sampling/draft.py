@@ -1,0 +1,28 @@
+"""Draft and refine: the steps at the first, coarsest patch size, and the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..errors import LuminaError
+from ..shapes.schedules import PatchSize, Piecewise
+
+
+def draft_steps(patch: Piecewise[PatchSize], times: Sequence[float]) -> int:
+    """How many steps a draft takes: those before the patch schedule leaves its first patch size.
+
+    Args:
+        patch: patch size over flow time.
+        times: points of the time grid, rising from 0 to 1.
+
+    Raises:
+        LuminaError: no step leaves the first patch size.
+    """
+    for step, t in enumerate(times[:-1]):
+        if step and patch.at(t) != patch.values[0]:
+            return step
+    raise LuminaError(
+        f"patch schedule '{patch}' keeps one patch size over all {len(times) - 1} steps; write one that changes, such "
+        "as 2x4 | 0.03: 2x2 | 0.125: 1x2, or take more points.",
+        field="patch",
+    )

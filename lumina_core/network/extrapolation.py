@@ -74,9 +74,10 @@ def proportional_scale(config: VideoConfig, size: LatentSize, patch: PatchSize, 
 
     Lumina-Next's code: scores are divided by sqrt(head_dim / log_base(N)), so that as many tokens count as before.
     """
-    if not options.proportional:
+    trained = trained_size(config, options) if options.proportional else None
+    if trained is None:
         return 1.0
-    base = max(2, trained_size(config, options).tokens(patch))
+    base = max(2, trained.tokens(patch))
     return math.sqrt(math.log(size.tokens(patch), base))
 
 

@@ -6,13 +6,14 @@ Letters: B batch, L tokens, H heads, D head width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 
 from .rope_scaling import RopeScaling
 
 # Unit complex numbers, complex64 (L, D / 2), or (B, L, D / 2) where the samples of a batch differ.
-FreqsCis = torch.Tensor
+FreqsCis: TypeAlias = torch.Tensor
 
 
 def axis_angles(length: int, width: int, theta: float, divisors: torch.Tensor | float = 1.0) -> torch.Tensor:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,9 +15,10 @@ from ..shapes.schedules import PatchSize, Piecewise, ScheduleError, parse_number
 from .solvers import SOLVERS
 from .timesteps import listed_times, schedule_times
 
+T = TypeVar("T")
 NumberSchedule = Piecewise[float | None]
+# The solvers that a step cache goes with: one evaluation per step.
 CACHED_SOLVERS = tuple(name for name, solver in SOLVERS.items() if solver.evaluations == 1)
-"""The solvers that a step cache goes with: one evaluation per step."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Evaluation:
         return str(self.patch), self.guidance, self.motion, negative, self.positions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class SamplingPlan:
     """Patch, guidance and motion schedules, renorm, clock and solver of one run.
 
@@ -68,9 +70,9 @@ class SamplingPlan:
         solver: a name in ``lumina_core.sampling.solvers.SOLVERS``.
         cache: tolerance of the step cache (see ``step_cache``), 0 to 1; 0 is off, and needed by every solver that
             evaluates more than once a step.
-        times: time schedule (see ``clock``); empty is the rational one by ``time_shift``, the only one that this
+        times: time schedule (see ``timesteps``); empty is the rational one by ``time_shift``, the only one that this
             matters to. A list of times says the ``points``, too, whatever was given.
-        rope, proportional, context_drop: see ``network_options.NetworkOptions``.
+        rope, proportional, context_drop: see ``forward_options.NetworkOptions``.
 
     Raises:
         LuminaError: a field does not parse or is out of range; the sentence names the field.
@@ -83,58 +85,79 @@ class SamplingPlan:
         54
     """
 
-    patch: Piecewise[PatchSize] | PatchSize | str
-    guidance: NumberSchedule | float | str | None = 0.0
-    motion: NumberSchedule | float | str | None = None
-    negative_motion: NumberSchedule | float | str | None = None
-    renorm: float = -1.0
-    time_shift: float | None = 1.0
-    points: int = 70
-    solver: str = "euler"
-    cache: float = 0.0
-    times: str = ""
-    rope: str = "auto"
-    proportional: bool = False
-    context_drop: float = 0.0
+    patch: Piecewise[PatchSize]
+    guidance: NumberSchedule
+    motion: NumberSchedule
+    negative_motion: NumberSchedule
+    renorm: float
+    time_shift: float
+    points: int
+    solver: str
+    cache: float
+    times: str
+    rope: str
+    proportional: bool
+    context_drop: float
 
-    def __post_init__(self) -> None:
-        self._set("patch", patch_schedule(self.patch))
-        for name in ("guidance", "motion", "negative_motion"):
-            self._set(name, number_schedule(name, getattr(self, name)))
-        self._set("time_shift", _number("time_shift", self.time_shift or 1.0))
-        self._set("renorm", _number("renorm", self.renorm))
-        self._check_clock()
-        self._set("cache", _number("cache", self.cache))
-        if not 0 <= self.cache <= 1:
-            raise LuminaError(f"cache is {self.cache}; write a number from 0 (off) to 1.")
-        if self.cache and self.solver not in CACHED_SOLVERS:
-            raise LuminaError(
-                f"cache is {self.cache} and solver is '{self.solver}', which evaluates several times per step; "
-                f"choose one of {', '.join(CACHED_SOLVERS)}, or cache 0."
-            )
-        self._set("context_drop", _number("context_drop", self.context_drop))
-        self.network  # noqa: B018 - checks its fields
+    def __init__(
+        self,
+        patch: Piecewise[PatchSize] | PatchSize | str,
+        guidance: NumberSchedule | float | str | None = 0.0,
+        motion: NumberSchedule | float | str | None = None,
+        negative_motion: NumberSchedule | float | str | None = None,
+        renorm: float = -1.0,
+        time_shift: float | None = 1.0,
+        points: int = 70,
+        solver: str = "euler",
+        cache: float = 0.0,
+        times: str = "",
+        rope: str = "auto",
+        proportional: bool = False,
+        context_drop: float = 0.0,
+    ):
+        fields = {
+            "patch": patch_schedule(patch),
+            "guidance": number_schedule("guidance", guidance),
+            "motion": number_schedule("motion", motion),
+            "negative_motion": number_schedule("negative_motion", negative_motion),
+            "renorm": _number("renorm", renorm),
+            "time_shift": _number("time_shift", time_shift or 1.0),
+            "points": _points(points, times),
+            "solver": solver,
+            "cache": _number("cache", cache),
+            "times": times,
+            "rope": rope,
+            "proportional": proportional,
+            "context_drop": _number("context_drop", context_drop),
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+        self._check()
 
-    def _check_clock(self) -> None:
+    def _check(self) -> None:
         if not self.time_shift > 0:
-            raise LuminaError(f"time_shift is {self.time_shift}; write a number above 0 (1 = no shift).")
-        if not isinstance(self.times, str):
-            raise LuminaError(f"times is {self.times!r}; write a text, such as 0, 0.1, 0.4, 1.")
-        if (listed := listed_times(self.times)) is not None:
-            self._set("points", len(listed))
-        if isinstance(self.points, bool) or not isinstance(self.points, int) or self.points < 2:
-            raise LuminaError(f"points is {self.points!r}; write a whole number of at least 2 (1 step).")
+            raise LuminaError(
+                f"time_shift is {self.time_shift}; write a number above 0 (1 = no shift).", field="time_shift"
+            )
         if self.solver not in SOLVERS:
-            raise LuminaError(f"solver is '{self.solver}'; choose one of {', '.join(SOLVERS)}.")
+            raise LuminaError(f"solver is '{self.solver}'; choose one of {', '.join(SOLVERS)}.", field="solver")
         if self.points < SOLVERS[self.solver].points:
             raise LuminaError(
                 f"solver is '{self.solver}' and points is {self.points}, too few for its order; write at least "
-                f"{SOLVERS[self.solver].points} points, or choose euler."
+                f"{SOLVERS[self.solver].points} points, or choose euler.",
+                field="points",
             )
+        if not 0 <= self.cache <= 1:
+            raise LuminaError(f"cache is {self.cache}; write a number from 0 (off) to 1.", field="cache")
+        if self.cache and self.solver not in CACHED_SOLVERS:
+            raise LuminaError(
+                f"cache is {self.cache} and solver is '{self.solver}', which evaluates several times per step; "
+                f"choose one of {', '.join(CACHED_SOLVERS)}, or cache 0.",
+                field="cache",
+            )
+        # Both check the fields that they are made of.
         self.grid()
-
-    def _set(self, name: str, value: object) -> None:
-        object.__setattr__(self, name, value)
+        NetworkOptions(self.rope, self.proportional, self.context_drop)
 
     @property
     def steps(self) -> int:
@@ -175,12 +198,7 @@ class SamplingPlan:
             for t in stage_times(grid[step], grid[step + 1]):
                 yield self.at(float(t.to(dtype)), step)
 
-    def switch_steps(self) -> tuple[int, ...]:
-        """Steps (indices into the grid) whose patch size differs from that of the step before."""
-        chosen = [self.patch.at(float(t)) for t in self.grid()[:-1]]
-        return tuple(i for i in range(1, len(chosen)) if chosen[i] != chosen[i - 1])
-
-    def replace(self, **changes: object) -> SamplingPlan:
+    def replace(self, **changes: Any) -> SamplingPlan:
         """A copy with some fields changed and checked again."""
         return replace(self, **changes)
 
@@ -208,18 +226,29 @@ def number_schedule(name: str, value: NumberSchedule | float | str | None) -> Nu
     return Piecewise.constant(None if value is None else _number(name, value))
 
 
-def _named(name, parse, value):
+def _named(name: str, parse: Callable[[str], T], text: str) -> T:
     try:
-        return parse(value)
+        return parse(text)
     except ScheduleError as error:
-        raise ScheduleError(f"{name} schedule '{value}': {error}", error.segment) from None
+        raise ScheduleError(f"{name} schedule '{text}': {error}", error.segment) from None
 
 
-def _number(name: str, value: object) -> float:
+def _points(points: int, times: str) -> int:
+    """The points of the time grid: as many as ``times`` lists, else ``points``. Raises LuminaError."""
+    if not isinstance(times, str):
+        raise LuminaError(f"times is {times!r}; write a text, such as 0, 0.1, 0.4, 1.", field="times")
+    if (listed := listed_times(times)) is not None:
+        return len(listed)
+    if isinstance(points, bool) or not isinstance(points, int) or points < 2:
+        raise LuminaError(f"points is {points!r}; write a whole number of at least 2 (1 step).", field="points")
+    return points
+
+
+def _number(name: str, value: Any) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise LuminaError(f"{name} is {value!r}; write a number.") from None
+        raise LuminaError(f"{name} is {value!r}; write a number.", field=name) from None
     if not math.isfinite(number):
-        raise LuminaError(f"{name} is {number}; write a finite number.")
+        raise LuminaError(f"{name} is {number}; write a finite number.", field=name)
     return number

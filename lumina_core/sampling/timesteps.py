@@ -16,10 +16,10 @@ import torch
 from ..errors import LuminaError
 
 RATIONAL, LINEAR, SIGMOID = NAMES = ("rational", "linear", "sigmoid")
+# m, a and b of ``sigmoid_times``, as in the slides of Lumina-Next.
 SIGMOID_NUMBERS = (0.6, 6.0, 20.0)
-"""m, a and b of ``sigmoid_times``, as in the slides of Lumina-Next."""
+# Times of this spacing turn to sigmas and back without rounding.
 _SPACING = 2**24
-"""Times of this spacing turn to sigmas and back without rounding."""
 THROUGH, SWITCHES = "through", "switches"
 _FORMS = "write rational, linear, sigmoid, or a list such as 0, 0.1, 0.4, 1"
 
@@ -32,41 +32,16 @@ def shift_time(t: torch.Tensor, shift: float) -> torch.Tensor:
     return t if shift == 1.0 else t / (t + shift - shift * t)
 
 
-def time_grid(
-    points: int, shift: float = 1.0, max_stride: float | None = None, max_t: float | None = None
-) -> torch.Tensor:
+def time_grid(points: int, shift: float = 1.0) -> torch.Tensor:
     """The official grid: ``points`` float32 times from 0 to 1, so ``points - 1`` steps.
 
-    Computed in float32 as the official sampler does; a float64 grid differs by up to 6e-7 relative. With
-    ``max_stride`` the grid goes on in equal strides from the first interval that is wider, up to ``max_t``, and then
-    to 1 (official ``max_stride``; the official code repeats the last 1 when no interval is wider, this one does not).
-
-    Examples:
-        >>> [round(t, 3) for t in time_grid(5, shift=4).tolist()]
-        [0.0, 0.077, 0.2, 0.429, 1.0]
+    Computed in float32 as the official sampler does; a float64 grid differs by up to 6e-7 relative. Raises LuminaError.
     """
     if points < 2:
-        raise LuminaError(f"points is {points}; a time grid needs at least 2 points (1 step).")
+        raise LuminaError(f"points is {points}; a time grid needs at least 2 points (1 step).", field="points")
     if not shift > 0:
-        raise LuminaError(f"time shift is {shift}; write a number above 0 (1 = no shift).")
-    grid = shift_time(torch.linspace(0.0, 1.0, points), shift)
-    if max_stride is None:
-        return grid
-    if max_t is None or not max_stride > 0:
-        raise LuminaError(f"max_stride is {max_stride} and max_t is {max_t}; a capped grid needs both, above 0.")
-    return _cap_strides(grid, max_stride, max_t)
-
-
-def _cap_strides(grid: torch.Tensor, max_stride: float, max_t: float) -> torch.Tensor:
-    times = grid.tolist()
-    for index in range(len(times) - 1):
-        if times[index + 1] - times[index] > max_stride:
-            times = times[: index + 1]
-            while times[-1] + max_stride < max_t:
-                times.append(times[-1] + max_stride)
-            times.append(1.0)
-            break
-    return torch.tensor(times)
+        raise LuminaError(f"time shift is {shift}; write a number above 0 (1 = no shift).", field="time_shift")
+    return shift_time(torch.linspace(0.0, 1.0, points), shift)
 
 
 def to_sigmas(grid: torch.Tensor) -> torch.Tensor:

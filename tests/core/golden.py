@@ -180,6 +180,12 @@ def plan_of(run: dict) -> SamplingPlan:
     )
 
 
+def switch_steps(plan: SamplingPlan) -> tuple[int, ...]:
+    """Steps (indices into the grid) whose patch size differs from that of the step before."""
+    chosen = [plan.patch.at(float(t)) for t in plan.grid()[:-1]]
+    return tuple(i for i in range(1, len(chosen)) if chosen[i] != chosen[i - 1])
+
+
 def texts_of(run: dict, stored: dict) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Features and mask of the prompt and of the negative prompt of a sampler run."""
     text, mask = (stored[run["inputs"][key]] for key in ("cap_feats", "cap_mask"))

@@ -35,16 +35,6 @@ def test_sigmas_mirror_the_grid():
     assert torch.allclose(sigmas.double(), 1.0 - grid.double(), atol=6e-8)
 
 
-def test_stride_cap():
-    grid = time_grid(20, 8.0, max_stride=0.05, max_t=0.8)
-    free = time_grid(20, 8.0)
-    start = int((free.diff() > 0.05).nonzero()[0])
-    assert torch.equal(grid[: start + 1], free[: start + 1])
-    capped = grid[start:-1].diff()
-    assert torch.allclose(capped, torch.full_like(capped, 0.05), atol=1e-6)
-    assert 0.75 < grid[-2] < 0.8 and grid[-1] == 1.0
-
-
 @pytest.mark.parametrize("points", [1, 0, -5])
 def test_too_few_points(points):
     with pytest.raises(LuminaError, match=f"points is {points}; a time grid needs at least 2 points"):
@@ -55,12 +45,6 @@ def test_too_few_points(points):
 def test_bad_shift(shift):
     with pytest.raises(LuminaError, match="time shift is .*; write a number above 0"):
         time_grid(10, shift)
-
-
-@pytest.mark.parametrize("stride, limit", [(0.1, None), (0.0, 0.5), (-0.1, 0.5)])
-def test_bad_stride_cap(stride, limit):
-    with pytest.raises(LuminaError, match="a capped grid needs both, above 0"):
-        time_grid(10, 1.0, stride, limit)
 
 
 @pytest.mark.parametrize("times", ["", "rational", " Rational "])

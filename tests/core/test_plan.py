@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 
+import golden
 import pytest
 import torch
 
@@ -71,7 +72,7 @@ def test_bf16_times_pick_the_same_patch_guidance_and_motion(name):
     [("f24F96R960-MultiScale", (30, 54)), ("f24F96R960", ()), ("f16F64R512-MultiScale", (28, 54))],
 )
 def test_switch_steps(name, steps):
-    assert PRESETS[name].switch_steps() == steps
+    assert golden.switch_steps(PRESETS[name]) == steps
 
 
 def test_patches_in_order_of_use():

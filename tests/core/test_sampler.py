@@ -125,7 +125,7 @@ def test_drafting_at_the_patch_switches(random):
     """Coarse steps once, then each finer segment from where the last one ended."""
     network, noise, both = golden.model("cfg2"), random(1, 16, 2, 4, 8), texts(random)
     recorder, state = golden.Recorder(network), noise
-    switches = MULTI.switch_steps()
+    switches = golden.switch_steps(MULTI)
     assert len(switches) == 2
     for start, stop in zip((0, *switches), (*switches, None), strict=True):
         state = sample(recorder, state, MULTI, *both, start=start, stop=stop)

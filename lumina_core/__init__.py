@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from .pipelines.video import LuminaVideoPipeline
     from .pipelines.video_output import VideoOutput
     from .sampling.frame_conditioning import FrameCondition
+    from .sampling.loop import SamplingCancelled
     from .sampling.plan import Evaluation, SamplingPlan
     from .sampling.presets import PRESETS
     from .sampling.step_update import StepUpdate
-    from .sampling.video import SamplingCancelled, sample
+    from .sampling.video import sample
     from .shapes.latents import LatentSize, VideoSize
     from .shapes.schedules import PatchSize, Piecewise, ScheduleError, parse_number, parse_patch
 
@@ -37,7 +38,8 @@ _HOMES = {
     "sampling.plan": ("Evaluation", "SamplingPlan"),
     "sampling.presets": ("PRESETS",),
     "sampling.step_update": ("StepUpdate",),
-    "sampling.video": ("SamplingCancelled", "sample"),
+    "sampling.loop": ("SamplingCancelled",),
+    "sampling.video": ("sample",),
     "shapes.latents": ("LatentSize", "VideoSize"),
     "shapes.schedules": ("PatchSize", "Piecewise", "ScheduleError", "parse_number", "parse_patch"),
 }

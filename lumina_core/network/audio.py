@@ -9,10 +9,10 @@ import torch
 from einops import rearrange
 from torch import nn
 
-from ..audio.sync_align import ROWS_PER_SLOT, STEP, to_rows
+from ..audio.sync_align import ALIGN_MMAUDIO, ROWS_PER_SLOT, STEP, to_rows
 from ..errors import LuminaError
 from .audio_conditioning import AudioCondition
-from .audio_config import MMAUDIO, ROWS_PER_SECOND, AudioConfig
+from .audio_config import ROWS_PER_SECOND, AudioConfig
 from .block import FinalLayer, NextDiTBlock
 from .embeddings import ScalarEmbedder, masked_mean, sinusoid
 from .extrapolation import audio_scaling
@@ -53,7 +53,7 @@ class AudioNextDiT(nn.Module):
         self.null_text_mask = nn.Parameter(torch.ones(config.text_tokens, **where), requires_grad=False)
         if config.visual_times:
             self.visual_pos_scale = nn.Parameter(torch.zeros(1, **where))
-        if config.sync_align == MMAUDIO:
+        if config.sync_align == ALIGN_MMAUDIO:
             self.sync_pos_emb = nn.Parameter(torch.zeros(1, 1, 8, config.sync_dim, **where))
 
     def set_null_text(self, features: torch.Tensor, mask: torch.Tensor) -> None:
@@ -146,7 +146,7 @@ class AudioNextDiT(nn.Module):
         pooled = pooled + masked_mean(context[:, frames:], mask[:, frames:])
         pooled = fp32_linear(self.cond_mlp[2], self.cond_mlp[1](fp32_linear(self.cond_mlp[0], pooled, dtype)), dtype)
         time = self.t_embedder(t * self.config.t_scale, dtype)
-        if self.config.sync_align == MMAUDIO:
+        if self.config.sync_align == ALIGN_MMAUDIO:
             sync = sync + self.ops.cast(self.sync_pos_emb, sync)
         sync = to_rows(sync, rows, self.config.sync_align)
         high_rate = fp32_linear(self.sync_proj, sync.unflatten(1, (-1, self.config.patch[0])).flatten(2), dtype)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from ..audio.sync_align import ALIGN_SLOTS, ALIGNMENTS
 from ..errors import LuminaError
 from .config import BlockConfig
 
-SLOTS, MMAUDIO = "slots", "mmaudio"
 ROWS_PER_SECOND = 25
 """Latent rows: 16 kHz, a mel frame each 160 samples, a row each 4 frames."""
 
@@ -56,7 +56,7 @@ class AudioConfig:
     rope_theta: float = 10000.0
     t_scale: float = 1000.0
     norm_eps: float = 1e-5
-    sync_align: str = SLOTS
+    sync_align: str = ALIGN_SLOTS
     visual_times: bool = True
     clip_fps: float = 8.0
     sync_fps: float = 25.0
@@ -69,8 +69,10 @@ class AudioConfig:
             )
         if self.bins % self.patch[1]:
             raise LuminaError(f"Tokens of {self.patch[1]} bins do not divide {self.bins}; change patch or bins.")
-        if self.sync_align not in (SLOTS, MMAUDIO):
-            raise LuminaError(f"sync_align is '{self.sync_align}'; write {SLOTS} or {MMAUDIO}.")
+        if self.sync_align not in ALIGNMENTS:
+            raise LuminaError(
+                f"sync_align is '{self.sync_align}'; write {' or '.join(ALIGNMENTS)}.", field="sync_align"
+            )
 
         if self.train_rows is not None and self.train_rows < 1:
             raise LuminaError(f"train_rows is {self.train_rows}; write the rows of the sounds that it was trained on.")

@@ -14,11 +14,12 @@ import torch.nn.functional as F
 
 from ..errors import LuminaError
 from ..network.audio_conditioning import AudioCondition
+from . import loop
 from .guidance import Guider
+from .loop import integrate
 from .solvers import SOLVERS, SolverRun
 from .step_update import StepUpdate
 from .timesteps import time_grid
-from .video import SamplingCancelled
 
 Text = tuple[torch.Tensor, torch.Tensor]
 """Features (1 or B, L, D) and bool mask (1 or B, L)."""
@@ -108,18 +109,11 @@ def sample_audio(
     condition = _fitting(noise, condition, negative)
     velocity = _Velocity(model, plan, noise, condition, negative)
     solver, grid = SolverRun(SOLVERS[plan.solver]), plan.grid().to(noise.device)
-    x = noise.float()
-    for step in range(plan.steps):
-        t0, t1 = grid[step], grid[step + 1]
-        following, v = solver.step(velocity, x, t0, t1)
-        if step == 0:
-            check_velocity(v)
-        if on_step is not None:
-            told = StepUpdate(step, plan.steps, float(t0), following, x + (1 - t0) * v)
-            if on_step(told) is False:
-                raise SamplingCancelled(f"Cancelled after step {step + 1} of {plan.steps}.")
-        x = following
-    return x.to(noise.dtype)
+
+    def update(step: int, t0: torch.Tensor, latents: torch.Tensor, denoised: torch.Tensor) -> StepUpdate:
+        return StepUpdate(step, plan.steps, float(t0), latents, denoised)
+
+    return integrate(velocity, solver, noise, grid, range(plan.steps), check_velocity, update, on_step)
 
 
 class _Velocity:
@@ -143,18 +137,8 @@ class _Velocity:
 
 
 def check_velocity(velocity: torch.Tensor) -> None:
-    """Raise LuminaError on NaN, infinity or a clip of one constant (B, C, T, F), which would end as noise."""
-    if not bool(torch.isfinite(velocity).all()):
-        raise LuminaError(
-            "The first step of the sound gave NaN or infinite values; try another dtype (bf16 or fp32 in place of "
-            "fp16), or a fresh copy of the sound model."
-        )
-    flat = velocity.flatten(1)
-    if bool((flat.amax(1) == flat.amin(1)).any()):
-        raise LuminaError(
-            "The first step of the sound gave one constant value; the sound model is untrained or damaged, "
-            "so use a fresh copy of it."
-        )
+    """Raise LuminaError on a velocity (B, C, T, F) with NaN or infinity, or of one constant over a whole sample."""
+    loop.check_velocity(velocity.flatten(1)[:, None, None], "clip")
 
 
 def _negatives(plan: AudioPlan, condition: AudioCondition, negative: Text | None) -> list[tuple[float, AudioCondition]]:

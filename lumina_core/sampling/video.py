@@ -13,14 +13,11 @@ import torch
 from ..errors import LuminaError
 from .denoiser import Denoiser, Text
 from .frame_conditioning import ConditionedVelocity, FrameCondition
+from .loop import check_velocity, integrate
 from .plan import SamplingPlan
 from .solvers import SOLVERS, SolverRun
 from .step_cache import CachedVelocity
 from .step_update import StepUpdate
-
-
-class SamplingCancelled(Exception):
-    """``on_step`` returned False."""
 
 
 @torch.no_grad()
@@ -61,34 +58,12 @@ def sample(
     if condition is not None:
         velocity = ConditionedVelocity(velocity, condition)
     solver = SolverRun(SOLVERS[plan.solver], lambda t: plan.at(float(t.to(noise.dtype))).segment)
-    x = noise.float()
-    for step in range(start, last):
-        t0, t1 = grid[step], grid[step + 1]
-        following, v = solver.step(velocity, x, t0, t1)
-        if step == start:
-            check_velocity(v)
-        if on_step is not None:
-            evaluation, denoised = plan.at(float(t0.to(noise.dtype)), step), x + (1 - t0) * v
-            update = StepUpdate(step, plan.steps, evaluation.t, following, denoised, velocity.reused, evaluation)
-            if on_step(update) is False:
-                raise SamplingCancelled(f"Cancelled after step {step + 1} of {plan.steps}.")
-        x = following
-    return x.to(noise.dtype)
 
+    def update(step: int, t0: torch.Tensor, latents: torch.Tensor, denoised: torch.Tensor) -> StepUpdate:
+        evaluation = plan.at(float(t0.to(noise.dtype)), step)
+        return StepUpdate(step, plan.steps, evaluation.t, latents, denoised, velocity.reused, evaluation)
 
-def check_velocity(velocity: torch.Tensor) -> None:
-    """Raise LuminaError on NaN, infinity or a frame that is one constant, which would end as a black clip."""
-    if not bool(torch.isfinite(velocity).all()):
-        raise LuminaError(
-            "The first step gave NaN or infinite values; try another dtype (bf16 or fp32 in place of fp16), "
-            "another attention backend, or a fresh copy of the checkpoint."
-        )
-    flat = velocity.flatten(3)
-    if bool((flat.amax(-1) == flat.amin(-1)).all(dim=1).any()):
-        raise LuminaError(
-            "The first step gave a frame of one constant value; the checkpoint is untrained or damaged, "
-            "so use a fresh copy of it."
-        )
+    return integrate(velocity, solver, noise, grid, range(start, last), check_velocity, update, on_step)
 
 
 def _check_run(

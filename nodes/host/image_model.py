@@ -12,7 +12,7 @@ from ...lumina_core.checkpoints.image import image_parts
 from ...lumina_core.errors import LuminaError
 from ...lumina_core.network.image import ImageNextDiT
 from ...lumina_core.sampling.guidance import first_channels
-from ...lumina_core.sampling.video import check_velocity
+from ...lumina_core.sampling.loop import check_velocity
 from .model_patches import guard_first_step
 from .size_warning import warn_of_size
 from .video_model import HostNextDiT, LuminaVideoConfig, LuminaVideoModel, make_patcher, read_weights

@@ -10,7 +10,7 @@ import comfy.patcher_extension
 import torch
 
 from ...lumina_core.sampling.guidance import bound_norm
-from ...lumina_core.sampling.video import check_velocity
+from ...lumina_core.sampling.loop import check_velocity
 from ...lumina_core.shapes.schedules import PatchSize, Piecewise
 from ..names import OPTIONS_KEY
 from .run_options import RunOptions, with_options

@@ -224,7 +224,7 @@ def test_a_bad_plan_is_told(fields, words):
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_network_that_is_broken_stops_after_one_step(noise, condition, bad):
     recorder = Recorder(lambda x, t, asked: torch.full_like(x, bad))
-    with pytest.raises(LuminaError, match="The first step of the sound gave NaN or infinite values"):
+    with pytest.raises(LuminaError, match="The first step gave NaN or infinite values"):
         sample_audio(recorder, noise, AudioPlan(), condition)
     assert len(recorder.calls) == 1
 
@@ -233,7 +233,7 @@ def test_an_untrained_network_stops_after_one_step(noise, condition):
     fresh = AudioNextDiT(CONFIG)
     torch.nn.init.zeros_(fresh.final_layer.linear.weight)
     torch.nn.init.zeros_(fresh.final_layer.linear.bias)
-    with pytest.raises(LuminaError, match="one constant value; the sound model is untrained"):
+    with pytest.raises(LuminaError, match="a clip of one constant value; the checkpoint is untrained"):
         sample_audio(fresh, noise, AudioPlan(), condition)
 
 

@@ -218,7 +218,7 @@ def test_a_network_that_gives_nan_is_stopped_at_once(server, tiny_models, models
     name = changed(tiny_models, models, "overflow", lambda w: {**w, last: w[last] * 3e38})
     graph = Graph()
     message = failed(server, graph, sound_node(graph, model=graph.audio_model(name)[0], images=frames(graph, 24))[0])
-    assert "The first step of the sound gave NaN or infinite values" in message
+    assert "The first step gave NaN or infinite values" in message
 
 
 def test_a_sound_that_is_silent_is_told(server, models):

@@ -19,9 +19,8 @@ from lumina_video_under_test.lumina_core.checkpoints.video import load_video_mod
 from lumina_video_under_test.lumina_core.sampling.timesteps import to_sigmas
 from lumina_video_under_test.nodes.host.model_patches import guard_first_step, set_patch_schedule
 from lumina_video_under_test.nodes.host.run_timer import RunTimer
+from lumina_video_under_test.nodes.host.sampling import OfficialNoise, make_guider
 from lumina_video_under_test.nodes.host.video_model import load_model
-from lumina_video_under_test.nodes.latents import OfficialNoise
-from lumina_video_under_test.nodes.sampling import make_guider
 from lumina_video_under_test.nodes.schedules import Guidance, PatchSchedule
 
 import nodes

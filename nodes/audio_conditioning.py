@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import comfy.model_management
 import torch
 from comfy_api.latest import io
 
@@ -11,10 +10,11 @@ from ..lumina_core.audio.mel import SAMPLE_RATE
 from ..lumina_core.audio.waveform import check_loudness, is_silent, loudness
 from ..lumina_core.errors import LuminaError
 from ..lumina_core.network.audio_config import ROWS_PER_SECOND, AudioConfig
-from .audio_inputs import ABSENT, clip_fault, clip_features, clip_inputs, on_host
+from .audio_inputs import ABSENT, clip_fault, clip_features, clip_inputs
 from .audio_loaders import Codec, Features
 from .host.audio_model import NO_TEXT, NO_VIDEO, SYNC, VISUAL
 from .host.audio_parts import HostCodec, HostFeatures
+from .host.devices import result_device, to_result_device
 from .host.node_ui import warn
 from .inputs import first_fault
 from .names import AUDIO_CATEGORY, AUDIO_KEY, schema
@@ -67,12 +67,12 @@ def sound_conditioning(
     clip, told = clip_features(features, fps, images, video)
     told += filter(None, [shortness(clip.seconds)])
     texts, masks = features.loaded().text([prompt, negative_prompt])
-    seen = {VISUAL: on_host(clip.visual), SYNC: on_host(clip.sync)}
+    seen = {VISUAL: to_result_device(clip.visual), SYNC: to_result_device(clip.sync)}
 
     def entry(number: int, text: str, **more: bool) -> list:
-        # An empty text is what the network was trained to do without, not a text of no words.
-        more = {**seen, "attention_mask": on_host(masks[number : number + 1]), NO_TEXT: not text.strip(), **more}
-        return [[on_host(texts[number : number + 1]), more]]
+        features, mask = (to_result_device(rows[number : number + 1]) for rows in (texts, masks))
+        # An empty text is the network's trained state without text, not a text of no tokens.
+        return [[features, {**seen, "attention_mask": mask, NO_TEXT: not text.strip(), **more}]]
 
     positive = entry(0, prompt)
     negative = entry(1, negative_prompt, **{NO_VIDEO: True})
@@ -83,8 +83,7 @@ def empty_audio(seconds: float, batch_size: int, config: AudioConfig | None = No
     """A native LATENT of zeros for a sound of so many seconds; samplers adapt its channels to their model."""
     config = config or AudioConfig()
     shape = (batch_size, config.channels, config.rows(seconds), config.bins)
-    device = comfy.model_management.intermediate_device()
-    return {"samples": torch.zeros(shape, device=device), SECONDS: seconds, "type": "audio"}
+    return {"samples": torch.zeros(shape, device=result_device()), SECONDS: seconds, "type": "audio"}
 
 
 def decode_audio(codec: HostCodec, latent: dict, lufs: float, seconds: float = 0.0) -> tuple[dict, list[str]]:

@@ -6,8 +6,6 @@ import math
 import tempfile
 from pathlib import Path
 
-import comfy.model_management
-import torch
 from comfy_api.latest import InputImpl, io
 
 from ..lumina_core.audio.features import VideoFeatures
@@ -70,8 +68,3 @@ def clip_features(features: HostFeatures, fps: float, images: object, video: obj
         uneven = rate_varies(source, start, seconds or math.inf)
         told = [REPLACED] * has_audio(source) + [UNEVEN] * uneven
         return encoder.file(source, start, seconds), told
-
-
-def on_host(value: torch.Tensor) -> torch.Tensor:
-    """Where the host keeps what nodes hand on."""
-    return value.to(comfy.model_management.intermediate_device())

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-import node_helpers
 from comfy_api.latest import io, ui
 
 from ..lumina_core.sampling.plan import number_schedule
 from ..lumina_core.text.gemma import MAX_TOKENS, SYSTEM_PROMPT, beginning
+from .host.conditioning import set_motion
 from .host.node_ui import with_schedules
 from .host.plain_text import check_texts, plain_text, plain_tokens
 from .inputs import DEFAULT_PLAN, first_fault, motion_input, plan_fault
-from .names import MOTION_KEY, schema
+from .names import schema
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,6 @@ def encode_text(clip, text: str, system_prompt: str = SYSTEM_PROMPT) -> tuple[li
     over = [token for token, *_ in max(rows.values(), key=len)[MAX_TOKENS:]]
     tokens = {name: [row[:MAX_TOKENS]] for name, row in rows.items()}
     return clip.encode_from_tokens_scheduled(tokens), Cut(len(over), plain_text(clip, over)) if over else None
-
-
-def set_motion(conditioning: list, schedule: str, field: str = "motion") -> list:
-    """Conditioning with a motion schedule; the last one set counts. Raises ScheduleError that names ``field``."""
-    return node_helpers.conditioning_set_values(conditioning, {MOTION_KEY: number_schedule(field, schedule)})
 
 
 def cut_message(cut: Cut, name: str = "prompt") -> str:

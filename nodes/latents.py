@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import comfy.model_management
 import torch
 from comfy_api.latest import io
 
 from ..lumina_core.errors import LuminaError
-from ..lumina_core.sampling.noise import seeded_noise
 from ..lumina_core.sampling.plan import patch_schedule
 from ..lumina_core.shapes.latents import LATENT_CHANNELS, VAE_FRAMES, VAE_SPACE, LatentSize
 from ..lumina_core.vae.latent_preview import latents_to_rgb
 from ..lumina_core.vae.loader import SCALE
+from .host.devices import result_device
 from .host.latent_format import LuminaVideoLatent
+from .host.sampling import OfficialNoise
 from .inputs import first_fault, latent_size, patch_input, seed_input, size_inputs
 from .names import schema
 
@@ -20,7 +20,7 @@ from .names import schema
 def empty_latent(width: int, height: int, frames: int, batch_size: int = 1, channels: int = LATENT_CHANNELS) -> dict:
     """A native LATENT of zeros, whose channels every sampler of the host adapts to its model; raises LuminaError."""
     size = latent_size(width, height, frames)
-    samples = torch.zeros((batch_size, *size.shape(channels)), device=comfy.model_management.intermediate_device())
+    samples = torch.zeros((batch_size, *size.shape(channels)), device=result_device())
     return {"samples": samples, "downscale_ratio_spacial": VAE_SPACE, "downscale_ratio_temporal": VAE_FRAMES}
 
 
@@ -58,18 +58,6 @@ class EmptyLatent(io.ComfyNode):
     def execute(cls, width, height, frames, batch_size, patch) -> io.NodeOutput:
         check_size(width, height, frames, patch)
         return io.NodeOutput(empty_latent(width, height, frames, batch_size))
-
-
-class OfficialNoise:
-    """NOISE as the released code draws it: on CUDA in bf16 with the device's own generator; see ``seeded_noise``."""
-
-    def __init__(self, seed: int):
-        self.seed = seed
-
-    def generate_noise(self, latent: dict) -> torch.Tensor:
-        device = comfy.model_management.get_torch_device()
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        return seeded_noise(latent["samples"].shape, self.seed, device, dtype).float().cpu()
 
 
 class Noise(io.ComfyNode):

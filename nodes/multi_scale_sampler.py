@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import logging
 
-import comfy.model_management
-import comfy.sample
-import comfy.samplers
-import latent_preview
-import torch
 from comfy_api.latest import io, ui
 
 from ..lumina_core.cost.summary import SCHEDULES
@@ -16,13 +11,13 @@ from ..lumina_core.network.forward_options import AS_TRAINED, ROPES
 from ..lumina_core.sampling.plan import SamplingPlan
 from ..lumina_core.sampling.presets import DEFAULT_PRESET, PRESETS, preset_clip
 from ..lumina_core.sampling.solvers import SOLVERS
-from ..lumina_core.sampling.timesteps import to_sigmas
-from .conditioning import cut_message, encode_text, set_motion
-from .host.clip_preview import play
+from .conditioning import cut_message, encode_text
+from .host.conditioning import set_motion
 from .host.model_patches import set_network, set_patch_schedule
 from .host.node_ui import with_schedules
 from .host.plain_text import check_texts
 from .host.run_options import with_options
+from .host.sampling import make_guider, sample_video
 from .inputs import (
     clip_frames,
     first_fault,
@@ -34,10 +29,9 @@ from .inputs import (
     size_inputs,
     times_input,
 )
-from .latents import OfficialNoise, empty_latent
+from .latents import empty_latent
 from .names import schema
-from .sampling import make_guider
-from .solver import SOLVER_TOOLTIP, solver_sampler
+from .solver import SOLVER_TOOLTIP
 
 OWN = "Leave empty to use the preset. "
 
@@ -232,7 +226,7 @@ class MultiScaleSampler(io.ComfyNode):
         negative, negative_cut = encode_text(clip, negative_prompt)
         positive, negative = set_motion(positive, str(plan.motion)), set_motion(negative, str(plan.negative_motion))
         guider = make_guider(model, positive, negative, str(plan.guidance), plan.renorm)
-        latent["samples"] = run(guider, plan, latent, seed)
+        latent["samples"] = sample_video(guider, plan, latent, seed)
         outputs = (latent, float(preset_clip(preset).fps))
         schedules = {name: str(getattr(plan, name)) for name in SCHEDULES}
         cuts = ((cut, "prompt"), (negative_cut, "negative prompt"))
@@ -241,13 +235,3 @@ class MultiScaleSampler(io.ComfyNode):
             return io.NodeOutput(*outputs, ui=with_schedules(**schedules))
         logging.warning("Lumina Multi-Scale Sampler: %s", told)
         return io.NodeOutput(*outputs, ui=with_schedules(ui.PreviewText(told), **schedules))
-
-
-def run(guider, plan: SamplingPlan, latent: dict, seed: int) -> torch.Tensor:
-    """Sample with the host's progress bar, previews and interrupt; returns latents for the VAE."""
-    samples = comfy.sample.fix_empty_latent_channels(guider.model_patcher, latent["samples"])
-    noise = OfficialNoise(seed).generate_noise({"samples": samples})
-    callback = play(latent_preview.prepare_callback(guider.model_patcher, plan.steps))
-    sampler = comfy.samplers.sampler_object("euler") if plan.solver == "euler" else solver_sampler(plan.solver)
-    result = guider.sample(noise, samples, sampler, to_sigmas(plan.grid()), callback=callback, seed=seed)
-    return result.to(comfy.model_management.intermediate_device())

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import comfy.samplers
 from comfy_api.latest import io
 
 from ..lumina_core.sampling.draft import draft_steps
 from ..lumina_core.sampling.plan import number_schedule, patch_schedule
 from ..lumina_core.sampling.timesteps import schedule_times, to_sigmas
-from .host.model_patches import set_guidance
 from .host.node_ui import with_schedules
+from .host.sampling import make_guider
 from .inputs import DEFAULT_PLAN, first_fault, guidance_input, patch_input, plan_fault, renorm_input, times_input
 from .names import schema
-
-
-def make_guider(model, positive, negative, guidance: str, renorm: float) -> comfy.samplers.CFGGuider:
-    """A native guider on a model that carries the guidance schedule."""
-    guider = comfy.samplers.CFGGuider(set_guidance(model, number_schedule("guidance", guidance), renorm))
-    guider.set_conds(positive, negative)
-    return guider
 
 
 class Sigmas(io.ComfyNode):

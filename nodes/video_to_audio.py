@@ -14,12 +14,14 @@ from .audio_conditioning import (
     prompt_inputs,
     sound_conditioning,
 )
-from .audio_guider import DEFAULT_PLAN, TwoScaleGuider, guidance_inputs, run
+from .audio_guider import DEFAULT_PLAN, guidance_inputs
 from .audio_inputs import ABSENT, clip_fault, clip_inputs
 from .audio_loaders import Codec, Features
+from .host.audio_guider import TwoScaleGuider
 from .host.audio_model import audio_model_config
 from .host.audio_parts import HostCodec
 from .host.node_ui import warn
+from .host.sampling import sample_audio
 from .inputs import seed_input
 from .names import AUDIO_CATEGORY, schema
 
@@ -85,7 +87,7 @@ class VideoToAudio(io.ComfyNode):
         plan = AudioPlan(steps=steps, video_guidance=video_guidance, text_guidance=text_guidance)
         positive, negative, seconds, told = sound_conditioning(features, prompt, negative_prompt, fps, images, video)
         latent = empty_audio(seconds, 1, config)
-        latent["samples"] = run(TwoScaleGuider(model, positive, negative, plan), plan, latent, seed)
+        latent["samples"] = sample_audio(TwoScaleGuider(model, positive, negative, plan), plan, latent, seed)
         audio, silent = decode_audio(codec, latent, loudness)
         return io.NodeOutput(audio, ui=warn(cls, cls.TITLE, told + silent))
 

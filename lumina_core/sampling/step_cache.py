@@ -50,6 +50,7 @@ class StepCache:
         self.tolerance = tolerance
         self.evaluations = 0
         self.reused = 0
+        self.newest_reused = False
         self._start(None)
 
     def velocity(
@@ -65,15 +66,22 @@ class StepCache:
             last: whether this is the run's last step.
         """
         self.evaluations += 1
+        self.newest_reused = False
         if segment != self._segment:
             self._start(segment)
         if self._rate is not None:
             self._change += self._rate * _ratio(x - self._x, self._known[-1].velocity)
             if not last and self._change < self.tolerance:
                 self.reused += 1
+                self.newest_reused = True
                 self._x = x.clone()
                 return self._foretell(t)
         return self._compute(t, x, compute)
+
+    def bypass(self) -> None:
+        """Count an evaluation that was computed without asking the cache."""
+        self.evaluations += 1
+        self.newest_reused = False
 
     def _start(self, segment: Hashable) -> None:
         self._segment = segment
@@ -111,17 +119,17 @@ class CachedVelocity:
     def __init__(self, velocity: Velocity, plan: SamplingPlan, dtype: torch.dtype, last: torch.Tensor):
         self.compute, self.plan, self.dtype, self.last = velocity, plan, dtype, last
         self.cache = StepCache(plan.cache) if plan.cache else None
-        self.reused = False
-        """Whether the newest velocity was foretold."""
+
+    @property
+    def reused(self) -> bool:
+        """Whether the newest velocity came from the cache."""
+        return self.cache is not None and self.cache.newest_reused
 
     def __call__(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         if self.cache is None:
             return self.compute(t, x)
-        before = self.cache.reused
         segment = self.plan.at(float(t.to(self.dtype))).segment
-        velocity = self.cache.velocity(segment, float(t), x, lambda: self.compute(t, x), last=bool(t >= self.last))
-        self.reused = self.cache.reused > before
-        return velocity
+        return self.cache.velocity(segment, float(t), x, lambda: self.compute(t, x), last=bool(t >= self.last))
 
 
 def _ratio(change: torch.Tensor, whole: torch.Tensor) -> float:
@@ -131,5 +139,5 @@ def _ratio(change: torch.Tensor, whole: torch.Tensor) -> float:
 
 
 def summary(reused: int, evaluations: int) -> str:
-    """What a run is told at its end."""
+    """How many evaluations of a run were reused, as a sentence for the user."""
     return f"{reused} of {evaluations} evaluations were reused."

@@ -1,4 +1,4 @@
-"""What the page is told while a sampler runs. Nothing is sent in a process without a server."""
+"""Messages to the page, and routes that it may ask. Nothing happens in a process without a server."""
 
 from __future__ import annotations
 
@@ -17,19 +17,29 @@ def executing_node() -> str | None:
 
 
 def send(event: str, content: dict[str, Any]) -> None:
-    """Send to the page that queued the prompt."""
-    server = _server()
+    """Send an event to the page that queued the prompt."""
+    server = prompt_server()
     if server is not None:
         server.send_sync(event, content, server.client_id)
 
 
 def send_text(node: str, text: str) -> None:
-    """The host's own line of text on a node."""
-    server = _server()
+    """Show the host's own line of text on a node."""
+    server = prompt_server()
     if server is not None:
         server.send_progress_text(text, node, server.client_id)
 
 
-def _server():
-    module = sys.modules.get("server")
-    return getattr(module and module.PromptServer, "instance", None)
+def prompt_server() -> Any | None:
+    """The host's running server, None where there is none."""
+    return getattr(_from_server("PromptServer"), "instance", None)
+
+
+def json_response(content: dict[str, Any], status: int = 200) -> Any:
+    """An answer of a route, as the host's web framework takes it."""
+    return _from_server("web").json_response(content, status=status)
+
+
+def _from_server(name: str) -> Any:
+    """A name of the host's ``server`` module, which is imported only where a server runs."""
+    return getattr(sys.modules.get("server"), name, None)

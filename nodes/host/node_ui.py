@@ -6,14 +6,15 @@ import logging
 
 from comfy_api.latest import io, ui
 
+from .messages import prompt_server
+
 
 def show(node: type[io.ComfyNode], text: str) -> ui.PreviewText:
     """Show ``text`` on a node that asks for its ``unique_id``; returns what goes into its output as ``ui``."""
-    if node.hidden.unique_id:
-        from server import PromptServer
-
+    server = prompt_server()
+    if node.hidden.unique_id and server is not None:
         # Only this shows text on the node in both versions of the page; the other is for the API.
-        PromptServer.instance.send_progress_text(text, node.hidden.unique_id)
+        server.send_progress_text(text, node.hidden.unique_id)
     return ui.PreviewText(text)
 
 

@@ -20,12 +20,12 @@ from ...lumina_core.sampling.solvers import SOLVERS
 from ...lumina_core.shapes.latents import LatentSize
 from ...lumina_core.shapes.schedules import ScheduleError
 from ..host.bundles import bundle_of
+from ..host.run_room import run_room
 from ..host.run_timer import device_name
 from ..host.timing_store import model_key, past_runs
 from ..inputs import clip_frames, latent_size
-from ..loaders import checkpoint_path
+from ..loaders import WEIGHT_DTYPES, checkpoint_path
 from .graph import with_graph
-from .machine import device_facts
 
 _TEXTS = (*SCHEDULES, "preset", "solver", "times", "model_name", "weight_dtype")
 _WHOLE = ("width", "height", "frames", "points", "batch_size")
@@ -75,8 +75,8 @@ def describe(request: dict[str, Any]) -> dict[str, Any]:
             if budget is not None:
                 plan = propose(plan, budget, size, config)
                 schedules["patch"] = {**schedule_outline(plan.patch), "own": True}
-            facts = device_facts(config, given.get("weight_dtype"), given.get("batch_size", 1))
-            answer["outline"] = plan_outline(plan, size, config, **facts)
+            facts = run_room(config, WEIGHT_DTYPES.get(given.get("weight_dtype")))
+            answer["outline"] = plan_outline(plan, size, config, batch=given.get("batch_size", 1), **facts)
             answer["estimate"] = _estimate(answer["outline"]["segments"], given, config)
         except LuminaError as error:
             answer["error"] = str(error)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable
 from typing import Any
 
+from ..host.messages import json_response, prompt_server
 from ..host.timing_store import change, remembered
 from .plan import BadRequest, describe
 
@@ -15,8 +15,7 @@ ROOT = "/lumina-video"
 
 def add_routes() -> None:
     """Register them with the running server; does nothing in a process without one."""
-    module = sys.modules.get("server")
-    server = getattr(module and module.PromptServer, "instance", None)
+    server = prompt_server()
     if server is None:
         return
 
@@ -25,11 +24,11 @@ def add_routes() -> None:
         try:
             asked = await request.json()
         except ValueError:
-            return module.web.json_response({"error": "The body is not JSON."}, status=400)
+            return json_response({"error": "The body is not JSON."}, status=400)
         try:
-            return module.web.json_response(await asyncio.to_thread(work, asked))
+            return json_response(await asyncio.to_thread(work, asked))
         except BadRequest as error:
-            return module.web.json_response({"error": str(error)}, status=400)
+            return json_response({"error": str(error)}, status=400)
 
     @server.routes.post(f"{ROOT}/plan")
     async def plan(request):
@@ -37,7 +36,7 @@ def add_routes() -> None:
 
     @server.routes.get(f"{ROOT}/timings")
     async def timings(request):
-        return module.web.json_response(await asyncio.to_thread(remembered))
+        return json_response(await asyncio.to_thread(remembered))
 
     @server.routes.post(f"{ROOT}/timings")
     async def change_timings(request):

@@ -20,6 +20,7 @@ FORBIDDEN_OS = {"system", "popen", "putenv", "unsetenv", "fork", "kill", "startf
 FORBIDDEN_OS_PREFIXES = ("exec", "spawn", "posix_spawn")
 ENVIRONMENT_WRITERS = {"update", "setdefault", "pop", "popitem", "clear"}
 CORE_ANYWHERE = {"torch", "einops", "safetensors"}
+FAMILIES_ANYWHERE = {"torch", "comfy_api", "lumina_core"}
 CORE_IN_FUNCTIONS = {
     "transformers", "diffusers", "tokenizers", "av", "PIL", "numpy", "cv2", "torchaudio", "tqdm", "flash_attn",
     "flash_attn_interface",
@@ -35,6 +36,8 @@ def broken_rules(path: str, source: str) -> list[str]:
     if room == "lumina_core":
         found += _core_imports(tree, len(PurePosixPath(path).parts) - 1)
     elif room == "nodes":
+        if "host" not in PurePosixPath(path).parts:
+            found += _family_imports(tree)
         found += [
             f"{line}: nodes import {name}: say ..{name}, or the host takes another package of that name"
             for line, name, level, _ in _imports(tree)
@@ -105,6 +108,14 @@ def _environment_writes(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             if _dotted(node.func.value) == "os.environ" and node.func.attr in ENVIRONMENT_WRITERS:
                 yield f"{node.lineno}: write to os.environ"
+
+
+def _family_imports(tree: ast.AST) -> Iterator[str]:
+    """Node families and page routes see the host through its public API; what needs more of it lies in nodes/host."""
+    for line, name, level, _ in _imports(tree):
+        top = name.partition(".")[0]
+        if not level and top not in sys.stdlib_module_names and top not in FAMILIES_ANYWHERE:
+            yield f"{line}: a node family imports {name}; put the adapter into nodes/host"
 
 
 def _core_imports(tree: ast.AST, depth: int) -> Iterator[str]:

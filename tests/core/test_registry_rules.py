@@ -126,6 +126,8 @@ def test_comfyignore_keeps_the_pack(path):
         ("lumina_core/a.py", "class A:\n    import diffusers"),
         ("lumina_core/audio/a.py", "from ...nodes import names"),
         ("nodes/a.py", "from lumina_core import sample"),
+        ("nodes/a.py", "import comfy.sd"),
+        ("nodes/page/a.py", "def f():\n    from server import PromptServer"),
     ],
 )
 def test_rules_catch(path, source):
@@ -142,7 +144,8 @@ def test_rules_catch(path, source):
         ("lumina_core/a.py", "import torch\ntorch.load('a', map_location='cpu', weights_only=True)"),
         ("lumina_core/a.py", "import re\nre.compile('a')\nmodel.eval()\nmodel.compile()"),
         ("nodes/a.py", "import os\nos.environ.get('A')\nos.path.join('a')"),
-        ("nodes/a.py", "import comfy.sd\nfrom ..lumina_core import sample"),
+        ("nodes/host/a.py", "import comfy.sd\nfrom ...lumina_core import sample"),
+        ("nodes/a.py", "import torch\nfrom comfy_api.latest import io\nfrom ..lumina_core import sample"),
         ("nodes/a.py", "from urllib.parse import quote"),
     ],
 )

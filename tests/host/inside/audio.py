@@ -8,10 +8,11 @@ import torch
 from comfy_api.latest import InputImpl
 from lumina_video_under_test.lumina_core.sampling.audio import AudioPlan
 from lumina_video_under_test.nodes.audio_conditioning import empty_audio, sound_conditioning
-from lumina_video_under_test.nodes.audio_guider import TwoScaleGuider, run
 from lumina_video_under_test.nodes.audio_inputs import clip_features
+from lumina_video_under_test.nodes.host.audio_guider import TwoScaleGuider
 from lumina_video_under_test.nodes.host.audio_model import audio_model_config, load_audio
 from lumina_video_under_test.nodes.host.audio_parts import HostFeatures
+from lumina_video_under_test.nodes.host.sampling import sample_audio
 from lumina_video_under_test.nodes.inputs import ABSENT
 from safetensors.torch import save_file
 
@@ -46,7 +47,7 @@ def main(model_file: str, features_folder: str, clip: str, outputs: str) -> dict
         )
         latent = empty_audio(seconds, 1, audio_model_config(model))
         guider = TwoScaleGuider(model, positive, negative, plan)
-        results[f"latents {name}"] = run(guider, plan, latent, SEED)
+        results[f"latents {name}"] = sample_audio(guider, plan, latent, SEED)
         report["passes"][name] = count_passes(model, positive, negative, plan, latent)
     save_file({name: value.contiguous().clone() for name, value in results.items()}, outputs)
     return report
@@ -57,7 +58,7 @@ def count_passes(model, positive: list, negative: list, plan: AudioPlan, latent:
     network, seen = model.get_model_object("diffusion_model"), []
     hook = network.x_embedder.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
     try:
-        run(TwoScaleGuider(model, positive, negative, plan), plan, latent, SEED)
+        sample_audio(TwoScaleGuider(model, positive, negative, plan), plan, latent, SEED)
     finally:
         hook.remove()
     return sum(seen)

@@ -11,13 +11,13 @@ from comfy.ldm.modules.attention import attention_pytorch
 from lumina_video_under_test.lumina_core import LuminaError, SamplingPlan
 from lumina_video_under_test.lumina_core.sampling.timesteps import to_sigmas
 from lumina_video_under_test.nodes import compile as compile_node
-from lumina_video_under_test.nodes.compile import Compile, set_compiled
-from lumina_video_under_test.nodes.conditioning import set_motion
+from lumina_video_under_test.nodes.compile import Compile
 from lumina_video_under_test.nodes.host import ops as host_ops
+from lumina_video_under_test.nodes.host.compilation import set_compiled
+from lumina_video_under_test.nodes.host.conditioning import set_motion
 from lumina_video_under_test.nodes.host.model_patches import set_patch_schedule
+from lumina_video_under_test.nodes.host.sampling import OfficialNoise, make_guider
 from lumina_video_under_test.nodes.host.video_model import load_model
-from lumina_video_under_test.nodes.latents import OfficialNoise
-from lumina_video_under_test.nodes.sampling import make_guider
 
 # Not 8 by 8: as many tokens as a head has pairs would be taken for the same number, and cost a graph.
 EMPTY = {"samples": torch.zeros(1, 16, 4, 8, 12)}

@@ -6,9 +6,8 @@ import torch
 from lumina_video_under_test.lumina_core import SamplingPlan
 from lumina_video_under_test.lumina_core.network import next_dit
 from lumina_video_under_test.nodes.host.model_patches import set_patch_schedule
+from lumina_video_under_test.nodes.host.sampling import make_guider, sample_video
 from lumina_video_under_test.nodes.host.video_model import load_model
-from lumina_video_under_test.nodes.multi_scale_sampler import run
-from lumina_video_under_test.nodes.sampling import make_guider
 
 import nodes
 
@@ -26,8 +25,8 @@ def main(checkpoint: str) -> dict:
         both = [[[text[None, :length], {}]] for text, length in zip(features, lengths, strict=True)]
         guider = make_guider(set_patch_schedule(model, PLAN.patch), *both, str(PLAN.guidance), PLAN.renorm)
         empty = {"samples": torch.zeros(1, 16, 4, 8, 8)}
-        report[name] = counter.of(lambda guider=guider, empty=empty: run(guider, PLAN, empty, 7))
-        report[name + ", again"] = counter.of(lambda guider=guider, empty=empty: run(guider, PLAN, empty, 7))
+        report[name] = counter.of(lambda guider=guider, empty=empty: sample_video(guider, PLAN, empty, 7))
+        report[name + ", again"] = counter.of(lambda guider=guider, empty=empty: sample_video(guider, PLAN, empty, 7))
         patched = set_patch_schedule(model, PLAN.patch)
         report[name + ", KSampler"] = counter.of(
             lambda patched=patched, both=both, empty=empty: nodes.common_ksampler(

@@ -7,12 +7,11 @@ import comfy.samplers
 import comfy_extras.nodes_model_advanced as advanced
 import torch
 from lumina_video_under_test.lumina_core import PRESETS, SamplingPlan
-from lumina_video_under_test.nodes.conditioning import set_motion
+from lumina_video_under_test.nodes.host.conditioning import set_motion
 from lumina_video_under_test.nodes.host.model_patches import guard_first_step, set_patch_schedule
+from lumina_video_under_test.nodes.host.sampling import make_guider, sample_video
 from lumina_video_under_test.nodes.host.video_model import load_model
-from lumina_video_under_test.nodes.multi_scale_sampler import run
 from lumina_video_under_test.nodes.names import OPTIONS_KEY
-from lumina_video_under_test.nodes.sampling import make_guider
 from lumina_video_under_test.nodes.schedules import Guidance, PatchSchedule
 
 import nodes
@@ -84,7 +83,7 @@ def record(model, plan: dict, batch: int, lengths: list[int], **_) -> list[dict]
         plan.renorm,
     )
     with Recorder(model) as recorder:
-        run(guider, plan, empty(batch), 7)
+        sample_video(guider, plan, empty(batch), 7)
     return recorder.calls
 
 

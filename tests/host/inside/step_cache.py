@@ -10,15 +10,15 @@ import torch
 from lumina_video_under_test.lumina_core import LuminaError, SamplingPlan, sample
 from lumina_video_under_test.lumina_core.checkpoints.video import load_video_model
 from lumina_video_under_test.lumina_core.sampling.timesteps import to_sigmas
-from lumina_video_under_test.nodes.conditioning import set_motion
+from lumina_video_under_test.nodes.host.conditioning import set_motion
 from lumina_video_under_test.nodes.host.model_patches import guard_first_step, set_patch_schedule
 from lumina_video_under_test.nodes.host.run_timer import RunTimer
+from lumina_video_under_test.nodes.host.sampling import OfficialNoise, make_guider
+from lumina_video_under_test.nodes.host.solver import solver_sampler
+from lumina_video_under_test.nodes.host.step_cache import set_step_cache
 from lumina_video_under_test.nodes.host.timing_store import remembered
 from lumina_video_under_test.nodes.host.video_model import load_model
-from lumina_video_under_test.nodes.latents import OfficialNoise
-from lumina_video_under_test.nodes.multi_scale_sampler import solver_sampler
-from lumina_video_under_test.nodes.sampling import make_guider
-from lumina_video_under_test.nodes.step_cache import StepCache, set_step_cache
+from lumina_video_under_test.nodes.step_cache import StepCache
 
 EMPTY = {"samples": torch.zeros(1, 16, 4, 8, 8)}
 LENGTHS = (9, 5)

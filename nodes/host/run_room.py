@@ -1,0 +1,26 @@
+"""What an estimate of a run's memory needs to know of this machine."""
+
+from __future__ import annotations
+
+import comfy.model_management as management
+import torch
+
+from ...lumina_core.cost.memory import parameters
+from ...lumina_core.cost.memory_advice import CARD_RESERVE
+from ...lumina_core.network.config import VideoConfig
+from .video_model import LuminaVideoConfig
+
+
+def run_room(config: VideoConfig, dtype: torch.dtype | None) -> dict[str, int]:
+    """The ``room`` in bytes that a run has on the device, and the ``dtype_size`` and ``weight_size`` in bytes.
+
+    Args:
+        config: of the network.
+        dtype: the loader's choice for the weights; None is what the host would choose.
+    """
+    device, supported = management.get_torch_device(), LuminaVideoConfig.supported_inference_dtypes
+    if dtype is None:
+        dtype = management.unet_dtype(model_params=parameters(config), supported_dtypes=supported)
+    computed = management.unet_manual_cast(dtype, device, supported) or dtype
+    room = management.get_total_memory(device) - CARD_RESERVE
+    return {"room": max(0, round(room)), "dtype_size": computed.itemsize, "weight_size": dtype.itemsize}

@@ -1,0 +1,76 @@
+"""The core's solvers as native SAMPLER, for the sigmas of any scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import partial
+
+import comfy.patcher_extension
+import comfy.samplers
+import torch
+
+from ...lumina_core.sampling.solvers import SOLVERS, SolverRun
+from ..names import OPTIONS_KEY
+from .run_options import change_options
+from .segments import segment
+
+# At smaller sigmas too little of the velocity is left in the host's denoised output for a step as long as that.
+LAST_SIGMA = 0.01
+KEY = OPTIONS_KEY + "_solver"
+
+
+def solver_sampler(name: str) -> comfy.samplers.KSAMPLER:
+    """A core solver as a native SAMPLER, for the sigmas of any scheduler."""
+    solver = SOLVERS[name]
+
+    def sample(model, x, sigmas, extra_args, callback=None, disable=None):
+        run = SolverRun(solver, _watch(model.inner_model) if solver.memory else lambda t: None)
+        for index in range(len(sigmas) - 1):
+            t0, t1 = 1.0 - sigmas[index], 1.0 - sigmas[index + 1]
+            velocity = partial(_velocity, model, extra_args, sigmas[index], t0)
+            following, v = run.step(velocity, x, t0, t1)
+            if callback is not None:
+                callback({"x": x, "i": index, "sigma": sigmas[index], "denoised": x + sigmas[index] * v})
+            x = following
+        return x
+
+    return comfy.samplers.KSAMPLER(sample)
+
+
+def _velocity(model, extra_args: dict, sigma: torch.Tensor, start: torch.Tensor, t: torch.Tensor, state: torch.Tensor):
+    """The velocity at t, in a step from ``start``, which is at ``sigma``."""
+    if t != start:
+        sigma = 1.0 - t
+        if sigma < LAST_SIGMA:
+            sigma = torch.full_like(sigma, LAST_SIGMA)
+            extra_args = {**extra_args, "model_options": change_options(extra_args["model_options"], exact_t=float(t))}
+    sigmas = sigma * state.new_ones([len(state)])
+    return (model(state, sigmas, **extra_args) - _seen(model, extra_args, sigmas, state)) / sigma
+
+
+def _seen(model, extra_args: dict, sigmas: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+    """The state as the network gets it: the host puts what a noise mask holds to the noise level of the call."""
+    mask = extra_args.get("denoise_mask")
+    if mask is None:
+        return state
+    if hook := extra_args["model_options"].get("denoise_mask_function"):
+        mask = hook(sigmas, mask, extra_options={"model": model.inner_model, "sigmas": model.sigmas})
+    held = model.inner_model.inner_model.scale_latent_inpaint(
+        x=state, sigma=sigmas, noise=model.noise, latent_image=model.latent_image, denoise_mask=mask
+    )
+    return state * mask + held * (1.0 - mask)
+
+
+def _watch(guider):
+    """What answers with the segment of the newest evaluation, for as long as the run's model options live."""
+    seen: list[Hashable] = [None]
+
+    def wrapper(executor, x, timestep, model_options, seed):
+        seen[0] = segment(executor.class_obj, timestep, model_options)
+        return executor(x, timestep, model_options, seed)
+
+    # Added last, so nearest to the network: the guidance of this step is set when it is called.
+    comfy.patcher_extension.add_wrapper_with_key(
+        comfy.patcher_extension.WrappersMP.PREDICT_NOISE, KEY, wrapper, guider.model_options, is_model_options=True
+    )
+    return lambda t: seen[0]

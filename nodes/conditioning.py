@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..lumina_core.sampling.plan import number_schedule
 from ..lumina_core.text.gemma import MAX_TOKENS, SYSTEM_PROMPT, beginning
 from .host.conditioning import set_motion
-from .host.node_ui import with_schedules
+from .host.node_ui import note, with_schedules
 from .host.plain_text import check_texts, plain_text, plain_tokens
 from .inputs import DEFAULT_PLAN, first_fault, motion_input, plan_fault
 from .names import schema
+from .plan_inputs import PlanNode
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,12 @@ class TextEncode(io.ComfyNode):
     @classmethod
     def execute(cls, clip, text, system_prompt=SYSTEM_PROMPT) -> io.NodeOutput:
         conditioning, cut = encode_text(clip, text, system_prompt)
-        if not cut:
-            return io.NodeOutput(conditioning)
-        logging.warning("Lumina-Video Text Encode: %s", cut_message(cut))
-        return io.NodeOutput(conditioning, ui=ui.PreviewText(cut_message(cut)))
+        return io.NodeOutput(conditioning, ui=note("Lumina-Video Text Encode", [cut_message(cut)] if cut else []))
 
 
-class MotionScore(io.ComfyNode):
+class MotionScore(PlanNode):
+    plan_inputs = ("motion", "negative_motion")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(

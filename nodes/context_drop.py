@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from comfy_api.latest import io
 
 from ..lumina_core.network.context_drop import RECOMMENDED
 from .host.model_patches import set_network
 from .host.video_model import check_ours
 from .names import schema
+from .plan_inputs import PlanNode
 
 
-class ContextDrop(io.ComfyNode):
+class ContextDrop(PlanNode):
+    @classmethod
+    def plan_fields(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {"context_drop": inputs["until"]} if "until" in inputs else {}
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(

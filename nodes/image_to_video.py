@@ -11,6 +11,7 @@ from ..lumina_core.vae.codec import FRAME_BATCH
 from .host.video_model import LuminaVideoModel
 from .inputs import DEFAULT_SIZE, first_fault
 from .names import schema
+from .plan_inputs import PlanNode
 
 
 def set_release(model):
@@ -36,7 +37,9 @@ def begun_latent(vae, images: torch.Tensor, frames: int, hold: float) -> dict:
     return {"samples": condition.latents, "noise_mask": mask}
 
 
-class ImageToVideo(io.ComfyNode):
+class ImageToVideo(PlanNode):
+    plan_inputs = ("frames",)
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(

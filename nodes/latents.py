@@ -15,6 +15,7 @@ from .host.latent_format import LuminaVideoLatent
 from .host.sampling import OfficialNoise
 from .inputs import first_fault, latent_size, patch_input, seed_input, size_inputs
 from .names import schema
+from .plan_inputs import PlanNode
 
 
 def empty_latent(width: int, height: int, frames: int, batch_size: int = 1, channels: int = LATENT_CHANNELS) -> dict:
@@ -31,7 +32,9 @@ def check_size(width: int, height: int, frames: int, patch: str) -> LatentSize:
     return size
 
 
-class EmptyLatent(io.ComfyNode):
+class EmptyLatent(PlanNode):
+    plan_inputs = ("width", "height", "frames", "batch_size")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(

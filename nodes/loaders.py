@@ -19,6 +19,7 @@ from .host.vae import load_vae, vae_files
 from .host.video_model import load_model
 from .inputs import first_fault
 from .names import schema
+from .plan_inputs import PlanNode
 
 WEIGHT_DTYPES = {
     "default": None,
@@ -51,7 +52,9 @@ def weight_dtype_input() -> io.Combo.Input:
     )
 
 
-class ModelLoader(io.ComfyNode):
+class ModelLoader(PlanNode):
+    plan_inputs = ("model_name", "weight_dtype")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Mapping
+from typing import Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..lumina_core.cost.summary import SCHEDULES
 from ..lumina_core.network.forward_options import AS_TRAINED, ROPES
@@ -14,7 +15,7 @@ from ..lumina_core.sampling.solvers import SOLVERS
 from .conditioning import cut_message, encode_text
 from .host.conditioning import set_motion
 from .host.model_patches import set_network, set_patch_schedule
-from .host.node_ui import with_schedules
+from .host.node_ui import note, with_schedules
 from .host.plain_text import check_texts
 from .host.run_options import with_options
 from .host.sampling import make_guider, sample_video
@@ -31,25 +32,27 @@ from .inputs import (
 )
 from .latents import empty_latent
 from .names import schema
+from .plan_inputs import PlanNode, preset_plan
 from .solver import SOLVER_TOOLTIP
 
 OWN = "Leave empty to use the preset. "
 
 
-def make_plan(preset: str, points: int, solver: str, context_drop: float = 0.0, **texts: str | None) -> SamplingPlan:
-    """The preset with every text that is not blank, and points above 0, in place of its own; raises LuminaError."""
-    changes = {name: text for name, text in texts.items() if text and text.strip()}
-    if points:
-        changes["points"] = points
-    return PRESETS[preset].replace(solver=solver, context_drop=context_drop, **changes)
+class MultiScaleSampler(PlanNode):
+    TITLE = "Lumina Multi-Scale Sampler"
+    plan_inputs = (*SCHEDULES, "preset", "width", "height", "frames", "seconds", "points", "solver", "times")
 
+    @classmethod
+    def plan_fields(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        fields = super().plan_fields(inputs)
+        # At 0 this node leaves Context Drop to a node before it.
+        return {**fields, "context_drop": inputs["context_drop"]} if inputs.get("context_drop") else fields
 
-class MultiScaleSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             "MultiScaleSampler",
-            title="Lumina Multi-Scale Sampler",
+            title=cls.TITLE,
             description="All-in-one text-to-video sampler: encodes the prompts, applies the patch, guidance "
             "and motion schedules of a preset, and samples with live previews. Connect LATENT to VAE "
             "Decode, then Create Video and Save Video.",
@@ -162,11 +165,11 @@ class MultiScaleSampler(io.ComfyNode):
             return "points is 1; enter 0 to use the preset, or at least 2 (1 step)."
 
         def check():
-            plan = make_plan(
+            plan = preset_plan(
                 preset or DEFAULT_PRESET,
-                points or 0,
-                solver or "euler",
-                context_drop or 0.0,
+                points=points,
+                solver=solver,
+                context_drop=context_drop,
                 patch=patch,
                 guidance=guidance,
                 motion=motion,
@@ -191,47 +194,33 @@ class MultiScaleSampler(io.ComfyNode):
         height,
         frames,
         seed,
-        patch="",
-        guidance="",
-        motion="",
-        negative_motion="",
-        points=0,
-        solver="euler",
         seconds=0.0,
-        times="",
-        rope=AS_TRAINED.rope,
-        context_drop=AS_TRAINED.context_drop,
+        **plan_fields,
     ) -> io.NodeOutput:
+        plan = preset_plan(preset, **plan_fields)
         frames = clip_frames(preset, frames, seconds)
-        plan = make_plan(
-            preset,
-            points,
-            solver,
-            context_drop,
-            patch=patch,
-            guidance=guidance,
-            motion=motion,
-            negative_motion=negative_motion,
-            times=times,
-            rope=rope,
-        )
         config = model.model.diffusion_model.config
         config.check_size(latent_size(width, height, frames), plan.patches)
         latent = empty_latent(width, height, frames, channels=config.channels)
-        model = with_options(set_patch_schedule(model, plan.patch), quiet=True)
-        # What an Extrapolation or Context Drop node before this one chose stays, where this node says nothing.
-        chosen = {name: getattr(plan.network, name) for name in ("rope", "context_drop")}
-        model = set_network(model, **{k: v for k, v in chosen.items() if v != getattr(AS_TRAINED, k)})
         positive, cut = encode_text(clip, prompt)
         negative, negative_cut = encode_text(clip, negative_prompt)
-        positive, negative = set_motion(positive, str(plan.motion)), set_motion(negative, str(plan.negative_motion))
-        guider = make_guider(model, positive, negative, str(plan.guidance), plan.renorm)
+        guider = make_guider(
+            planned_model(model, plan),
+            set_motion(positive, str(plan.motion)),
+            set_motion(negative, str(plan.negative_motion)),
+            str(plan.guidance),
+            plan.renorm,
+        )
         latent["samples"] = sample_video(guider, plan, latent, seed)
-        outputs = (latent, float(preset_clip(preset).fps))
-        schedules = {name: str(getattr(plan, name)) for name in SCHEDULES}
         cuts = ((cut, "prompt"), (negative_cut, "negative prompt"))
-        told = " ".join(cut_message(*each) for each in cuts if each[0])
-        if not told:
-            return io.NodeOutput(*outputs, ui=with_schedules(**schedules))
-        logging.warning("Lumina Multi-Scale Sampler: %s", told)
-        return io.NodeOutput(*outputs, ui=with_schedules(ui.PreviewText(told), **schedules))
+        text = note(cls.TITLE, [cut_message(*each) for each in cuts if each[0]])
+        schedules = {name: str(getattr(plan, name)) for name in SCHEDULES}
+        return io.NodeOutput(latent, float(preset_clip(preset).fps), ui=with_schedules(text, **schedules))
+
+
+def planned_model(model, plan: SamplingPlan):
+    """A clone of the MODEL with the patch schedule and the network options of ``plan``, for a node with a timeline."""
+    # What an Extrapolation or Context Drop node before this one chose stays where the plan keeps the default.
+    chosen = {name: getattr(plan.network, name) for name in ("rope", "context_drop")}
+    changes = {name: value for name, value in chosen.items() if value != getattr(AS_TRAINED, name)}
+    return with_options(set_network(set_patch_schedule(model, plan.patch), **changes), quiet=True)

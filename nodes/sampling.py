@@ -11,9 +11,12 @@ from .host.node_ui import with_schedules
 from .host.sampling import make_guider
 from .inputs import DEFAULT_PLAN, first_fault, guidance_input, patch_input, plan_fault, renorm_input, times_input
 from .names import schema
+from .plan_inputs import PlanNode
 
 
-class Sigmas(io.ComfyNode):
+class Sigmas(PlanNode):
+    plan_inputs = ("points", "time_shift", "times")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -54,7 +57,9 @@ class Sigmas(io.ComfyNode):
         return io.NodeOutput(to_sigmas(schedule_times(times, points, time_shift)))
 
 
-class SplitSigmas(io.ComfyNode):
+class SplitSigmas(PlanNode):
+    plan_inputs = ("patch",)
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -85,7 +90,9 @@ class SplitSigmas(io.ComfyNode):
         return io.NodeOutput(sigmas[: step + 1], sigmas[step:], ui=told)
 
 
-class Guider(io.ComfyNode):
+class Guider(PlanNode):
+    plan_inputs = ("guidance", "renorm")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(

@@ -11,9 +11,12 @@ from .host.model_patches import set_guidance, set_patch_schedule
 from .host.node_ui import with_schedules
 from .inputs import guidance_input, patch_input, plan_fault, renorm_input
 from .names import schema
+from .plan_inputs import PlanNode
 
 
-class PatchSchedule(io.ComfyNode):
+class PatchSchedule(PlanNode):
+    plan_inputs = ("patch",)
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -36,7 +39,9 @@ class PatchSchedule(io.ComfyNode):
         return io.NodeOutput(set_patch_schedule(model, schedule), ui=with_schedules(patch=str(schedule)))
 
 
-class Guidance(io.ComfyNode):
+class Guidance(PlanNode):
+    plan_inputs = ("guidance", "renorm")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -63,7 +68,9 @@ class Guidance(io.ComfyNode):
         return io.NodeOutput(set_guidance(model, schedule, renorm), ui=with_schedules(guidance=str(schedule)))
 
 
-class Preset(io.ComfyNode):
+class Preset(PlanNode):
+    plan_inputs = ("preset",)
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(

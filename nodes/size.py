@@ -13,6 +13,7 @@ from ..lumina_core.shapes.resolutions import AREAS, RATIOS, area_sizes, pick_siz
 from .host.node_ui import show
 from .inputs import FRAME_STEP, first_fault
 from .names import schema
+from .plan_inputs import PlanNode
 
 LANDSCAPE, PORTRAIT = "landscape", "portrait"
 DEFAULT_AREA = next(name for name, area in AREAS.items() if area == preset_clip(DEFAULT_PRESET).area)
@@ -33,22 +34,22 @@ def chosen_size(
     return VideoSize(width, height, frames)
 
 
-def told_size(inputs: Mapping[str, Any]) -> dict[str, int]:
-    """Width, height and frames that the node gives, for the page; nothing where its widgets do not tell them."""
-    try:
-        size = chosen_size(**{name: inputs[name] for name in _WIDGETS if name in inputs})
-    except (KeyError, TypeError, AttributeError, ValueError):
-        return {}
-    return {"width": size.width, "height": size.height, "frames": size.frames}
-
-
 def _side(area: str, own_side: int) -> int:
     side = own_side or AREAS[area].side
     area_sizes(side, "own_side")
     return side
 
 
-class Size(io.ComfyNode):
+class Size(PlanNode):
+    @classmethod
+    def plan_fields(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Width, height and frames that the node gives; nothing where a link or a fault hides them."""
+        try:
+            size = chosen_size(**{name: inputs[name] for name in _WIDGETS if name in inputs})
+        except (KeyError, TypeError, AttributeError, ValueError):
+            return {}
+        return {"width": size.width, "height": size.height, "frames": size.frames}
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..lumina_core.sampling.solvers import SOLVERS
 from .host.solver import solver_sampler
 from .names import schema
+from .plan_inputs import PlanNode
 
 SOLVER_TOOLTIP = (
     "Model evaluations per step: 1 for euler, adams2, adams3 and dpmpp_2m; 2 for midpoint "
@@ -14,7 +15,9 @@ SOLVER_TOOLTIP = (
 )
 
 
-class Solver(io.ComfyNode):
+class Solver(PlanNode):
+    plan_inputs = ("solver",)
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(

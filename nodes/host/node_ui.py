@@ -8,6 +8,8 @@ from comfy_api.latest import io, ui
 
 from .messages import prompt_server
 
+logger = logging.getLogger(__name__)
+
 
 def show(node: type[io.ComfyNode], text: str) -> ui.PreviewText:
     """Show ``text`` on a node that asks for its ``unique_id``; returns what goes into its output as ``ui``."""
@@ -18,13 +20,19 @@ def show(node: type[io.ComfyNode], text: str) -> ui.PreviewText:
     return ui.PreviewText(text)
 
 
-def warn(node: type[io.ComfyNode], title: str, texts: list[str]) -> ui.PreviewText | None:
-    """The same in the log, too, or nothing where there is nothing to say."""
+def note(title: str, texts: list[str]) -> ui.PreviewText | None:
+    """Log the warnings of the node ``title`` and return them for its output; None where there are none."""
     if not texts:
         return None
     text = " ".join(texts)
-    logging.warning("%s: %s", title, text)
-    return show(node, text)
+    logger.warning("%s: %s", title, text)
+    return ui.PreviewText(text)
+
+
+def warn(node: type[io.ComfyNode], title: str, texts: list[str]) -> ui.PreviewText | None:
+    """As ``note``, and show them on the node itself."""
+    text = note(title, texts)
+    return show(node, " ".join(texts)) if text else None
 
 
 def with_schedules(text: ui.PreviewText | None = None, **schedules: str) -> dict:

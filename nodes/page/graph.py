@@ -1,64 +1,36 @@
-"""Which inputs of which nodes make a plan: the page sends what stands in the nodes, this says what it means."""
+"""The plan that a graph describes: the page sends the widgets of its nodes, the node classes say what they mean."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from ...lumina_core.cost.summary import SCHEDULES
-from ..size import told_size
+from ..catalog import NODE_CLASSES
+from ..names import PREFIX
+from ..plan_inputs import PlanNode
 
-_SIZE = ("width", "height", "frames")
-_OPTIONS = ("times", "context_drop")
-_TOLD_BY = {
-    "LuminaVideoMultiScaleSampler": (*SCHEDULES, "preset", *_SIZE, "seconds", "points", "solver", *_OPTIONS),
-    "LuminaVideoPreset": ("preset",),
-    "LuminaVideoPatchSchedule": ("patch",),
-    "LuminaVideoGuidance": ("guidance", "renorm"),
-    "LuminaVideoGuider": ("guidance", "renorm"),
-    "LuminaVideoMotionScore": ("motion", "negative_motion"),
-    "LuminaVideoSplitSigmas": ("patch",),
-    "LuminaVideoSigmas": ("points", "time_shift", "times"),
-    "LuminaVideoSolver": ("solver",),
-    "LuminaVideoEmptyLatent": (*_SIZE, "batch_size"),
-    "LuminaVideoImageToVideo": ("frames",),
-    "LuminaVideoModelLoader": ("model_name", "weight_dtype"),
-    "LuminaVideoContextDrop": ("until",),
-    "KSampler": ("steps",),
-    "KSamplerAdvanced": ("steps",),
-}
+PLAN_NODES = {PREFIX + node.__name__: node for node in NODE_CLASSES if issubclass(node, PlanNode)}
+_HOST_SAMPLERS = ("KSampler", "KSamplerAdvanced")
 
 
-def plan_fields(nodes: list[dict[str, Any]], fields: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a plan as ``page_plan.describe`` reads them.
+def plan_fields(nodes: list[dict[str, Any]], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a plan that a graph decides, by name.
 
-    ``nodes``: ``{kind, inputs: {name: value}}`` of the nodes that links join to the one that asks, nearest first, with
-    the inputs that have no link. ``fields``: what the asking node itself says. The first that tells a field wins, also
-    when it tells it blank (the preset's).
+    Args:
+        nodes: ``{kind, inputs: {name: value}}`` of the nodes that are linked to the asking one, nearest first, with the
+            widgets that have no link.
+        fields: what the asking node itself says. The first that decides a field wins, also with a blank value, which
+            stands for the preset's.
     """
-    told = dict(fields)
+    found = dict(fields)
     for node in nodes:
-        inputs = node.get("inputs", {})
-        for name in _TOLD_BY.get(node.get("kind"), ()):
-            if name == "steps" and isinstance(inputs.get(name), int):
-                told.setdefault("points", inputs[name] + 1)
-            elif name == "until" and name in inputs:
-                told.setdefault("context_drop", inputs[name])
-            elif name == "context_drop" and not inputs.get(name):
-                continue  # The sampler leaves it to a node before it.
-            elif name in inputs:
-                told.setdefault(name, inputs[name])
-        if node.get("kind") == "LuminaVideoSize":
-            told = {**told_size(inputs), **told}
-    return told
+        found = {**_fields_of(node["kind"], node["inputs"]), **found}
+    return found
 
 
-def with_graph(request: Any) -> Any:
-    """A request of the page with its ``nodes`` read into ``fields``; any other as it is."""
-    nodes = request.get("nodes") if isinstance(request, dict) else None
-    fields = request.get("fields", {}) if nodes else None
-    readable = isinstance(nodes, list) and isinstance(fields, dict) and all(_is_node(node) for node in nodes)
-    return {**request, "fields": plan_fields(nodes, fields)} if readable else request
-
-
-def _is_node(node: Any) -> bool:
-    return isinstance(node, dict) and isinstance(node.get("kind"), str) and isinstance(node.get("inputs"), dict)
+def _fields_of(kind: str, inputs: dict[str, Any]) -> dict[str, Any]:
+    if kind in _HOST_SAMPLERS:
+        steps = inputs.get("steps")
+        return {"points": steps + 1} if isinstance(steps, int) else {}
+    node = PLAN_NODES.get(kind)
+    return node.plan_fields(inputs) if node else {}

@@ -1,9 +1,11 @@
 """Run by a host's Python, in the host's folder: import the pack as the host does and print one line of JSON.
 
-{"seconds": time of the import, "node_ids": in menu order, "new_packages": top-level packages that it brought in}
+{"seconds": time of the import, "node_ids": in menu order, "plan_inputs": widgets
+of a plan by node, "new_packages": top-level packages that it brought in}
 """
 
 import asyncio
+import importlib
 import importlib.util
 import json
 import sys
@@ -42,9 +44,13 @@ def import_pack() -> dict:
         extension = await pack.comfy_entrypoint()
         return [node.GET_SCHEMA().node_id for node in await extension.get_node_list()]
 
+    graph = importlib.import_module(f"{MODULE}.nodes.page.graph")
+    plan_inputs = {kind: list(node.plan_inputs) for kind, node in graph.PLAN_NODES.items()}
+
     return {
         "seconds": seconds,
         "node_ids": asyncio.run(ids()),
+        "plan_inputs": plan_inputs,
         "new_packages": sorted(new - known - {MODULE} - set(sys.stdlib_module_names)),
     }
 

@@ -32,6 +32,13 @@ def test_nodes_exist_and_ids_are_unique(probe, ours):
     assert all(node_id.startswith("LuminaVideo") for node_id in ids)
 
 
+def test_widgets_that_make_a_plan_are_widgets_of_their_node(probe, ours):
+    assert {"LuminaVideoMultiScaleSampler", "LuminaVideoSize", "LuminaVideoContextDrop"} <= probe["plan_inputs"].keys()
+    for node_id, names in probe["plan_inputs"].items():
+        inputs = ours[node_id]["input"]
+        assert set(names) <= {**inputs.get("required", {}), **inputs.get("optional", {})}.keys(), node_id
+
+
 def test_every_node_is_described(ours):
     for node_id, info in ours.items():
         assert info["category"].partition("/")[0] == "Lumina-Video", node_id

@@ -18,18 +18,21 @@ from ...lumina_core.shapes.latents import VAE_FRAMES, VAE_SPACE, LatentSize
 from ...lumina_core.vae.codec import FRAME_BATCH, LATENT_BATCH, VideoVAE
 from ...lumina_core.vae.compact import CompactVAE
 from ...lumina_core.vae.loader import load_video_vae
+from ...lumina_core.vae.oom_decode import TileFallback
 from .oom import is_oom
 from .patcher import WholePatcher
 
+logger = logging.getLogger(__name__)
+
+# Latent pixels.
 DEFAULT_TILE = 32
-"""Latent pixels."""
+# Latent pixels; below it the overlaps cost more than the tiles save.
 SMALLEST_TILE = 16
-"""Latent pixels; below it the overlaps cost more than the tiles save."""
-# Numbers alive at the peak per pixel of one picture, whatever the length of the clip: counted in a run of the released
+# Elements alive at the peak per pixel of one picture, whatever the length of the clip: counted in a run of the released
 # network by `benchmarks/decode.py` (22489 and 11444), with a little room for the device's own workspace.
 ENCODE_PEAK = 12_200
+# The same of the bundled one, whose count is 246.
 COMPACT_ENCODE_PEAK = 320
-"""The same of the bundled one, whose count is 246."""
 
 
 class VAENetwork(torch.nn.Module):
@@ -120,32 +123,37 @@ class LuminaVideoVAE(comfy.sd.VAE):
         size = LatentSize(*latents.shape[2:])
         shape = (len(latents), size.pixel_frames, size.height * VAE_SPACE, size.width * VAE_SPACE, 3)
         frames = torch.empty(shape, device=self.output_device, dtype=_output_dtype())
-
-        def run(tile: int, overlap: int | None) -> None:
-            self._make_room(self.decode_peak, latents.shape[-2:], tile)
-            bar = comfy.utils.ProgressBar(len(latents) * max(1, size.frames // LATENT_BATCH))
-            for clip, out in zip(latents.split(1), frames, strict=True):
-                start = 0
-                for chunk in _watched(self.codec.decode_stream(clip, tile, overlap), bar):
-                    out[start : start + len(chunk)] = chunk
-                    start += len(chunk)
-
-        _shrinking(run, tile, overlap)
+        bar = comfy.utils.ProgressBar(len(latents) * max(1, size.frames // LATENT_BATCH))
+        fallback = _fallback(tile, overlap)
+        for clip, out in zip(latents.split(1), frames, strict=True):
+            sides, start = latents.shape[-2:], 0
+            for chunk in fallback.parts(self._stream(self.codec.decode_stream, clip, self.decode_peak, sides), sides):
+                out[start : start + len(chunk)] = chunk
+                start += len(chunk)
+                bar.update(1)
         return frames
 
     def _encode(self, clips: list[torch.Tensor], tile: int, overlap: int | None) -> torch.Tensor:
-        latents: list[torch.Tensor] = []
-
-        def run(tile: int, overlap: int | None) -> None:
-            self._make_room(self.encode_peak, _latent_sides(clips[0]), tile)
-            bar = comfy.utils.ProgressBar(len(clips) * max(1, len(clips[0]) // FRAME_BATCH))
-            latents.clear()
-            for clip in clips:
-                parts = list(_watched(self.codec.encode_stream(clip, tile, overlap), bar))
-                latents.append(torch.cat(parts, dim=2).chunk(2, dim=1)[0])
-
-        _shrinking(run, tile, overlap)
+        bar = comfy.utils.ProgressBar(len(clips) * max(1, len(clips[0]) // FRAME_BATCH))
+        fallback, latents = _fallback(tile, overlap), []
+        for clip in clips:
+            sides, parts = _latent_sides(clip), []
+            for part in fallback.parts(self._stream(self.codec.encode_stream, clip, self.encode_peak, sides), sides):
+                parts.append(part)
+                bar.update(1)
+            latents.append(torch.cat(parts, dim=2).chunk(2, dim=1)[0])
         return torch.cat(latents).to(self.output_device, _output_dtype())
+
+    def _stream(self, run: Callable[..., Iterator[torch.Tensor]], clip: torch.Tensor, peak: int, sides: Sequence[int]):
+        """What a ``TileFallback`` calls: ``run`` on a clip, with room made for its tiles, and open to interrupts."""
+
+        def stream(tile: int, overlap: int | None) -> Iterator[torch.Tensor]:
+            self._make_room(peak, sides, tile)
+            for part in run(clip, tile, overlap):
+                comfy.model_management.throw_exception_if_processing_interrupted()
+                yield part
+
+        return stream
 
     def _largest_tile(self, peak: int, sides: Sequence[int]) -> int:
         """The whole picture, or the largest half, quarter, ... of it that the device has memory for."""
@@ -156,7 +164,7 @@ class LuminaVideoVAE(comfy.sd.VAE):
         while self._memory(peak, sides, tile) > free and tile // 2 >= SMALLEST_TILE:
             tile //= 2
         if tile < whole:
-            logging.warning(
+            logger.warning(
                 "Lumina-Video VAE: not enough memory for whole frames, using tiles of %d pixels.", tile * VAE_SPACE
             )
         return tile
@@ -185,30 +193,15 @@ def _latent_sides(clip: torch.Tensor) -> tuple[int, int]:
     return clip.shape[1] // VAE_SPACE, clip.shape[2] // VAE_SPACE
 
 
-def _watched(stream: Iterator[torch.Tensor], bar: comfy.utils.ProgressBar) -> Iterator[torch.Tensor]:
-    """The same items; the user can stop between two of them, and sees how many there were."""
-    for item in stream:
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        yield item
-        bar.update(1)
-
-
-def _shrinking(run: Callable[[int, int | None], None], tile: int, overlap: int | None) -> None:
-    """Call ``run(tile, overlap)``, each time the device runs out of memory with half the tile; said once."""
-    told = False
-    while True:
-        overlap = None if overlap is None else min(overlap, tile // 2)
-        try:
-            return run(tile, overlap)
-        except Exception as error:
-            if not is_oom(error) or tile // 2 < SMALLEST_TILE:
-                raise
-        # Only here is the error gone, and with it the tensors that it holds.
-        tile //= 2
-        if not told:
-            logging.warning("Lumina-Video VAE: out of memory, retrying with tiles of %d pixels.", tile * VAE_SPACE)
-            told = True
-        comfy.model_management.soft_empty_cache()
+def _fallback(tile: int, overlap: int | None) -> TileFallback:
+    return TileFallback(
+        tile,
+        overlap,
+        smallest=SMALLEST_TILE,
+        release=comfy.model_management.soft_empty_cache,
+        warn=lambda sentence: logger.warning("Lumina-Video: %s", sentence),
+        is_oom=is_oom,
+    )
 
 
 def _output_dtype() -> torch.dtype:

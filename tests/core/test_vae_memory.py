@@ -106,13 +106,13 @@ def full_beyond(vae, monkeypatch, width: int, calls: int = 0) -> list[int]:
 @pytest.mark.parametrize("calls", [0, 2])
 def test_out_of_memory_goes_on_in_tiles_and_says_so_once(vae, monkeypatch, calls):
     latents, told = latents_of(32), []
-    whole, tiled = vae.decode(latents), vae.decode(latents, HEIGHT // 2)
-    asked = full_beyond(vae, monkeypatch, HEIGHT // 2, calls)
+    whole, tiled = vae.decode(latents), vae.decode(latents, WIDTH // 2)
+    asked = full_beyond(vae, monkeypatch, WIDTH // 2, calls)
     frames = torch.cat(list(decode_stream(vae, latents, None, told.append)))
-    assert asked[: calls + 1] == [WIDTH] * (calls + 1) and set(asked[calls + 1 :]) == {HEIGHT // 2}
+    assert asked[: calls + 1] == [WIDTH] * (calls + 1) and set(asked[calls + 1 :]) == {WIDTH // 2}
     assert torch.equal(frames, torch.cat([whole[: 8 * calls], tiled[8 * calls :]]))
     assert len(frames) == LatentSize(*latents.shape[2:]).pixel_frames
-    assert len(told) == 1 and "goes on in tiles of 32 pixels" in told[0]
+    assert len(told) == 1 and f"in tiles of {WIDTH // 2 * 8} pixels" in told[0]
 
 
 def test_memory_enough_means_no_tiles(vae, monkeypatch):

@@ -93,7 +93,11 @@ def decode_audio(codec: HostCodec, latent: dict, lufs: float, seconds: float = 0
     """
     samples = latent["samples"]
     if not bool(torch.isfinite(samples).all()):
-        raise LuminaError("samples contains NaN or infinite values; sample again with lower guidance or another dtype.")
+        raise LuminaError(
+            "samples contains NaN or infinite values; sample again with lower guidance or another dtype.",
+            field="samples",
+            kind="numerics",
+        )
     seconds = seconds or latent.get(SECONDS) or samples.shape[-2] / ROWS_PER_SECOND
     waveform = codec.decode(samples, round(seconds * SAMPLE_RATE))
     if lufs:

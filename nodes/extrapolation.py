@@ -28,7 +28,9 @@ def chosen_size(config: VideoConfig, width: int, height: int, frames: int) -> La
     if config.train_size is None and not (width and height and frames):
         raise LuminaError(
             f"The training size is {width}x{height} with {frames} frames, and this checkpoint does not store a value "
-            "to use for 0; enter all three."
+            "to use for 0; enter all three.",
+            field="train_frames" if width and height else "train_height" if width else "train_width",
+            kind="missing",
         )
     latent = config.train_size or LatentSize(1, 1, 1)
     stored = (latent.width * VAE_SPACE, latent.height * VAE_SPACE, latent.frames * VAE_FRAMES)

@@ -60,4 +60,4 @@ class ImageModelLoader(io.ComfyNode):
 
 
 def _weights(name: str) -> Path:
-    return own_file("diffusion_models", name)
+    return own_file("diffusion_models", name, "model_name")

@@ -90,7 +90,9 @@ class ImageToVideo(PlanNode):
         if not isinstance(model.model, LuminaVideoModel):
             raise LuminaError(
                 f"The model is of type {type(model.model).__name__}; connect the MODEL of Load Lumina-Video Model to "
-                "Lumina-Video Image to Video."
+                "Lumina-Video Image to Video.",
+                field="model",
+                kind="mismatch",
             )
         given_latents(len(images), frames)
         latent = begun_latent(vae, images, frames, hold)

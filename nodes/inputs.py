@@ -127,7 +127,9 @@ def check_one(title: str, images: object, video: object) -> None:
     count = (images is not ABSENT) + (video is not ABSENT)
     if count != 1:
         found, verb = ("both", "are") if count else ("neither", "is")
-        raise LuminaError(f"Connect either images or video to {title}; {found} of them {verb} connected.")
+        raise LuminaError(
+            f"Connect either images or video to {title}; {found} of them {verb} connected.", field="images"
+        )
 
 
 def first_fault(*checks: Callable[[], object]) -> bool | str:

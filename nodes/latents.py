@@ -114,7 +114,9 @@ class LatentPreview(io.ComfyNode):
         if not isinstance(latent_format, LuminaVideoLatent) or latent_format.latent_rgb_factors is None:
             raise LuminaError(
                 "This model has no preview colors; decode with the VAE, or save the checkpoint with "
-                "latent_rgb in its metadata."
+                "latent_rgb in its metadata.",
+                field="model",
+                kind="missing",
             )
         return io.NodeOutput(contact_sheet(samples["samples"], columns, scale, latent_format))
 
@@ -125,7 +127,9 @@ def contact_sheet(latents: torch.Tensor, columns: int, scale: int, latent_format
     if latents.ndim != 5 or latents.shape[1] != channels:
         raise LuminaError(
             f"samples have shape {tuple(latents.shape)}, expected Lumina-Video latents (batch, {channels}, frames, "
-            "height, width); connect the model that generated them."
+            "height, width); connect the model that generated them.",
+            field="samples",
+            kind="mismatch",
         )
     frames = torch.linspace(0, latents.shape[2] - 1, min(columns, latents.shape[2])).round().long()
     rgb = latents_to_rgb(latents[:, :, frames].float().cpu() * SCALE, latent_format.preview_rows())

@@ -33,12 +33,12 @@ WEIGHT_DTYPES = {
 def checkpoint_path(name: str) -> Path:
     """The weights file of an entry of the loader's list. Raises LuminaError."""
     bundle = bundle_of(name)
-    return find_weights(bundle.checkpoint) if bundle else own_file("diffusion_models", name)
+    return find_weights(bundle.checkpoint) if bundle else own_file("diffusion_models", name, "model_name")
 
 
 def _vae(name: str) -> Path:
     bundle = bundle_of(name)
-    return find_vae_weights(bundle.vae) if bundle else own_file("vae", name)
+    return find_vae_weights(bundle.vae) if bundle else own_file("vae", name, "vae_name")
 
 
 def weight_dtype_input() -> io.Combo.Input:

@@ -97,5 +97,7 @@ def check_codec(channels: int, codec: HostCodec) -> None:
     if codec.codec.channels != channels:
         raise LuminaError(
             f"The latents of the codec have {codec.codec.channels} channels, but the audio model has {channels}; "
-            "load the codec that it was trained with."
+            "load the codec that it was trained with.",
+            field="codec",
+            kind="mismatch",
         )

@@ -82,6 +82,16 @@ def forward_bytes(config: VideoConfig, tokens: int, items: int, dtype_size: int,
     return max(sum(sizes[name] * each for name, each in alive.items()) for alive in MOMENTS[dtype_size])
 
 
+def text_kv_bytes(config: VideoConfig, texts: int, dtype_size: int) -> int:
+    """Bytes of the keys and values of so many texts in every layer, which are kept for a whole run.
+
+    Args:
+        texts: prompts and negative prompts of the batch.
+        dtype_size: bytes of an element in the run's dtype.
+    """
+    return texts * TEXT_TOKENS * 2 * config.layers * _kv_dim(config) * dtype_size
+
+
 def parameters(config: VideoConfig) -> int:
     """How many parameters the network has."""
     return _outside(config) + config.layers * _block(config)
@@ -173,7 +183,8 @@ def memory_plan(run: Run) -> MemoryPlan:
     rows = {patch: 1 if run.split else run.batch * passes for patch, passes in _passes(run.plan)}
     latents = run.batch * config.channels * size.frames * size.height * size.width
     # Both texts are kept, though they may run one after another.
-    text = run.batch * 2 * TEXT_TOKENS * (config.text_dim + 2 * config.layers * _kv_dim(config)) * run.dtype_size
+    features = 2 * run.batch * TEXT_TOKENS * config.text_dim * run.dtype_size
+    text = features + text_kv_bytes(config, 2 * run.batch, run.dtype_size)
     released = config.channels == LATENT_CHANNELS
     pixels = VAE_SPACE**2 * min(size.height, run.tile or size.height) * min(size.width, run.tile or size.width)
     # While a block computes, the next one arrives.

@@ -55,17 +55,17 @@ def features() -> list[str]:
 
 def find_audio_model(name: str) -> Path:
     """The file of one of `audio_models`. Raises LuminaError."""
-    return _find(name, _MODEL_ROOTS, MODEL_FILE, "audio model", _MODEL_CURE)
+    return _find(name, _MODEL_ROOTS, MODEL_FILE, "audio model", _MODEL_CURE, "model_name")
 
 
 def find_codec(name: str) -> Path:
     """The folder or file of one of `codecs`. Raises LuminaError."""
-    return _find(name, _CODEC_ROOTS, CODEC_FOLDER, "audio codec", _CODEC_CURE)
+    return _find(name, _CODEC_ROOTS, CODEC_FOLDER, "audio codec", _CODEC_CURE, "codec_name")
 
 
 def find_features(name: str) -> Path:
     """The folder of one of `features`. Raises LuminaError."""
-    return _find(name, _FEATURES_ROOTS, FEATURES_FOLDER, "pair of feature encoders", _FEATURES_CURE)
+    return _find(name, _FEATURES_ROOTS, FEATURES_FOLDER, "pair of feature encoders", _FEATURES_CURE, "folder")
 
 
 def is_audio_model(path: str | None) -> bool:
@@ -108,21 +108,29 @@ def _with_voice() -> list[str]:
     return entries
 
 
-def _find(name: str, roots: tuple[str, ...], part: str, what: str, cure: str) -> Path:
+def _find(name: str, roots: tuple[str, ...], part: str, what: str, cure: str, field: str) -> Path:
     if bundle := bundle_of(name):
         if bundle.sound is None:
-            raise LuminaError(f"Bundle '{bundle.name}' has no audio model; {cure}")
+            raise LuminaError(f"Bundle '{bundle.name}' has no audio model; {cure}", field=field, kind="missing")
         if not (bundle.sound / part).exists():
-            raise LuminaError(f"The audio model of bundle '{bundle.name}' has no {part}; download the bundle again.")
+            raise LuminaError(
+                f"The audio model of bundle '{bundle.name}' has no {part}; download the bundle again.",
+                field=field,
+                kind="missing",
+            )
         return bundle.sound / part
     if name == NOTHING or is_bundled(name):
-        raise LuminaError(f"No {what} is installed; {cure}")
+        raise LuminaError(f"No {what} is installed; {cure}", field=field, kind="missing")
     places = [Path(place) for root in roots for place in folder_paths.get_folder_paths(root)]
     for place in places:
         if ".." not in Path(name).parts and not Path(name).is_absolute() and (place / name).exists():
             return place / name
     looked = ", ".join(map(str, places))
-    raise LuminaError(f"'{name}' is not in {looked}; put it there and reload the page, or choose another.")
+    raise LuminaError(
+        f"'{name}' is not in {looked}; put it there and reload the page, or choose another.",
+        field=field,
+        kind="missing",
+    )
 
 
 def _folders(roots: tuple[str, ...], parts: tuple[str, str]) -> list[str]:

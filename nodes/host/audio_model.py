@@ -80,7 +80,9 @@ class AudioModel(comfy.model_base.BaseModel):
         text, mask, visual, sync = (kwargs.get(key) for key in ("cross_attn", "attention_mask", VISUAL, SYNC))
         if visual is None or sync is None or text is None:
             raise LuminaError(
-                "The conditioning for this audio model has no video features; use Lumina-Video Audio Conditioning."
+                "The conditioning for this audio model has no video features; use Lumina-Video Audio Conditioning.",
+                field="positive",
+                kind="mismatch",
             )
         self.diffusion_model.config.check_features(visual.shape[-1], sync.shape[-1], text.shape[-1])
         mask = torch.ones(text.shape[:2]) if mask is None else mask
@@ -135,5 +137,9 @@ def audio_model_config(model) -> AudioConfig:
     """The sizes of a MODEL from `load_audio`; raises LuminaError for another MODEL."""
     network = model.get_model_object("diffusion_model")
     if not isinstance(network, HostAudioNextDiT):
-        raise LuminaError("This MODEL is not an audio model; connect the MODEL of Load Lumina-Video Audio Model.")
+        raise LuminaError(
+            "This MODEL is not an audio model; connect the MODEL of Load Lumina-Video Audio Model.",
+            field="model",
+            kind="mismatch",
+        )
     return network.config

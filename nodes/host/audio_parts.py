@@ -70,7 +70,9 @@ class HostCodec:
         if latents.ndim != 4 or (shape[1], shape[3]) != wanted:
             raise LuminaError(
                 f"samples have shape {shape}, expected (batch, {wanted[0]}, time, {wanted[1]}); use latents of an "
-                "audio model and the codec that it was trained with."
+                "audio model and the codec that it was trained with.",
+                field="samples",
+                kind="mismatch",
             )
         memory = _ROW_BYTES * shape[0] * shape[2]
         comfy.model_management.load_models_gpu([self.patcher], memory_required=memory, force_full_load=True)

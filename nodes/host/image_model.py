@@ -26,7 +26,9 @@ class HostImageNextDiT(HostNextDiT, ImageNextDiT):
         if x.ndim != 4:
             raise LuminaError(
                 "This MODEL generates images, but the latents are video latents; use Empty Latent "
-                "Image with KSampler or SamplerCustomAdvanced."
+                "Image with KSampler or SamplerCustomAdvanced.",
+                field="latent_image",
+                kind="mismatch",
             )
         return super()._forward(x[:, :, None], t, context, transformer_options, **kwargs)[:, :, 0]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import comfy.model_management as management
 import comfy.patcher_extension
 
-from ...lumina_core.cost.memory import TEXT_TOKENS, forward_bytes
+from ...lumina_core.cost.memory import forward_bytes, text_kv_bytes
 from ...lumina_core.network.audio_config import ROWS_PER_SECOND, AudioConfig
 from ...lumina_core.network.config import BlockConfig, VideoConfig
 from ...lumina_core.shapes.latents import LatentSize
@@ -36,9 +36,7 @@ def video_bytes(config: VideoConfig, shape: Sequence[int], patches: Iterable[Pat
     """
     tokens = max(LatentSize(*shape[2:]).tokens(patch) for patch in patches)
     call = forward_bytes(config, tokens, shape[0], dtype_size)
-    # Keys and values of the text in every layer, which last as long as the run.
-    kept = shape[0] * config.layers * TEXT_TOKENS * 2 * config.kv_heads * config.block.head_dim * dtype_size
-    return call + kept + _score_bytes(config.block, tokens, shape[0])
+    return call + text_kv_bytes(config, shape[0], dtype_size) + _score_bytes(config.block, tokens, shape[0])
 
 
 def audio_bytes(config: AudioConfig, shape: Sequence[int], dtype_size: int) -> int:

@@ -29,12 +29,16 @@ def model_files() -> list[str]:
     return [name for name in folder_paths.get_filename_list("diffusion_models") if Path(name).name != ARGS_NAME]
 
 
-def own_file(folder: str, name: str) -> Path:
-    """A user's file in one of the host's folders. Raises LuminaError."""
+def own_file(folder: str, name: str, field: str) -> Path:
+    """A user's file in one of the host's folders. Raises LuminaError that names the widget ``field``."""
     path = folder_paths.get_full_path(folder, name)
     if path is None:
         looked = ", ".join(folder_paths.get_folder_paths(folder)) or f"models/{folder}"
-        raise LuminaError(f"'{name}' is not in {looked}; put the file there and reload the page, or choose another.")
+        raise LuminaError(
+            f"'{name}' is not in {looked}; put the file there and reload the page, or choose another.",
+            field=field,
+            kind="missing",
+        )
     return Path(path)
 
 

@@ -11,6 +11,8 @@ import torch
 
 from ...lumina_core.runtime.oom import PerSampleFallback, is_out_of_memory
 
+logger = logging.getLogger(__name__)
+
 _EVERYTHING = 1e30  # bytes; what the host itself asks for when it wants all that can be freed
 CURES = ("fp8 weights",)
 
@@ -37,7 +39,7 @@ def host_fallback(device: torch.device) -> PerSampleFallback:
     """The core's fallback, freeing what the host holds on ``device`` and writing to the host's log."""
     return PerSampleFallback(
         release=lambda: free_unused(device),
-        warn=lambda sentence: logging.warning("Lumina-Video: %s", sentence),
+        warn=lambda sentence: logger.warning("Lumina-Video: %s", sentence),
         is_oom=is_oom,
     )
 

@@ -12,6 +12,8 @@ from ..names import OPTIONS_KEY
 from .messages import executing_node, send_text
 from .run_options import RunOptions
 
+logger = logging.getLogger(__name__)
+
 
 def warn_of_size(patcher):
     """Have every run of this model look at its size; returns ``patcher``."""
@@ -28,7 +30,7 @@ def _looking(executor, noise, *args, **kwargs):
     patches = options.schedule(network.config).values
     text = size_warning(network.config, LatentSize(frames, height, width), patches, options.network)
     if text:
-        logging.warning("Lumina-Video: %s", text)
+        logger.warning("Lumina-Video: %s", text)
         if (node := executing_node()) is not None:
             send_text(node, text)
     return executor(noise, *args, **kwargs)

@@ -17,6 +17,8 @@ from ...lumina_core.text.gemma import TextEncoder, load_text_encoder
 from .bundles import bundle_of
 from .patcher import WholePatcher
 
+logger = logging.getLogger(__name__)
+
 ROOM = 0.9
 """Share of a device's memory that the weights may take."""
 
@@ -64,7 +66,11 @@ class GemmaModel(torch.nn.Module, ClipTokenWeightEncoder):
     def encode_token_weights(self, token_weight_pairs: dict[str, list]):
         if self.encoder.kind not in token_weight_pairs:
             found = ", ".join(token_weight_pairs) or "none"
-            raise LuminaError(f"The tokens are of {found}, expected {self.encoder.kind}; make them with this CLIP.")
+            raise LuminaError(
+                f"The tokens are of {found}, expected {self.encoder.kind}; make them with this CLIP.",
+                field="clip",
+                kind="mismatch",
+            )
         return super().encode_token_weights(token_weight_pairs[self.encoder.kind])
 
     def encode(self, rows: list[list[int]]):
@@ -116,7 +122,7 @@ def load_clip(name: str) -> GemmaCLIP:
     encoder = load_text_encoder(folder, offload, _dtype(device))
     size = comfy.model_management.module_size(encoder.model)
     if size > ROOM * comfy.model_management.get_total_memory(device):
-        logging.warning(
+        logger.warning(
             "Lumina-Video: the text encoder does not fit into the memory of %s, running it on %s.", device, offload
         )
         device = offload
@@ -133,7 +139,9 @@ def find_text_encoder(name: str) -> Path:
             return root / name
     raise LuminaError(
         f"'{name}' is not in {', '.join(map(str, roots))}; put the folder of google/gemma-2-2b there and reload the "
-        "page, or choose another."
+        "page, or choose another.",
+        field="folder",
+        kind="missing",
     )
 
 

@@ -16,6 +16,8 @@ from ...lumina_core.cost.runtime import Measured, Shape
 from ...lumina_core.network.config import VideoConfig
 from ...lumina_core.runtime.atomic import atomic_write
 
+logger = logging.getLogger(__name__)
+
 FOLDER, FILE = "__lumina_video", "timings.json"
 """Folders that begin with two underscores are closed to the page's file routes in newer hosts."""
 LIMIT = 200
@@ -95,7 +97,7 @@ def _read() -> dict[str, Any]:
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        logging.warning("Lumina-Video: %s could not be read; the recorded run times were reset.", FILE)
+        logger.warning("Lumina-Video: %s could not be read; the recorded run times were reset.", FILE)
         _file().unlink(missing_ok=True)
     return {"remember": True, "runs": []}
 
@@ -120,4 +122,4 @@ def _write(kept: dict[str, Any]) -> None:
         with atomic_write(file, unique=False) as part:
             part.write_text(json.dumps(kept), encoding="utf-8")
     except OSError as error:
-        logging.warning("Lumina-Video: the run times of this run are not saved: %s.", error.strerror)
+        logger.warning("Lumina-Video: the run times of this run are not saved: %s.", error.strerror)

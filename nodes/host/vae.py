@@ -214,5 +214,7 @@ def _check_latents(latents: torch.Tensor, channels: int) -> None:
     if len(shape) != 5 or shape[1] != channels or min(shape) < 1:
         raise LuminaError(
             f"samples have shape {shape}, expected (batch, {channels}, frames, height, width); use latents of "
-            "Lumina-Video and the VAE of the same model."
+            "Lumina-Video and the VAE of the same model.",
+            field="samples",
+            kind="mismatch",
         )

@@ -33,6 +33,8 @@ from .run_options import RunOptions
 from .size_warning import warn_of_size
 from .text_cache import RunContexts
 
+logger = logging.getLogger(__name__)
+
 
 class HostNextDiT(NextDiT):
     """A network of the core behind the host's calling convention; parameter names stay as published.
@@ -185,7 +187,9 @@ def check_ours(model, taker: str) -> None:
     if not isinstance(model.model, LuminaVideoModel):
         raise LuminaError(
             f"The model is of type {type(model.model).__name__}; connect the MODEL of Load Lumina-Video Model or Load "
-            f"Lumina-Next Model to {taker}."
+            f"Lumina-Next Model to {taker}.",
+            field="model",
+            kind="mismatch",
         )
 
 
@@ -207,7 +211,7 @@ def make_patcher(
     cast = comfy.model_management.unet_manual_cast(dtype, device, supported)
     lacking = why_no_bf16(device)
     if lacking and (cast or dtype) == torch.float32:
-        logging.info("Lumina-Video: running the model in fp32, which needs twice the memory, because %s.", lacking)
+        logger.info("Lumina-Video: running the model in fp32, which needs twice the memory, because %s.", lacking)
     model_config.set_inference_dtype(dtype, cast)
     model = model_config.get_model(weights)
     kind = comfy.model_patcher.ModelPatcher

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from ..lumina_core.audio.features import shortness
 from ..lumina_core.audio.mel import SAMPLE_RATE
-from ..lumina_core.audio.waveform import check_loudness, is_silent, loudness
+from ..lumina_core.audio.waveform import SILENT, check_loudness, is_silent, loudness
 from ..lumina_core.errors import LuminaError
 from ..lumina_core.network.audio_config import ROWS_PER_SECOND, AudioConfig
 from .audio_inputs import ABSENT, clip_fault, clip_features, clip_inputs
@@ -23,7 +23,6 @@ SECONDS = AUDIO_KEY + "_seconds"
 """Length of a LATENT's sound, which its whole rows round up."""
 LONGEST = 600.0
 """Seconds."""
-SILENT = "The audio is silent; raise video_guidance, or check that the model is trained."
 
 
 def prompt_inputs() -> list[io.Input]:

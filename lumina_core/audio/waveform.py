@@ -17,6 +17,9 @@ _SILENCE = 1e-4
 _HEADROOM = 0.99
 _SHORTEST_LOUDNESS = 0.4
 
+# What a run tells of a silent result.
+SILENT = "The audio is silent; raise video_guidance, try another seed or prompt, or check that the model is trained."
+
 
 def prepare(waveform: torch.Tensor, peak: float | None = PEAK) -> torch.Tensor:
     """Without its constant part and, unless ``peak`` is None, scaled to that peak; silence stays silence."""

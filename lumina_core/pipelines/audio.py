@@ -18,7 +18,7 @@ from ..audio.feature_config import read_feature_widths
 from ..audio.features import FeatureEncoder, VideoFeatures, check_seconds, load_feature_encoder, shortness
 from ..audio.frame_times import check_fps, check_frames
 from ..audio.mel import SAMPLE_RATE
-from ..audio.waveform import check_loudness, is_silent, loudness
+from ..audio.waveform import SILENT, check_loudness, is_silent, loudness
 from ..checkpoints.audio import CHECKPOINT_NAME, load_audio_model, read_audio_config
 from ..errors import LuminaError
 from ..media.reader import probe
@@ -42,7 +42,6 @@ from .bundle import find_bundle
 
 # Subfolders of an audio folder.
 CODEC, FEATURES = "codec", "features"
-SILENT = "the audio is silent; raise the video guidance, or try another seed or prompt."
 OUTPUT_TYPES = ("pt", "np", "latent")
 _PACKAGES = ("av", "diffusers", "transformers", "torchaudio", "safetensors")
 # Seconds by which features may be shorter or longer than the clip that they are used for.

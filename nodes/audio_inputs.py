@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from comfy_api.latest import InputImpl, io
 
@@ -46,7 +47,7 @@ def clip_fault(title: str, fps: float | None, images: object, video: object) -> 
     return first_fault(lambda: check_one(title, images, video), lambda: fps is None or check_fps(fps))
 
 
-def clip_features(features: HostFeatures, fps: float, images: object, video: object) -> tuple[VideoFeatures, list[str]]:
+def clip_features(features: HostFeatures, fps: float, images: Any, video: Any) -> tuple[VideoFeatures, list[str]]:
     """Features of the clip, and warnings about it. Raises LuminaError."""
     encoder = features.loaded()
     if video is ABSENT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from comfy_api.latest import io
 
@@ -14,8 +15,8 @@ from ..lumina_core.shapes.latents import LatentSize, VideoSize, nearest_multiple
 GRAMMAR = "Grammar: first value | t: next value | ..., t from 0 (noise) to 1 (data)."
 FRAME_STEP = 8
 """Frames that every patch size of the released models divides."""
-ABSENT = object()
-"""An input without a link. A link reads as None while its value is not known."""
+# An input without a link. A link reads as None while its value is not known.
+ABSENT: Any = object()
 DEFAULT_PLAN = PRESETS[DEFAULT_PRESET]
 DEFAULT_SIZE = preset_clip(DEFAULT_PRESET).size
 

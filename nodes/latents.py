@@ -52,8 +52,14 @@ class EmptyLatent(PlanNode):
         )
 
     @classmethod
-    def validate_inputs(cls, width=None, height=None, frames=None, patch=None):
-        if None in (width, height, frames, patch):
+    def validate_inputs(
+        cls,
+        width: int | None = None,
+        height: int | None = None,
+        frames: int | None = None,
+        patch: str | None = None,
+    ):
+        if width is None or height is None or frames is None or patch is None:
             return True
         return first_fault(lambda: check_size(width, height, frames, patch))
 
@@ -111,19 +117,30 @@ class LatentPreview(io.ComfyNode):
     @classmethod
     def execute(cls, samples, columns, scale, model=None) -> io.NodeOutput:
         latent_format = LuminaVideoLatent() if model is None else model.get_model_object("latent_format")
-        if not isinstance(latent_format, LuminaVideoLatent) or latent_format.latent_rgb_factors is None:
+        factors = latent_format.preview_rows() if isinstance(latent_format, LuminaVideoLatent) else None
+        if factors is None:
             raise LuminaError(
                 "This model has no preview colors; decode with the VAE, or save the checkpoint with "
                 "latent_rgb in its metadata.",
                 field="model",
                 kind="missing",
             )
-        return io.NodeOutput(contact_sheet(samples["samples"], columns, scale, latent_format))
+        return io.NodeOutput(contact_sheet(samples["samples"], columns, scale, latent_format.latent_channels, factors))
 
 
-def contact_sheet(latents: torch.Tensor, columns: int, scale: int, latent_format: LuminaVideoLatent) -> torch.Tensor:
-    """(B, C, F, H, W) unscaled latents to one IMAGE (1, B * H * scale, columns * W * scale, 3)."""
-    channels = latent_format.latent_channels
+def contact_sheet(
+    latents: torch.Tensor, columns: int, scale: int, channels: int, factors: list[list[float]]
+) -> torch.Tensor:
+    """(B, C, F, H, W) unscaled latents to one IMAGE (1, B * H * scale, columns * W * scale, 3).
+
+    Args:
+        columns: latent frames shown per clip.
+        scale: pixels per latent pixel.
+        channels, factors: of the model's latents, and what ``latents_to_rgb`` takes for them.
+
+    Raises:
+        LuminaError: the latents have another shape.
+    """
     if latents.ndim != 5 or latents.shape[1] != channels:
         raise LuminaError(
             f"samples have shape {tuple(latents.shape)}, expected Lumina-Video latents (batch, {channels}, frames, "
@@ -132,6 +149,6 @@ def contact_sheet(latents: torch.Tensor, columns: int, scale: int, latent_format
             kind="mismatch",
         )
     frames = torch.linspace(0, latents.shape[2] - 1, min(columns, latents.shape[2])).round().long()
-    rgb = latents_to_rgb(latents[:, :, frames].float().cpu() * SCALE, latent_format.preview_rows())
+    rgb = latents_to_rgb(latents[:, :, frames].float().cpu() * SCALE, factors)
     sheet = rgb.permute(0, 2, 1, 3, 4).flatten(2, 3).flatten(0, 1)
     return sheet.repeat_interleave(scale, 0).repeat_interleave(scale, 1)[None]

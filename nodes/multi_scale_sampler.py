@@ -146,17 +146,17 @@ class MultiScaleSampler(PlanNode):
         cls,
         prompt=None,
         negative_prompt=None,
-        preset=None,
-        width=None,
-        height=None,
-        frames=None,
+        preset: str | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        frames: int | None = None,
         patch=None,
         guidance=None,
         motion=None,
         negative_motion=None,
         points=None,
         solver=None,
-        seconds=0.0,
+        seconds: float | None = 0.0,
         times=None,
         rope=None,
         context_drop=0.0,
@@ -177,8 +177,9 @@ class MultiScaleSampler(PlanNode):
                 times=times,
                 rope=rope,
             )
-            if None not in (preset, width, height, frames, seconds):
-                latent_size(width, height, clip_frames(preset, frames, seconds)).check_all(plan.patches)
+            if preset is None or width is None or height is None or frames is None or seconds is None:
+                return
+            latent_size(width, height, clip_frames(preset, frames, seconds)).check_all(plan.patches)
 
         return first_fault(lambda: check_texts(prompt=prompt, negative_prompt=negative_prompt), check)
 
@@ -213,7 +214,7 @@ class MultiScaleSampler(PlanNode):
         )
         latent["samples"] = sample_video(guider, plan, latent, seed)
         cuts = ((cut, "prompt"), (negative_cut, "negative prompt"))
-        text = note(cls.TITLE, [cut_message(*each) for each in cuts if each[0]])
+        text = note(cls.TITLE, [cut_message(found, name) for found, name in cuts if found])
         schedules = {name: str(getattr(plan, name)) for name in SCHEDULES}
         return io.NodeOutput(latent, float(preset_clip(preset).fps), ui=with_schedules(text, **schedules))
 

@@ -117,8 +117,18 @@ class Size(PlanNode):
         )
 
     @classmethod
-    def validate_inputs(cls, area=None, ratio=None, orientation=None, seconds=None, own_ratio="", own_side=0):
-        if None in (area, ratio, orientation, seconds, own_ratio, own_side):
+    def validate_inputs(
+        cls,
+        area: str | None = None,
+        ratio: str | None = None,
+        orientation: str | None = None,
+        seconds: float | None = None,
+        own_ratio: str | None = "",
+        own_side: int | None = 0,
+    ):
+        if area is None or ratio is None or orientation is None or seconds is None:
+            return True
+        if own_ratio is None or own_side is None:
             return True
         return first_fault(lambda: chosen_size(area, ratio, orientation, seconds, own_ratio, own_side))
 

@@ -93,17 +93,17 @@ def stamp(find: Callable[[str], Path], name: str) -> str:
 
 
 def _entries(own: list[str]) -> list[str]:
-    return [*_with_voice(), *own] or [NOTHING]
+    return [*_with_audio(), *own] or [NOTHING]
 
 
-def _with_voice() -> list[str]:
+def _with_audio() -> list[str]:
     entries = []
     for entry in bundled_entries():
         try:
-            voice = bundle_of(entry).sound
-        except LuminaError:  # told when the entry is used
+            bundle = bundle_of(entry)
+        except LuminaError:  # raised again when the entry is used
             continue
-        if voice is not None:
+        if bundle is not None and bundle.sound is not None:
             entries.append(entry)
     return entries
 

@@ -30,5 +30,5 @@ class LuminaVideoLatent(comfy.latent_formats.LatentFormat):
 
     def preview_rows(self) -> list[list[float]] | None:
         """Both as ``lumina_core.vae.latent_preview.latents_to_rgb`` takes them."""
-        bias = self.latent_rgb_factors_bias
-        return self.latent_rgb_factors if bias is None else [*self.latent_rgb_factors, bias]
+        factors, bias = self.latent_rgb_factors, self.latent_rgb_factors_bias
+        return factors if factors is None or bias is None else [*factors, bias]

@@ -30,7 +30,7 @@ class RunFallback:
         sigmas = transformer_options.get("sample_sigmas")
         if sigmas is None:
             return host_fallback(device)
-        if self._run is None or self._run() is not sigmas:
+        if self._fallback is None or self._run() is not sigmas:
             self._run, self._fallback = weakref.ref(sigmas), host_fallback(device)
         return self._fallback
 

@@ -30,8 +30,8 @@ def host_attention(
     heads = q.shape[1]
     if mask is not None:
         # Not every backend of the host takes a bool mask; an additive one works on all.
-        mask = torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill_(~mask, torch.finfo(q.dtype).min)
-        mask = mask[:, None, None, :].expand(-1, -1, q.shape[2], -1)
+        added = torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill_(~mask, torch.finfo(q.dtype).min)
+        mask = added[:, None, None, :].expand(-1, -1, q.shape[2], -1)
     return optimized_attention(
         q,
         repeat_heads(k, heads),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy.sd1_clip import SDTokenizer
 from comfy.text_encoders.spiece_tokenizer import SPieceTokenizer
 
@@ -43,6 +45,7 @@ def check_texts(**texts: str | None) -> None:
 def _sentencepiece(clip) -> tuple[str, SDTokenizer | None]:
     """Name of its tokens and the tokenizer of a CLIP that the host loaded; none for ours and for other kinds."""
     name = getattr(clip.tokenizer, "clip_name", "")
-    part = getattr(clip.tokenizer, getattr(clip.tokenizer, "clip", ""), None)
-    native = isinstance(part, SDTokenizer) and isinstance(part.tokenizer, SPieceTokenizer)
-    return name, part if native else None
+    part: Any = getattr(clip.tokenizer, getattr(clip.tokenizer, "clip", ""), None)
+    if isinstance(part, SDTokenizer) and isinstance(part.tokenizer, SPieceTokenizer):
+        return name, part
+    return name, None

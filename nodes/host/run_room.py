@@ -19,8 +19,7 @@ def run_room(config: VideoConfig, dtype: torch.dtype | None) -> dict[str, int]:
         dtype: the loader's choice for the weights; None is what the host would choose.
     """
     device, supported = management.get_torch_device(), LuminaVideoConfig.supported_inference_dtypes
-    if dtype is None:
-        dtype = management.unet_dtype(model_params=parameters(config), supported_dtypes=supported)
-    computed = management.unet_manual_cast(dtype, device, supported) or dtype
+    weights: torch.dtype = dtype or management.unet_dtype(model_params=parameters(config), supported_dtypes=supported)
+    computed: torch.dtype = management.unet_manual_cast(weights, device, supported) or weights
     room = management.get_total_memory(device) - CARD_RESERVE
-    return {"room": max(0, round(room)), "dtype_size": computed.itemsize, "weight_size": dtype.itemsize}
+    return {"room": max(0, round(room)), "dtype_size": computed.itemsize, "weight_size": weights.itemsize}

@@ -147,7 +147,7 @@ class LuminaVideoVAE(comfy.sd.VAE):
     def _stream(self, run: Callable[..., Iterator[torch.Tensor]], clip: torch.Tensor, peak: int, sides: Sequence[int]):
         """What a ``TileFallback`` calls: ``run`` on a clip, with room made for its tiles, and open to interrupts."""
 
-        def stream(tile: int, overlap: int | None) -> Iterator[torch.Tensor]:
+        def stream(tile: int | None, overlap: int | None) -> Iterator[torch.Tensor]:
             self._make_room(peak, sides, tile)
             for part in run(clip, tile, overlap):
                 comfy.model_management.throw_exception_if_processing_interrupted()
@@ -169,13 +169,14 @@ class LuminaVideoVAE(comfy.sd.VAE):
             )
         return tile
 
-    def _make_room(self, peak: int, sides: Sequence[int], tile: int) -> None:
+    def _make_room(self, peak: int, sides: Sequence[int], tile: int | None) -> None:
         memory = self._memory(peak, sides, tile)
         comfy.model_management.load_models_gpu([self.patcher], memory_required=memory, force_full_load=True)
 
-    def _memory(self, peak: int, sides: Sequence[int], tile: int) -> int:
-        """Bytes that one tile of a picture of these sides (latent pixels) needs at the peak."""
-        pixels = min(sides[0], tile) * min(sides[1], tile) * VAE_SPACE**2
+    def _memory(self, peak: int, sides: Sequence[int], tile: int | None) -> int:
+        """Bytes that one tile of a frame of these sides (latent pixels) needs at the peak; None is the whole frame."""
+        height, width = (side if tile is None else min(side, tile) for side in sides)
+        pixels = height * width * VAE_SPACE**2
         return peak * pixels * comfy.model_management.dtype_size(self.vae_dtype)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import comfy.conds
 import comfy.model_base
@@ -151,7 +152,7 @@ class LuminaVideoConfig(comfy.supported_models_base.BASE):
 
     unet_extra_config = {}
     sampling_settings = {"shift": 1.0, "multiplier": 1.0}
-    latent_format = LuminaVideoLatent
+    latent_format: Any = LuminaVideoLatent  # the class; a model's own one is set in its place
     supported_inference_dtypes = [torch.bfloat16, torch.float32]
     memory_usage_factor = 1.0  # each model calculates its own
     scaled_fp8 = None

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..host.messages import json_response, prompt_server
 from ..host.timing_store import change, remembered
-from .plan import BadRequest, describe
+from .plan import describe
+from .request import BadRequest
 
 ROOT = "/lumina-video"
 

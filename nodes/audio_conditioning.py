@@ -56,15 +56,15 @@ def loudness_fault(lufs: float | None) -> bool | str:
     return first_fault(lambda: check_loudness(lufs or None))
 
 
-def sound_conditioning(
+def audio_conditioning(
     features: HostFeatures, prompt: str, negative_prompt: str, fps: float, images: object, video: object
 ) -> tuple[list, list, float, list[str]]:
     """Positive and negative conditioning, the clip's seconds, and warnings about it.
 
     The negative one is without the video, too, so that one cfg guides both.
     """
-    clip, told = clip_features(features, fps, images, video)
-    told += filter(None, [shortness(clip.seconds)])
+    clip, warnings = clip_features(features, fps, images, video)
+    warnings += filter(None, [shortness(clip.seconds)])
     texts, masks = features.loaded().text([prompt, negative_prompt])
     seen = {VISUAL: to_result_device(clip.visual), SYNC: to_result_device(clip.sync)}
 
@@ -75,7 +75,7 @@ def sound_conditioning(
 
     positive = entry(0, prompt)
     negative = entry(1, negative_prompt, **{NO_VIDEO: True})
-    return positive, negative, clip.seconds, told
+    return positive, negative, clip.seconds, warnings
 
 
 def empty_audio(seconds: float, batch_size: int, config: AudioConfig | None = None) -> dict:
@@ -135,8 +135,10 @@ class SoundConditioning(io.ComfyNode):
 
     @classmethod
     def execute(cls, features, prompt, negative_prompt, fps, images=ABSENT, video=ABSENT) -> io.NodeOutput:
-        positive, negative, seconds, told = sound_conditioning(features, prompt, negative_prompt, fps, images, video)
-        return io.NodeOutput(positive, negative, seconds, ui=warn(cls, cls.TITLE, told))
+        positive, negative, seconds, warnings = audio_conditioning(
+            features, prompt, negative_prompt, fps, images, video
+        )
+        return io.NodeOutput(positive, negative, seconds, ui=warn(cls, cls.TITLE, warnings))
 
 
 class EmptySoundLatent(io.ComfyNode):
@@ -202,5 +204,5 @@ class DecodeSound(io.ComfyNode):
 
     @classmethod
     def execute(cls, samples, codec, seconds, loudness=0.0) -> io.NodeOutput:
-        audio, told = decode_audio(codec, samples, loudness, seconds)
-        return io.NodeOutput(audio, ui=warn(cls, cls.TITLE, told))
+        audio, warnings = decode_audio(codec, samples, loudness, seconds)
+        return io.NodeOutput(audio, ui=warn(cls, cls.TITLE, warnings))

@@ -59,7 +59,7 @@ def clip_features(features: HostFeatures, fps: float, images: Any, video: Any) -
         return encoder.frames(parts.images[..., :3], float(parts.frame_rate)), [REPLACED] * heard
     # The older host cannot trim a video.
     start, seconds = video.get_active_trim_window() if hasattr(video, "get_active_trim_window") else (0.0, 0.0)
-    # A part may be asked for that goes on behind the end.
+    # The part that is asked for may end after the video does.
     seconds = min(seconds, video.get_duration()) if seconds else None
     with tempfile.TemporaryDirectory() as folder:
         if not isinstance(source, str):
@@ -67,5 +67,5 @@ def clip_features(features: HostFeatures, fps: float, images: Any, video: Any) -
             Path(folder, "clip").write_bytes(source.getbuffer())
             source = str(Path(folder, "clip"))
         uneven = rate_varies(source, start, seconds or math.inf)
-        told = [REPLACED] * has_audio(source) + [UNEVEN] * uneven
-        return encoder.file(source, start, seconds), told
+        warnings = [REPLACED] * has_audio(source) + [UNEVEN] * uneven
+        return encoder.file(source, start, seconds), warnings

@@ -42,7 +42,7 @@ def encode_text(clip, text: str, system_prompt: str = SYSTEM_PROMPT) -> tuple[li
 
 
 def cut_message(cut: Cut, name: str = "prompt") -> str:
-    """What the user is told of a prompt beyond the limit."""
+    """The warning for a prompt beyond the limit."""
     return (
         f"The {name} is {cut.tokens} tokens too long: only the first {MAX_TOKENS} (including the system prompt) are "
         f"used, and this is cut off: '{beginning(cut.text)}'."
@@ -126,5 +126,5 @@ class MotionScore(PlanNode):
     @classmethod
     def execute(cls, positive, negative, motion, negative_motion) -> io.NodeOutput:
         both = set_motion(positive, motion), set_motion(negative, negative_motion, "negative_motion")
-        told = {"motion": motion, "negative_motion": negative_motion}
-        return io.NodeOutput(*both, ui=with_schedules(**{n: str(number_schedule(n, v)) for n, v in told.items()}))
+        schedules = {"motion": motion, "negative_motion": negative_motion}
+        return io.NodeOutput(*both, ui=with_schedules(**{n: str(number_schedule(n, v)) for n, v in schedules.items()}))

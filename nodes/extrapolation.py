@@ -85,6 +85,7 @@ class Extrapolation(io.ComfyNode):
                     tooltip="Training length in frames; 0 uses the value stored in the checkpoint.",
                 ),
             ],
+            advanced=("proportional", "train_width", "train_height", "train_frames"),
             outputs=[io.Model.Output(tooltip="The model with RoPE scaling.")],
             hidden=[io.Hidden.unique_id],
         )

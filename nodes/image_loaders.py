@@ -43,6 +43,7 @@ class ImageModelLoader(io.ComfyNode):
                     "of 4; choose first 3 to reproduce its images.",
                 ),
             ],
+            advanced=("guided_channels",),
             outputs=[io.Model.Output(tooltip="The model, with the released time shift of 4 set for KSampler.")],
         )
 

@@ -1,4 +1,4 @@
-"""A clip that begins with a given picture, or goes on from given frames, by the host's own noise mask."""
+"""Image-to-video and continuation of a clip, by the host's own noise mask."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .names import schema
 from .plan_inputs import PlanNode
 
 
-def set_release(model):
+def set_release_times(model):
     """A clone that reads a noise mask as the sigma from which each place is free, in place of as a share to blend."""
     model = model.clone()
     model.set_model_denoise_mask_function(_free)
@@ -26,8 +26,8 @@ def _free(sigma: torch.Tensor, denoise_mask: torch.Tensor, extra_options: dict) 
     return (denoise_mask >= sigma.view(-1, *[1] * (denoise_mask.ndim - 1))).to(denoise_mask.dtype)
 
 
-def begun_latent(vae, images: torch.Tensor, frames: int, hold: float) -> dict:
-    """A native LATENT of one clip that begins with ``images``, with the noise mask of `set_release`.
+def conditioned_latent(vae, images: torch.Tensor, frames: int, hold: float) -> dict:
+    """A native LATENT of one clip that begins with ``images``, with the noise mask of `set_release_times`.
 
     images: (F, H, W, 3) in 0..1. Raises LuminaError; the VAE crops the sides to multiples of 8.
     """
@@ -95,6 +95,6 @@ class ImageToVideo(PlanNode):
                 kind="mismatch",
             )
         given_latents(len(images), frames)
-        latent = begun_latent(vae, images, frames, hold)
+        latent = conditioned_latent(vae, images, frames, hold)
         model.model.diffusion_model.config.check_channels(latent["samples"].shape[1])
-        return io.NodeOutput(set_release(model), latent)
+        return io.NodeOutput(set_release_times(model), latent)

@@ -135,6 +135,7 @@ class MultiScaleSampler(PlanNode):
                     "faster and less exact; typically 0.1, 0 is off.",
                 ),
             ],
+            advanced=("solver", "times", "rope", "context_drop"),
             outputs=[
                 io.Latent.Output(tooltip="Connect to VAE Decode."),
                 io.Float.Output("fps", tooltip="Frame rate of the preset, for Create Video."),

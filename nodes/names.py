@@ -28,11 +28,17 @@ def schema(
     inputs: Sequence[io.Input],
     outputs: Sequence[io.Output],
     aliases: Sequence[str] = (),
+    advanced: Sequence[str] = (),
     **more,
 ) -> io.Schema:
     """A schema with our prefix and, unless ``more`` gives one, our category.
 
     Keywords that an older host does not know are left out.
+
+    Args:
+        name: of the node class.
+        aliases: further words that the search finds the node by.
+        advanced: inputs that the page shows only on request.
     """
     keywords = {
         "node_id": PREFIX + name,
@@ -44,6 +50,10 @@ def schema(
         "search_aliases": ["lumina", *aliases],
         **more,
     }
+    for widget in inputs:
+        if widget.id in advanced:
+            # Both hosts hand these fields on to the page; only the newer one has a parameter for it.
+            widget.extra_dict = {**widget.extra_dict, "advanced": True}
     for output in outputs:
         # The older host would show the type of a named output in place of its name.
         output.display_name = output.display_name or output.id

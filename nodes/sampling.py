@@ -45,6 +45,7 @@ class Sigmas(PlanNode):
                 ),
                 times_input("", "Leave empty for rational. ", "through 0.1 0.35 moves the nearest points onto these t"),
             ],
+            advanced=("times",),
             outputs=[io.Sigmas.Output(tooltip="The sigmas, from 1 down to 0.")],
         )
 
@@ -85,9 +86,6 @@ class SplitSigmas(PlanNode):
 
     @classmethod
     def execute(cls, sigmas, patch) -> io.NodeOutput:
-        step = draft_steps(patch_schedule(patch), (1.0 - sigmas).tolist())
-        told = with_schedules(patch=str(patch_schedule(patch)))
-        return io.NodeOutput(sigmas[: step + 1], sigmas[step:], ui=told)
 
 
 class Guider(PlanNode):
@@ -119,5 +117,5 @@ class Guider(PlanNode):
 
     @classmethod
     def execute(cls, model, positive, negative, guidance, renorm) -> io.NodeOutput:
-        told = with_schedules(guidance=str(number_schedule("guidance", guidance)))
-        return io.NodeOutput(make_guider(model, positive, negative, guidance, renorm), ui=told)
+        schedules = with_schedules(guidance=str(number_schedule("guidance", guidance)))
+        return io.NodeOutput(make_guider(model, positive, negative, guidance, renorm), ui=schedules)

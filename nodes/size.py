@@ -1,4 +1,4 @@
-"""The picture size of an aspect ratio, out of the sizes that a model knows."""
+"""Width and height of an aspect ratio, from the sizes that a model was trained at."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Size(PlanNode):
         size = chosen_size(area, ratio, orientation, seconds, own_ratio, own_side)
         sizes = [f"{width}x{height}" for width, height in area_sizes(_side(area, own_side))]
         clip = "an image" if size.frames == 1 else f"{size.frames} frames"
-        told = show(cls, f"{size.width}x{size.height}, {clip}, one of {len(sizes)} sizes of the area.")
+        shown = show(cls, f"{size.width}x{size.height}, {clip}, one of {len(sizes)} sizes of the area.")
         return io.NodeOutput(
-            size.width, size.height, size.frames, float(AREAS[area].fps), "\n".join(sizes), ui=told.as_dict()
+            size.width, size.height, size.frames, float(AREAS[area].fps), "\n".join(sizes), ui=shown.as_dict()
         )

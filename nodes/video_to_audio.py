@@ -7,12 +7,12 @@ from comfy_api.latest import io
 from ..lumina_core.errors import LuminaError
 from ..lumina_core.sampling.audio import AudioPlan
 from .audio_conditioning import (
+    audio_conditioning,
     decode_audio,
     empty_audio,
     loudness_fault,
     loudness_input,
     prompt_inputs,
-    sound_conditioning,
 )
 from .audio_guider import DEFAULT_PLAN, guidance_inputs
 from .audio_inputs import ABSENT, clip_fault, clip_inputs
@@ -85,11 +85,13 @@ class VideoToAudio(io.ComfyNode):
         check_codec(config.channels, codec)
         config.check_features(*features.encoder.widths)
         plan = AudioPlan(steps=steps, video_guidance=video_guidance, text_guidance=text_guidance)
-        positive, negative, seconds, told = sound_conditioning(features, prompt, negative_prompt, fps, images, video)
+        positive, negative, seconds, warnings = audio_conditioning(
+            features, prompt, negative_prompt, fps, images, video
+        )
         latent = empty_audio(seconds, 1, config)
         latent["samples"] = sample_audio(TwoScaleGuider(model, positive, negative, plan), plan, latent, seed)
         audio, silent = decode_audio(codec, latent, loudness)
-        return io.NodeOutput(audio, ui=warn(cls, cls.TITLE, told + silent))
+        return io.NodeOutput(audio, ui=warn(cls, cls.TITLE, warnings + silent))
 
 
 def check_codec(channels: int, codec: HostCodec) -> None:

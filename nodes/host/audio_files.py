@@ -1,4 +1,4 @@
-"""Where the loaders of sound look: bundles that have a voice first, then the host's model folders."""
+"""Where the audio loaders look: bundles with an audio model first, then the host's model folders."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _CODEC_ROOTS = ("vae", "diffusion_models")
 _FEATURES_ROOTS = ("clip_vision", "diffusion_models")
 _CODEC_FILES = (".safetensors", ".ckpt")
 
-_VOICE = "use the mini audio model in lumina_core/bundles/mini of a complete copy of this pack"
+_CURE = "use the mini audio model in lumina_core/bundles/mini of a complete copy of this pack"
 _MODEL_CURE = (
-    f"no weights of Lumina-V2A were released, so {_VOICE}, or train a model (python -m lumina_core train) and put its "
+    f"no weights of Lumina-V2A were released, so {_CURE}, or train a model (python -m lumina_core train) and put its "
     ".safetensors into models/diffusion_models."
 )
-_CODEC_CURE = f"{_VOICE}, or put the folder of cvssp/audioldm, with its vae/ and vocoder/, into models/vae."
+_CODEC_CURE = f"{_CURE}, or put the folder of cvssp/audioldm, with its vae/ and vocoder/, into models/vae."
 _FEATURES_CURE = (
-    f"{_VOICE}, or put a folder with clip/ (apple/DFN5B-CLIP-ViT-H-14-378) and sync/ (a released Synchformer) into "
+    f"{_CURE}, or put a folder with clip/ (apple/DFN5B-CLIP-ViT-H-14-378) and sync/ (a released Synchformer) into "
     "models/clip_vision."
 )
 
 
 def audio_models() -> list[str]:
-    """Entries of sound models: bundles with a voice, and files whose header says that they are one."""
+    """Entries of audio models: bundles that have one, and files whose header says that they are one."""
     names = folder_paths.get_filename_list(_MODEL_ROOTS[0])
     own = [name for name in names if is_audio_model(folder_paths.get_full_path(_MODEL_ROOTS[0], name))]
     return _entries(own)

@@ -1,4 +1,4 @@
-"""Lumina-V2A as a native MODEL: latents (B, C, rows, bins) as a picture's, features as conditioning."""
+"""Lumina-V2A as a native MODEL: latents (B, C, rows, bins) as an image's, features as conditioning."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NO_VIDEO, NO_TEXT = AUDIO_KEY + "_no_video", AUDIO_KEY + "_no_text"
 
 
 class HostAudioNextDiT(AudioNextDiT):
-    """The core's network behind the host's calling convention; parameter names stay as trained."""
+    """The core's network with the host's calling convention; parameter names stay as trained."""
 
     def __init__(self, config: AudioConfig, dtype=None, device=None, operations=None):
         super().__init__(config, host_ops(operations), device=device, dtype=dtype)
@@ -51,7 +51,7 @@ class HostAudioNextDiT(AudioNextDiT):
 
 
 class AudioLatent(comfy.latent_formats.LatentFormat):
-    """The codec scales its latents itself, and they make no picture to preview."""
+    """The codec scales its latents itself, and they have no preview."""
 
     latent_dimensions = 2
 
@@ -69,7 +69,7 @@ class AudioModel(comfy.model_base.BaseModel):
         )
 
     def memory_required(self, input_shape, cond_shapes=None):
-        """Bytes that one call holds beyond the weights; ``input_shape`` is (items, C, rows, bins)."""
+        """Bytes that one call holds beyond the weights; ``input_shape`` is (B, C, rows, bins)."""
         return audio_bytes(self.diffusion_model.config, input_shape, run_dtype_size(self))
 
     def process_timestep(self, timestep, **kwargs):

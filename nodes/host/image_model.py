@@ -19,7 +19,7 @@ from .video_model import HostNextDiT, LuminaVideoConfig, LuminaVideoModel, make_
 
 
 class HostImageNextDiT(HostNextDiT, ImageNextDiT):
-    """The core's image network behind the host's calling convention; parameter names stay as released."""
+    """The core's image network with the host's calling convention; parameter names stay as released."""
 
     def _forward(self, x, t, context, transformer_options, **kwargs):
         """As for a video of one frame."""
@@ -40,10 +40,10 @@ class LuminaImageModel(LuminaVideoModel):
     reference = (1, 4, 128, 128)
 
     def memory_required(self, input_shape, cond_shapes=None):
-        """Bytes that one call holds beyond the weights; ``input_shape`` is (items, C, H, W)."""
+        """Bytes that one call holds beyond the weights; ``input_shape`` is (B, C, H, W)."""
         # A video's latents are refused by the network, in words.
-        items, channels, *_, height, width = input_shape
-        return super().memory_required([items, channels, 1, height, width])
+        batch, channels, *_, height, width = input_shape
+        return super().memory_required([batch, channels, 1, height, width])
 
     def process_timestep(self, timestep, **kwargs):
         """Flow time; unrounded, as the released run in bf16 has it too."""
@@ -85,7 +85,7 @@ def load_image(
 
 
 class _FirstChannels:
-    """The host's post-CFG hook that leaves the channels behind the first ones unguided."""
+    """The host's post-CFG hook that leaves the channels after the first ones unguided."""
 
     def __init__(self, channels: int):
         self.channels = channels

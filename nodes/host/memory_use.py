@@ -1,4 +1,4 @@
-"""What the host is told that a call of our networks takes: by tokens of the patch sizes that the run uses."""
+"""Memory estimates of a call of our networks for the host, by the tokens of the patch sizes that the run uses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def video_bytes(config: VideoConfig, shape: Sequence[int], patches: Iterable[Pat
     """Bytes that a run holds during a call of the network, beyond weights and latents.
 
     Args:
-        shape: of the latents, (items, C, F, H, W); both passes of guidance counted where they run together.
+        shape: of the latents, (B, C, F, H, W); both passes of guidance counted where they run together.
         patches: those that the run may use; the costliest decides.
         dtype_size: bytes of a number in the run's dtype.
     """
@@ -40,7 +40,7 @@ def video_bytes(config: VideoConfig, shape: Sequence[int], patches: Iterable[Pat
 
 
 def audio_bytes(config: AudioConfig, shape: Sequence[int], dtype_size: int) -> int:
-    """The same for the sound model; ``shape`` is (items, C, rows, bins)."""
+    """The same for the audio model; ``shape`` is (B, C, rows, bins)."""
     rows = shape[2] // config.patch[0]
     tokens = rows * (config.bins // config.patch[1])
     context = config.text_tokens + math.ceil(shape[2] / ROWS_PER_SECOND * config.clip_fps)
@@ -61,11 +61,11 @@ def audio_bytes(config: AudioConfig, shape: Sequence[int], dtype_size: int) -> i
     return call + modulation + _score_bytes(config.block, tokens, shape[0])
 
 
-def _score_bytes(block: BlockConfig, tokens: int, items: int) -> int:
+def _score_bytes(block: BlockConfig, tokens: int, batch: int) -> int:
     """Of attention without a fused kernel, which works in parts of a size that it chooses by what is free."""
     if management.xformers_enabled() or management.pytorch_attention_flash_attention():
         return 0
-    return items * block.heads * min(_QUERIES, tokens) * tokens * 4
+    return batch * block.heads * min(_QUERIES, tokens) * tokens * 4
 
 
 def patches_of_run(model) -> Iterable[PatchSize]:
@@ -77,7 +77,7 @@ def patches_of_run(model) -> Iterable[PatchSize]:
 def tell_run_early(patcher):
     """Let ``patches_of_run`` know the run's schedule while the host decides what to load for it; returns ``patcher``.
 
-    The host names the run's patcher to the model only behind that decision.
+    The host names the run's patcher to the model only after that decision.
     """
     patcher.add_wrapper_with_key(PREPARE_SAMPLING, OPTIONS_KEY + "_memory", _while_preparing)
     return patcher

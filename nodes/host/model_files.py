@@ -45,7 +45,7 @@ def own_file(folder: str, name: str, field: str) -> Path:
 def check_kind(file: Path, wanted: Kind) -> Path:
     """``file``, unless its header says that it is of another kind. Raises LuminaError.
 
-    A damaged header, and a file without one, are told when the file is loaded.
+    A damaged header, and a file without one, are reported when the file is loaded.
     """
     if file.suffix == ".safetensors":
         try:

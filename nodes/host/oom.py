@@ -26,7 +26,7 @@ class RunFallback:
 
     def of(self, transformer_options: dict, device: torch.device) -> PerSampleFallback:
         """That of the run with these options; one that nobody keeps where the call is of no sampling run."""
-        # The host makes this tensor anew for every run and hands the same one to every call.
+        # The host makes this tensor once for every run and hands the same one to every call.
         sigmas = transformer_options.get("sample_sigmas")
         if sigmas is None:
             return host_fallback(device)

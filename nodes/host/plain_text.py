@@ -1,4 +1,4 @@
-"""A prompt's tokens as the text stands, out of any CLIP that holds a Gemma."""
+"""Tokens of a prompt taken verbatim, from any CLIP that holds a Gemma."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ ROOM = 0.9
 
 
 class GemmaTokenizer:
-    """The tokenizer as the host calls it. Text is taken as it stands: no weight syntax, no embeddings, no limit.
+    """The tokenizer as the host calls it. Text is tokenized verbatim: no weight syntax, no embeddings, no limit.
 
     Tokens are named by the encoder's kind, gemma2 or gemma, where the host's own loader says gemma2_2b.
     """

@@ -33,7 +33,7 @@ def model_key(config: VideoConfig) -> str:
 
 
 def remembered() -> dict[str, Any]:
-    """``remember`` and the number of ``runs``, as the page is told."""
+    """``remember`` and the number of ``runs``, as the page shows them."""
     kept = _read()
     return {"remember": kept["remember"], "runs": len(kept["runs"])}
 

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_TILE = 32
 # Latent pixels; below it the overlaps cost more than the tiles save.
 SMALLEST_TILE = 16
-# Elements alive at the peak per pixel of one picture, whatever the length of the clip: counted in a run of the released
+# Elements alive at the peak per pixel of one frame, whatever the length of the clip: counted in a run of the released
 # network by `benchmarks/decode.py` (22489 and 11444), with a little room for the device's own workspace.
 ENCODE_PEAK = 12_200
 # The same of the bundled one, whose count is 246.
@@ -156,11 +156,11 @@ class LuminaVideoVAE(comfy.sd.VAE):
         return stream
 
     def _largest_tile(self, peak: int, sides: Sequence[int]) -> int:
-        """The whole picture, or the largest half, quarter, ... of it that the device has memory for."""
+        """The whole frame, or the largest half, quarter, ... of it that the device has memory for."""
         whole = tile = max(sides)
         self._make_room(peak, sides, tile)
         free = comfy.model_management.get_free_memory(self.device)
-        # Trying and failing is no substitute: some drivers swap instead, and a processor's memory is everybody's.
+        # Trying and failing is no substitute: some drivers swap instead, and a CPU shares its memory with others.
         while self._memory(peak, sides, tile) > free and tile // 2 >= SMALLEST_TILE:
             tile //= 2
         if tile < whole:

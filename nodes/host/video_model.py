@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class HostNextDiT(NextDiT):
-    """A network of the core behind the host's calling convention; parameter names stay as published.
+    """A network of the core with the host's calling convention; parameter names stay as published.
 
     Comes before the core's class among the bases.
     """
@@ -116,7 +116,7 @@ class LuminaVideoModel(comfy.model_base.BaseModel):
     def __init__(self, model_config, device=None):
         super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=self.network)
         self.round_to = run_dtype(self.get_dtype(), self.manual_cast_dtype)
-        # Scheduled LoRA hooks patch the weights anew within a run.
+        # Scheduled LoRA hooks change the weights within a run.
         self.diffusion_model.contexts = RunContexts(changing=self._has_hooks)
         needed = self.memory_required(self.reference)
         self.memory_usage_factor = usage_factor(needed, self.reference, run_dtype_size(self))
@@ -125,7 +125,7 @@ class LuminaVideoModel(comfy.model_base.BaseModel):
         return bool(getattr(getattr(self, "current_patcher", None), "current_hooks", None))
 
     def memory_required(self, input_shape, cond_shapes=None):
-        """Bytes that one call holds beyond the weights; ``input_shape`` is (items, C, F, H, W)."""
+        """Bytes that one call holds beyond the weights; ``input_shape`` is (B, C, F, H, W)."""
         config, patches = self.diffusion_model.config, patches_of_run(self)
         return video_bytes(config, input_shape, patches, run_dtype_size(self))
 

@@ -39,6 +39,23 @@ def test_widgets_that_make_a_plan_are_widgets_of_their_node(probe, ours):
         assert set(names) <= {**inputs.get("required", {}), **inputs.get("optional", {})}.keys(), node_id
 
 
+def test_widgets_that_few_need_are_shown_on_request(ours):
+    """Both hosts hand it on to the page; what a first run needs is never among them."""
+    inputs = {
+        node_id: {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+        for node_id, info in ours.items()
+    }
+    found = {
+        (node_id.removeprefix("LuminaVideo"), name)
+        for node_id, specs in inputs.items()
+        for name, spec in specs.items()
+        if len(spec) > 1 and spec[1].get("advanced")
+    }
+    sampler = {("MultiScaleSampler", name) for name in ("solver", "times", "rope", "context_drop")}
+    trained = {("Extrapolation", name) for name in ("proportional", "train_width", "train_height", "train_frames")}
+    assert found == {*sampler, *trained, ("Sigmas", "times"), ("ImageModelLoader", "guided_channels")}
+
+
 def test_every_node_is_described(ours):
     for node_id, info in ours.items():
         assert info["category"].partition("/")[0] == "Lumina-Video", node_id

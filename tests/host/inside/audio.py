@@ -7,7 +7,7 @@ import comfy.model_management
 import torch
 from comfy_api.latest import InputImpl
 from lumina_video_under_test.lumina_core.sampling.audio import AudioPlan
-from lumina_video_under_test.nodes.audio_conditioning import empty_audio, sound_conditioning
+from lumina_video_under_test.nodes.audio_conditioning import audio_conditioning, empty_audio
 from lumina_video_under_test.nodes.audio_inputs import clip_features
 from lumina_video_under_test.nodes.host.audio_guider import TwoScaleGuider
 from lumina_video_under_test.nodes.host.audio_model import audio_model_config, load_audio
@@ -42,7 +42,7 @@ def main(model_file: str, features_folder: str, clip: str, outputs: str) -> dict
         report["seconds"][name] = found.seconds
     for name, (plan, negative_prompt) in PLANS.items():
         comfy.model_management.unload_all_models()
-        positive, negative, seconds, _ = sound_conditioning(
+        positive, negative, seconds, _ = audio_conditioning(
             features, PROMPT, negative_prompt, 1.0, ABSENT, videos["file"]
         )
         latent = empty_audio(seconds, 1, audio_model_config(model))

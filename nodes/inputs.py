@@ -129,7 +129,9 @@ def check_one(title: str, images: object, video: object) -> None:
     if count != 1:
         found, verb = ("both", "are") if count else ("neither", "is")
         raise LuminaError(
-            f"Connect either images or video to {title}; {found} of them {verb} connected.", field="images"
+            f"Connect either images or video to {title}; {found} of them {verb} connected.",
+            field="images",
+            kind="value",
         )
 
 

@@ -86,6 +86,9 @@ class SplitSigmas(PlanNode):
 
     @classmethod
     def execute(cls, sigmas, patch) -> io.NodeOutput:
+        schedule = patch_schedule(patch)
+        step = draft_steps(schedule, (1.0 - sigmas).tolist())
+        return io.NodeOutput(sigmas[: step + 1], sigmas[step:], ui=with_schedules(patch=str(schedule)))
 
 
 class Guider(PlanNode):

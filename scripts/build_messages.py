@@ -105,22 +105,6 @@ NOT_YET: set[str] = {
     "lumina_core/vae/codec.py",
     "lumina_core/vae/loader.py",
     "lumina_core/vae/tiling.py",
-    "nodes/audio_conditioning.py",
-    "nodes/extrapolation.py",
-    "nodes/host/audio_files.py",
-    "nodes/host/audio_model.py",
-    "nodes/host/audio_parts.py",
-    "nodes/host/image_model.py",
-    "nodes/host/model_files.py",
-    "nodes/host/text_encoder.py",
-    "nodes/host/vae.py",
-    "nodes/host/video_model.py",
-    "nodes/image_to_video.py",
-    "nodes/inputs.py",
-    "nodes/latents.py",
-    "nodes/page/plan.py",
-    "nodes/sampling.py",
-    "nodes/video_to_audio.py",
 }
 
 

@@ -93,6 +93,7 @@ def _raise_first_fault(schedules: dict[str, Piecewise | ScheduleError | None], p
         raise LuminaError(
             f"preset is '{preset}', which this version does not have; choose one of {', '.join(PRESETS)}.",
             field="preset",
+            kind="value",
         )
 
 
@@ -102,7 +103,9 @@ def _plan(fields: PlanFields, schedules: dict[str, Any], preset: str) -> Samplin
     names = ("points", "renorm", "time_shift", "times", "context_drop")
     plan = preset_plan(preset, solver=solver, **schedules, **{name: getattr(fields, name) for name in names})
     if plan.points > MOST_POINTS:
-        raise LuminaError(f"times lists {plan.points} points; write at most {MOST_POINTS}.", field="times")
+        raise LuminaError(
+            f"times lists {plan.points} points; write at most {MOST_POINTS}.", field="times", kind="value"
+        )
     return plan
 
 

@@ -57,7 +57,7 @@ def test_one_of_both_inputs_is_asked_for_when_queued(server, whole, links, found
     else:
         graph.add("PreviewAny", source=node[2])
     message = refusal(server, graph, node)
-    assert f"images or video to {title}, {found} of them" in message
+    assert f"images or video to {title}; {found} of them" in message
 
 
 @pytest.mark.parametrize("fps", [0, -8.0])

@@ -86,7 +86,7 @@ def test_auto_without_a_known_size_says_that_it_does_nothing(server):
 
 @pytest.mark.parametrize("method, size, said", [
     ("time", {}, "does not say what size it was trained on, which rope time needs"),
-    ("time", {"train_width": 64}, "The trained size is 64x0 with 0 frames.*write all three"),
+    ("time", {"train_width": 64}, "The training size is 64x0 with 0 frames.*enter all three"),
     ("time", {"train_width": 48, "train_height": 48, "train_frames": 6}, "frames is 6; use 1 for an image"),
 ])  # fmt: skip
 def test_what_is_missing_is_told(server, method, size, said):

@@ -20,21 +20,39 @@ from .video import ARGS_NAME, clean_keys, layer_sizes, read_file
 
 _NAMES = [f"consolidated{ema}.00-of-01{end}" for ema in ("", "_ema") for end in (".safetensors", ".pth")]
 _NAMES += [f"{folder}diffusion_pytorch_model.safetensors" for folder in ("transformer/", "")]
-_DIFFUSERS = dict(
-    pair.split("=")
-    for pair in """
-    patch_embedder.proj=x_embedder norm_out.linear_1=final_layer.adaLN_modulation.1 norm_out.linear_2=final_layer.linear
-    time_caption_embed.timestep_embedder.linear_1=t_embedder.mlp.0 time_caption_embed.caption_embedder.0=cap_embedder.0
-    time_caption_embed.timestep_embedder.linear_2=t_embedder.mlp.2 time_caption_embed.caption_embedder.1=cap_embedder.1
-    gate=attention.gate attn2.to_out.0=attention.wo norm1.linear=adaLN_modulation.1 norm1.norm=attention_norm1
-    attn1.to_q=attention.wq attn1.to_k=attention.wk attn1.to_v=attention.wv norm2=attention_norm2
-    attn2.to_q=attention.wq attn2.to_k=attention.wk_y attn2.to_v=attention.wv_y norm1_context=attention_y_norm
-    attn1.norm_q=attention.q_norm attn1.norm_k=attention.k_norm feed_forward.linear_1=feed_forward.w1
-    attn2.norm_q=attention.q_norm attn2.norm_k=attention.ky_norm feed_forward.linear_2=feed_forward.w2
-    feed_forward.linear_3=feed_forward.w3
-    """.split()
-)
-"""Names in diffusers' file, those of layers without their number; the queries of both attentions are one's."""
+_LAYER = re.compile(r"layers\.\d+\.")
+# Names in diffusers' file and the released ones, outside of the layers,
+_OUTER = {
+    "patch_embedder.proj": "x_embedder",
+    "norm_out.linear_1": "final_layer.adaLN_modulation.1",
+    "norm_out.linear_2": "final_layer.linear",
+    "time_caption_embed.timestep_embedder.linear_1": "t_embedder.mlp.0",
+    "time_caption_embed.timestep_embedder.linear_2": "t_embedder.mlp.2",
+    "time_caption_embed.caption_embedder.0": "cap_embedder.0",
+    "time_caption_embed.caption_embedder.1": "cap_embedder.1",
+}
+# and after ``layers.<number>.``. The queries of both attentions are one's.
+_PER_LAYER = {
+    "gate": "attention.gate",
+    "attn1.to_q": "attention.wq",
+    "attn1.to_k": "attention.wk",
+    "attn1.to_v": "attention.wv",
+    "attn1.norm_q": "attention.q_norm",
+    "attn1.norm_k": "attention.k_norm",
+    "attn2.to_q": "attention.wq",
+    "attn2.to_k": "attention.wk_y",
+    "attn2.to_v": "attention.wv_y",
+    "attn2.to_out.0": "attention.wo",
+    "attn2.norm_q": "attention.q_norm",
+    "attn2.norm_k": "attention.ky_norm",
+    "feed_forward.linear_1": "feed_forward.w1",
+    "feed_forward.linear_2": "feed_forward.w2",
+    "feed_forward.linear_3": "feed_forward.w3",
+    "norm1.linear": "adaLN_modulation.1",
+    "norm1.norm": "attention_norm1",
+    "norm1_context": "attention_y_norm",
+    "norm2": "attention_norm2",
+}
 
 
 def load_image_model(
@@ -84,15 +102,30 @@ def image_parts(file: Path, weights: Mapping[str, torch.Tensor]) -> tuple[ImageC
 
 
 def _released(name: str, weights: Weights) -> Weights:
+    """The weights by released names, whichever layout they come in. Raises LuminaError."""
     found: Weights = {}
     for key, value in weights.items():
-        # Behind the layer's number, if any, and without what a layer's parameter is called.
-        layer, middle, end = re.fullmatch(r"(layers\.\d+\.|)(.+?)(\.weight|\.bias|)", key).groups()
-        new = layer + _DIFFUSERS.get(middle, middle) + end
+        new = _released_key(key)
         if new in found and not torch.equal(found[new], value):
-            raise LuminaError(f"{name} has two different values of {new}, but Lumina-Next has one; fetch it again.")
+            raise LuminaError(
+                f"{name} has two different values of {new}, but Lumina-Next has one; fetch it again.",
+                field="checkpoint",
+                kind="file",
+            )
         found[new] = value
     return found
+
+
+def _released_key(key: str) -> str:
+    """The released name of one in diffusers' file; any other stays."""
+    module, dot, parameter = key.rpartition(".")
+    if parameter not in ("weight", "bias"):
+        module, dot, parameter = key, "", ""
+    layer = _LAYER.match(module)
+    if layer is None:
+        return f"{_OUTER.get(module, module)}{dot}{parameter}"
+    inside = module[layer.end() :]
+    return f"{layer[0]}{_PER_LAYER.get(inside, inside)}{dot}{parameter}"
 
 
 def _config(weights: Weights, side: int) -> ImageConfig:

@@ -70,6 +70,11 @@ def _pickle_bytes(path: Path) -> bytes:
         return archive.read(names[0])
 
 
+def _slot(argument: Any) -> int:
+    """A place in the memo; the text opcodes write it as digits."""
+    return int(argument)
+
+
 def _read_object(stream: io.BytesIO) -> Any:
     stack: list[Any] = []
     memo: dict[int, Any] = {}
@@ -86,11 +91,11 @@ def _read_object(stream: io.BytesIO) -> Any:
         elif name == "MARK":
             stack.append(_MARK)
         elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
-            memo[int(argument)] = stack[-1]
+            memo[_slot(argument)] = stack[-1]
         elif name == "MEMOIZE":
             memo[len(memo)] = stack[-1]
         elif name in ("BINGET", "LONG_BINGET", "GET"):
-            stack.append(memo[int(argument)])
+            stack.append(memo[_slot(argument)])
         elif name not in _IGNORED:
             _apply(name, argument, stack)
     raise ValueError("no end")

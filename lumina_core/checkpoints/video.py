@@ -133,11 +133,11 @@ def read_settings(file: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
             ) from None
     elif (file.parent / ARGS_NAME).is_file():
         fields = read_model_args(file.parent / ARGS_NAME)
-    settings = {name: fields[name] for name in SETTINGS if name in fields}
-    for name, value in settings.items():
+    numbers = {name: fields[name] for name in SETTINGS if name in fields}
+    for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
             raise LuminaError(f"The settings of {file.name} give {name} = {value!r}; expected a number above 0.")
-    settings = {name: float(value) for name, value in settings.items()}
+    settings: dict[str, Any] = {name: float(value) for name, value in numbers.items()}
     for name, read in ((LATENT_RGB, _latent_rgb), (TRAIN_SIZE, _train_size)):
         if fields.get(name) is not None:
             settings[name] = read(file, fields)

@@ -76,14 +76,15 @@ def propose(
 
 def fitting(size: LatentSize, config: VideoConfig) -> tuple[PatchSize, ...]:
     """The patch sizes of ``config`` that ``size`` can be cut into. Raises LuminaError when there is none."""
-    fits, refusal = [], None
+    fits: list[PatchSize] = []
+    refusal: LuminaError | None = None
     for patch in config.patches:
         try:
             config.check_size(size, [patch])
             fits.append(patch)
         except LuminaError as error:
             refusal = refusal or error
-    if not fits:
+    if refusal is not None and not fits:
         raise refusal
     return tuple(fits)
 

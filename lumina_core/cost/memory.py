@@ -19,7 +19,7 @@ from ..shapes.schedules import PatchSize
 GIB = 2**30
 TEXT_TOKENS = 256
 """Most tokens of a prompt, system prompt included."""
-STATE_BYTES = 52
+STATE_BYTES = 44
 """Per number of the latents, counted in the sampler: the most that any solver holds beside the network."""
 VAE_NUMBERS, COMPACT_VAE_NUMBERS = 215_583_907, 2_308_620
 """Parameters of the released VAE and of the bundled one."""

@@ -45,7 +45,7 @@ def check_room(run: Run, device: torch.device, room: int | None) -> str | None:
     if room is None or memory_plan(replace(run, split=True)).fits(room):
         return None
     sentence = advice(run, room, offload=False)
-    if device.type == "cuda":
+    if sentence is not None and device.type == "cuda":
         raise LuminaError(sentence)
     return sentence
 

@@ -33,7 +33,7 @@ def fault_outline(text: str, error: ScheduleError) -> dict[str, Any]:
 
 
 def plan_outline(
-    plan: SamplingPlan, size: LatentSize, config: VideoConfig, room: int | None = None, **facts: int
+    plan: SamplingPlan, size: LatentSize, config: VideoConfig, room: int | None = None, **facts: Any
 ) -> dict[str, Any]:
     """The time grid of ``plan`` and what it costs for a clip of ``size``.
 

@@ -130,7 +130,7 @@ class NextDiT(nn.Module, ABC):
         **attention_options: Any,
     ) -> torch.Tensor:
         """``velocity`` of any batch, taken in parts where its samples differ or memory is saved by it."""
-        unequal = bool(options.context_drop) and len({self._dropped(each, options) for each in t.tolist()}) > 1
+        unequal = len(set(self._dropped(t, options))) > 1
         many = x.device.type == "cpu" and LatentSize(*x.shape[2:]).tokens(patch) >= CPU_SPLIT_TOKENS
         strategy = per_sample if unequal or (many and not torch.is_grad_enabled()) else whole_batch
         return BatchSplit(self.velocity, strategy)(x, t, text, motion, patch, options, **attention_options)
@@ -153,7 +153,7 @@ class NextDiT(nn.Module, ABC):
         size = LatentSize(*x.shape[2:])
         size.check(patch)
         ops = self.ops.for_call(x, **attention_options)
-        dropped = self._dropped(float(t[0]), options) if options.context_drop else 0
+        dropped = self._dropped(t, options)[0]
         freqs, key_pool = self._positions(x, t, text, patch, options, pools=dropped > 0)
         key_scale = proportional_scale(self.config, size, patch, options)
         cond = self.condition(t, text, motion, x.dtype)
@@ -164,9 +164,14 @@ class NextDiT(nn.Module, ABC):
             tokens = layer(tokens, freqs, context, text.mask, cond, ops, key_scale, pool)
         return self.unpatch(tokens, cond, patch, size, ops)
 
-    def _dropped(self, t: float, options: NetworkOptions) -> int:
-        """How many of the first layers read pooled keys at flow time t."""
-        return dropped_layers(t, options.context_drop, len(self.layers))
+    def _dropped(self, t: torch.Tensor, options: NetworkOptions) -> list[int]:
+        """How many of the first layers read pooled keys, of each sample; without Context Drop one 0 for all.
+
+        Only Context Drop reads the values of t, which on a GPU waits for them.
+        """
+        if not options.context_drop:
+            return [0]
+        return [dropped_layers(each, options.context_drop, len(self.layers)) for each in t.tolist()]
 
     def _positions(
         self,

@@ -91,7 +91,7 @@ def test_a_known_shape_with_fewer_flops_takes_its_part():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 def test_memory_grows_by_the_table_of_pooled_positions_alone(monkeypatch, dtype):
     config, size = replace(RELEASED, layers=2), LatentSize(16, 48, 84)
-    monkeypatch.setattr("lumina_core.network.video.dropping", lambda t, until, layers: [1])
+    monkeypatch.setattr(MultiScaleNextDiT, "_dropped", lambda self, t, options: [1])
     live = TensorMemory()
     with torch.device("meta"):
         model = MultiScaleNextDiT(config, dtype=dtype).requires_grad_(False)

@@ -180,11 +180,11 @@ class LuminaAudioPipeline(Pipeline):
         LuminaError: a file is missing or damaged, or the parts do not go together.
 
     Example:
-        >>> from lumina_core import LuminaAudioPipeline
+        >>> from lumina_core.pipelines.audio import LuminaAudioPipeline
         >>> from lumina_core.audio.files import write_wav
         >>> pipe = LuminaAudioPipeline.from_bundle("mini")
         >>> out = pipe(video="clip.mp4", prompt="The sound of a bell.", seed=[0, 1])
-        >>> write_wav("clip.wav", out.waveform[:1], out.sample_rate)
+        >>> file = write_wav("clip.wav", out.waveform[:1], out.sample_rate)
     """
 
     def __init__(

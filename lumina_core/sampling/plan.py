@@ -79,8 +79,8 @@ class SamplingPlan:
 
     Examples:
         >>> plan = SamplingPlan(patch="2x4 | 0.1: 2x2 | 0.35: 1x2", guidance="4 | 0.48: 0", time_shift=4, points=31)
-        >>> plan.steps, plan.switch_steps()
-        (30, (10, 21))
+        >>> plan.steps, plan.patch.at(0.2)
+        (30, PatchSize(frames=2, space=2))
         >>> sum(evaluation.passes for evaluation in plan.evaluations())
         54
     """

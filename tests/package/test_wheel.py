@@ -142,3 +142,16 @@ def test_the_demo_makes_its_clip_in_an_empty_folder(environment, tmp_path):
     assert clip.is_relative_to(tmp_path) and clip.stat().st_size > 1000
     assert re.search(r"s of (sound|audio) in", printed), "the clip has its audio"
     assert "error" not in printed
+
+
+def readme_example() -> str:
+    """The README's first Python code, which it promises to run as it is."""
+    return re.search(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)[1]
+
+
+def test_the_readmes_lines_make_their_clip_in_an_empty_folder(environment, tmp_path):
+    code = readme_example()
+    assert len([line for line in code.splitlines() if line.strip()]) <= 8
+    printed = run_in(tmp_path, environment.python, "-c", code)
+    assert "1, 32, 64, 64, 3" in printed
+    assert (tmp_path / "clip.mp4").stat().st_size > 1000

@@ -22,7 +22,7 @@ def draft_steps(patch: Piecewise[PatchSize], times: Sequence[float]) -> int:
         if step and patch.at(t) != patch.values[0]:
             return step
     raise LuminaError(
-        f"patch schedule '{patch}' keeps one patch size over all {len(times) - 1} steps; write one that changes, such "
-        "as 2x4 | 0.03: 2x2 | 0.125: 1x2, or take more points.",
+        f"patch schedule '{patch}' has the same patch size in all {len(times) - 1} steps; write a schedule that "
+        "changes, such as 2x4 | 0.03: 2x2 | 0.125: 1x2, or use more points.",
         field="patch",
     )

@@ -26,7 +26,7 @@ from benchmarks.common.strips import save_strips  # noqa: E402
 from lumina_core.media.motion_score import dis_flow, motion_score  # noqa: E402
 from lumina_core.mini.draw import draw  # noqa: E402
 from lumina_core.mini.judge import judge  # noqa: E402
-from lumina_core.mini.world import BACKGROUNDS, COLOURS, FPS, SHAPES, Scene  # noqa: E402
+from lumina_core.mini.world import BACKGROUNDS, COLORS, FPS, SHAPES, Scene  # noqa: E402
 from lumina_core.sampling.frame_conditioning import FrameCondition, condition_on_frames, noised  # noqa: E402
 from lumina_core.sampling.plan import SamplingPlan  # noqa: E402
 from lumina_core.sampling.video import sample  # noqa: E402
@@ -35,7 +35,7 @@ from lumina_core.shapes.latents import VAE_FRAMES  # noqa: E402
 # Pixels per frame of the drawn sources: none turns back within its clip.
 SPEED = 1.0
 # What a prompt changes of its source, alternating.
-NAMES = {"colour": tuple(COLOURS), "shape": SHAPES, "background": tuple(BACKGROUNDS)}
+NAMES = {"color": tuple(COLORS), "shape": SHAPES, "background": tuple(BACKGROUNDS)}
 # Pixels between two frames up to which a shape counts as continuing.
 NEAR = 3.0
 HOLDS = (0.0, 0.35, 0.5, 0.65)

@@ -97,7 +97,7 @@ def texture(seed: int) -> torch.Tensor:
 
 
 def view(world: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """The colours at points (x, y) from the middle of the world, (height, width, 3)."""
+    """The colors at points (x, y) from the middle of the world, (height, width, 3)."""
     where = torch.stack([x / WORLD[1], y / WORLD[0]], dim=-1)[None] * 2
     return F.grid_sample(world, where, align_corners=False)[0, 0, ..., None].expand(-1, -1, 3)
 

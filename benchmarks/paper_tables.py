@@ -22,7 +22,7 @@ from benchmarks.common.patch_sizes import COMBINED, REFERENCE, table_2  # noqa: 
 
 # Figure, key, bound, and whether the bound is a maximum.
 TARGETS = (
-    ("color right, single scale", "colour", 0.95, False),
+    ("color right, single scale", "color", 0.95, False),
     ("shape right, single scale", "shape", 0.85, False),
     ("direction right, single scale", "direction", 0.85, False),
     ("accuracy of the combined schedule over that of 1x2", "accuracy_ratio", 0.97, False),

@@ -67,7 +67,7 @@ def tables_of(benchmark: str) -> list[Table]:
 
 ROUNDS = {"rounds": "{rounds_used}", "noisy rounds": "{rounds_noisy}"}
 TARGETS = {"figure": "{figure}", "target": "{target}", "measured": "{measured:.3f}", "met": "{met}"}
-ASKED = {"color": "{colour:.1%}", "shape": "{shape:.1%}", "direction": "{direction:.1%}"}
+ASKED = {"color": "{color:.1%}", "shape": "{shape:.1%}", "direction": "{direction:.1%}"}
 QUALITY = {**ASKED, "accuracy": "{accuracy:.1%}", "sharpness": "{sharpness:.3f}", "distance": "{distance:.3f}"}
 CHANGES = {
     "evaluations": "{computed:.1f} of {of}", "FLOPs": "{flops:.2f}", "time": "{time:.2f}",

@@ -16,7 +16,7 @@ _FRAMES = 16
 _GAP = 0.02
 # Log-mel.
 _DARKEST, _BRIGHTEST = -9.0, 0.0
-_COLOURS = {"bounce": "white", "collision": "cyan", FLASH: "yellow"}
+_COLORS = {"bounce": "white", "collision": "cyan", FLASH: "yellow"}
 
 
 def shown(clips: list[Clip]) -> int:
@@ -71,4 +71,4 @@ def _film(axes, clip: Clip) -> None:
 
 def _marks(axes, clip: Clip) -> None:
     for event in clip.events:
-        axes.axvline(event.time, color=_COLOURS[event.kind], linestyle="--", linewidth=1, label=event.kind)
+        axes.axvline(event.time, color=_COLORS[event.kind], linestyle="--", linewidth=1, label=event.kind)

@@ -108,7 +108,7 @@ def held_out_prompts(count: int, seed: int = 0) -> list[Prompt]:
     seen = set()
     while len(prompts) < count:
         scene = random_scene(rng, held=True, outline_share=0.0)
-        names = (scene.colour, scene.shape, scene.background, scene.direction)
+        names = (scene.color, scene.shape, scene.background, scene.direction)
         if names not in seen:
             seen.add(names)
             language = LANGUAGES[len(prompts) % len(LANGUAGES)]

@@ -13,16 +13,16 @@ from lumina_core.mini.draw import draw
 from lumina_core.mini.judge import Verdict, judge
 from lumina_core.mini.world import MARGIN, SIDE, Scene
 
-ASKED = ("colour", "shape", "direction", "background")
+ASKED = ("color", "shape", "direction", "background")
 # Whose mean is the accuracy.
-COUNTED = ("colour", "shape", "direction")
+COUNTED = ("color", "shape", "direction")
 
 
 @dataclass(frozen=True)
 class ClipQuality:
     """One clip: 1 or 0 for each name of the prompt, sharpness, and distance to the drawn scene."""
 
-    colour: float
+    color: float
     shape: float
     direction: float
     background: float

@@ -90,7 +90,7 @@ class ClipFeatures(torch.nn.Module):
         return self.model.text_model(input_ids=ids).last_hidden_state, mask
 
     def pixels(self, frames: torch.Tensor) -> torch.Tensor:
-        """Frames (n, H, W, 3) in 0..1 as the network wants them: (n, 3, side, side), each colour normalised."""
+        """Frames (n, H, W, 3) in 0..1 as the network wants them: (n, 3, side, side), each color normalised."""
         dtype = self.model.logit_scale.dtype
         pictures = frames.to(self.device, torch.float32).permute(0, 3, 1, 2)
         size = _LARGER.get(self.side, self.side)

@@ -39,7 +39,7 @@ EXAMPLES = """examples:
   python -m lumina_core generate --prompt "a red circle" --latents drafts.safetensors --pick 2
   python -m lumina_core generate \\
     --checkpoint models/Lumina-Video-f24R960 --text-encoder models/gemma-2-2b --vae models/CogVideoX-2b/vae \\
-    --prompt "A red kite over a grey sea, wind in the grass" --motion 8 --seed 7 --out kite.mp4
+    --prompt "A red kite over a gray sea, wind in the grass" --motion 8 --seed 7 --out kite.mp4
 
 Several clips are named NAME-1.mp4, NAME-2.mp4, ... in the order of the prompts, --num clips of each.
 --sound uses the audio model of the bundle, a small one that knows drawn shapes only; for another, make the video first

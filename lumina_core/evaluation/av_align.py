@@ -63,7 +63,7 @@ def av_align_file(
 
 
 def motion_peaks(motion: Sequence[float], fps: float = FPS) -> list[float]:
-    """Times in seconds of the frames that move more than both neighbours, and enough to be seen."""
+    """Times in seconds of the frames that move more than both neighbors, and enough to be seen."""
     return [
         place / fps
         for place in range(1, len(motion) - 1)
@@ -102,7 +102,7 @@ def _flow_lengths(frames: Iterable[torch.Tensor]) -> Iterator[float]:
             f"AV-Align needs OpenCV, which cannot be imported ({error}); run pip install opencv-python-headless."
         ) from error
     weights = torch.tensor([0.299, 0.587, 0.114])
-    grey = ((frame.cpu() @ weights * 255).round().clamp(0, 255).to(torch.uint8).numpy() for frame in frames)
-    for before, after in pairwise(grey):
+    gray = ((frame.cpu() @ weights * 255).round().clamp(0, 255).to(torch.uint8).numpy() for frame in frames)
+    for before, after in pairwise(gray):
         flow = torch.from_numpy(cv2.calcOpticalFlowFarneback(before, after, None, **_FARNEBACK))
         yield float(flow.norm(dim=-1).mean())

@@ -106,7 +106,7 @@ def find_onsets(waveform: torch.Tensor, threshold: float = THRESHOLD) -> Onsets:
     strengths: list[float] = []
     for peak in peaks:
         time = (peak + _LAG / 2 + _bend(flux, peak)) * _STEP + _WINDOW / 2 / SAMPLE_RATE + _EARLY
-        # Equal neighbours are both the highest; the first stands for them.
+        # Equal neighbors are both the highest; the first stands for them.
         if not times or time - times[-1] >= APART / 2:
             times.append(time)
             strengths.append(float(above[peak]))
@@ -183,7 +183,7 @@ def _median_around(values: torch.Tensor) -> torch.Tensor:
 
 
 def _bend(values: torch.Tensor, place: int) -> float:
-    """Where a parabola through a peak and its neighbours is highest, -0.5 to 0.5 frames from the peak."""
+    """Where a parabola through a peak and its neighbors is highest, -0.5 to 0.5 frames from the peak."""
     if not 0 < place < len(values) - 1:
         return 0.0
     left, middle, right = (float(value) for value in values[place - 1 : place + 2])

@@ -137,7 +137,7 @@ def _encode(part: Path, chunks: Iterable[torch.Tensor], size: tuple[int, int], f
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": QUALITY}
         context = stream.codec_context
-        # Untagged video is shown with other colours by every second player.
+        # Untagged video is shown with other colors by every second player.
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # 16..235
         for chunk in chunks:

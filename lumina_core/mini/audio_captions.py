@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from .audio_world import BELL, DRUM, WOOD, AudioScene
-from .captions import CHINESE, COLOUR_WORDS, ENGLISH, SHAPE_WORDS, caption
+from .captions import CHINESE, COLOR_WORDS, ENGLISH, SHAPE_WORDS, caption
 
 MATERIAL_WORDS = {
     ENGLISH: {
@@ -20,8 +20,8 @@ AUDIO_WORDINGS = {
     CHINESE: ("{material}。", "听起来像{material}。"),
 }
 PAIR_WORDINGS = {
-    ENGLISH: ("Two {colour} {shape}s collide.", "two {colour} {shape}s meet and turn back"),
-    CHINESE: ("两个{colour}的{shape}相撞。",),
+    ENGLISH: ("Two {color} {shape}s collide.", "two {color} {shape}s meet and turn back"),
+    CHINESE: ("两个{color}的{shape}相撞。",),
 }
 
 
@@ -43,7 +43,7 @@ def _seen(scene: AudioScene, rng: random.Random, language: str) -> str:
     if not scene.pair:
         return caption(scene.look, rng, language)
     return rng.choice(PAIR_WORDINGS[language]).format(
-        colour=rng.choice(COLOUR_WORDS[language][scene.look.colour]),
+        color=rng.choice(COLOR_WORDS[language][scene.look.color]),
         shape=rng.choice(SHAPE_WORDS[language][scene.look.shape]),
     )
 

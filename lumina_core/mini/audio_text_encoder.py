@@ -20,10 +20,10 @@ from .audio_captions import audio_caption
 from .audio_tokenizer import BOS, EOS, PAD, write_audio_tokenizer
 from .audio_world import MATERIALS, AudioScene, draw_audio_scene, random_audio_scene
 from .captions import LANGUAGES, SHAPE_WORDS
-from .world import BACKGROUNDS, COLOURS, SHAPES, SIDE
+from .world import BACKGROUNDS, COLORS, SHAPES, SIDE
 
-_SEEN = {"colour": tuple(COLOURS), "shape": SHAPES, "background": tuple(BACKGROUNDS)}
-_TOLD = {"colour": tuple(COLOURS), "shape": SHAPES, "material": MATERIALS}
+_SEEN = {"color": tuple(COLORS), "shape": SHAPES, "background": tuple(BACKGROUNDS)}
+_TOLD = {"color": tuple(COLORS), "shape": SHAPES, "material": MATERIALS}
 """What is read from a picture and from a text; a text may leave each one out, which is one more class."""
 _EMPTY_SHARE = 0.05
 _WARMUP = 50
@@ -152,11 +152,11 @@ def _example(rng: random.Random, held: bool, language: str | None = None) -> _Ex
 
 def _told(scene: AudioScene, text: str) -> list[int]:
     words = [word for language in LANGUAGES for word in SHAPE_WORDS[language][scene.look.shape]]
-    # Captions that name the shape name the colour as well.
+    # Captions that name the shape name the color as well.
     shown = any(word in text.lower() for word in words)
     asked = bool(text) and scene.asked
     return [
-        list(COLOURS).index(scene.look.colour) if shown else len(COLOURS),
+        list(COLORS).index(scene.look.color) if shown else len(COLORS),
         SHAPES.index(scene.look.shape) if shown else len(SHAPES),
         MATERIALS.index(scene.material) if asked else len(MATERIALS),
     ]
@@ -179,7 +179,7 @@ def _loss(clip: ClipFeatures, readers: _Readers, examples: list[_Example], texts
 
 
 def _contrast(similarity: torch.Tensor, seen: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
-    """CLIP's loss over the captions that name colour and shape; all pictures of the same two are right."""
+    """CLIP's loss over the captions that name color and shape; all pictures of the same two are right."""
     named = told[:, 1] < len(SHAPES)
     if not named.any():
         return similarity.new_zeros(())

@@ -1,7 +1,7 @@
 """What the small world sounds like: shapes that meet the picture's edge or each other, and flashes of light.
 
 A bounce or a collision sounds like a bell, wood or a drum: the one that the caption asks for, else the one of its
-colour. The shape gives the pitch, the speed the loudness, and what moves rolls softly.
+color. The shape gives the pitch, the speed the loudness, and what moves rolls softly.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class AudioScene:
         pair: two equal shapes on mirrored paths, which meet in the middle.
         flashes: times in seconds.
         material: what bounces and collisions sound like.
-        asked: whether the caption names the material; else it is the colour's.
+        asked: whether the caption names the material; else it is the color's.
         seed: of the noise in the sound.
     """
 
@@ -117,7 +117,7 @@ def _draw_lots(rng: random.Random, held: bool) -> AudioScene:
     base = random_scene(rng, held=held, outline_share=0.0)
     pair = rng.random() < 0.25
     look = Scene(
-        base.colour,
+        base.color,
         base.shape,
         base.background,
         base.direction,
@@ -132,7 +132,7 @@ def _draw_lots(rng: random.Random, held: bool) -> AudioScene:
         start=rng.uniform(0, way),
         pair=pair,
         flashes=tuple(sorted(rng.uniform(0.2, SECONDS - 0.2) for _ in range(rng.choice((0, 0, 0, 1, 1, 2))))),
-        material=rng.choice(MATERIALS) if asked else MATERIAL_OF[base.colour],
+        material=rng.choice(MATERIALS) if asked else MATERIAL_OF[base.color],
         asked=asked,
         seed=rng.randrange(2**31),
     )

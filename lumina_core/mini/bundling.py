@@ -64,8 +64,8 @@ def write_bundle(recipe: BundleRecipe) -> Path:
             f"The network of {recipe.network} has {network.config.channels} latent channels and the VAE of "
             f"{recipe.vae} {vae.channels}; train the network on this VAE's latents."
         )
-    colours = tuple(tuple(round(number, 4) for number in row) for row in fit_latent_rgb(vae).tolist())
-    metadata = video_metadata(replace(network.config, latent_rgb=colours))
+    colors = tuple(tuple(round(number, 4) for number in row) for row in fit_latent_rgb(vae).tolist())
+    metadata = video_metadata(replace(network.config, latent_rgb=colors))
     _write_weights(recipe.out / "video" / RELEASED_NAMES[0], network.state_dict(), metadata)
     _write_weights(recipe.out / "vae" / VAE_WEIGHTS, vae.module.state_dict(), {})
     shutil.copyfile(recipe.vae / "config.json", recipe.out / "vae" / "config.json")
@@ -77,14 +77,14 @@ def write_bundle(recipe: BundleRecipe) -> Path:
 def fit_latent_rgb(vae: VideoVAE) -> torch.Tensor:
     """Red, green and blue in -1..1 of each latent channel and of zeros, (C + 1, 3), by least squares on drawn clips."""
     rng = random.Random(0)
-    rows, colours = [], []
+    rows, colors = [], []
     for _ in range(_FITTED_CLIPS):
         frames = draw(random_scene(rng, outline_share=0.1))
         rows.append(vae.encode(frames)[0].permute(1, 2, 3, 0).flatten(0, 2))
         patches = frames.unflatten(0, (-1, VAE_FRAMES)).unflatten(2, (-1, VAE_SPACE)).unflatten(4, (-1, VAE_SPACE))
-        colours.append((patches.mean(dim=(1, 3, 5)) * 2 - 1).flatten(0, 2))
+        colors.append((patches.mean(dim=(1, 3, 5)) * 2 - 1).flatten(0, 2))
     latents = torch.cat(rows)
-    return torch.linalg.lstsq(F.pad(latents, (0, 1), value=1.0), torch.cat(colours)).solution
+    return torch.linalg.lstsq(F.pad(latents, (0, 1), value=1.0), torch.cat(colors)).solution
 
 
 def _write_weights(file: Path, weights: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:

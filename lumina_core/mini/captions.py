@@ -23,7 +23,7 @@ SHAPE_WORDS = {
         "star": ("星星", "五角星"),
     },
 }
-COLOUR_WORDS = {
+COLOR_WORDS = {
     ENGLISH: {name: (name,) for name in ("red", "yellow", "green", "cyan", "blue", "purple", "white")},
     CHINESE: {
         "red": ("红色",),
@@ -71,26 +71,26 @@ VERB_WORDS = {
 }
 CLIP_WORDINGS = {
     ENGLISH: (
-        "A {colour} {shape} {verb} {direction} on a {background} background.",
-        "a {colour} {shape} {verb} {direction}, {background} background",
-        "On a {background} background, a {colour} {shape} {verb} {direction}.",
-        "{colour} {shape} {verb} {direction} in front of a {background} wall",
+        "A {color} {shape} {verb} {direction} on a {background} background.",
+        "a {color} {shape} {verb} {direction}, {background} background",
+        "On a {background} background, a {color} {shape} {verb} {direction}.",
+        "{color} {shape} {verb} {direction} in front of a {background} wall",
     ),
     CHINESE: (
-        "一个{colour}的{shape}在{background}背景上{direction}{verb}。",
-        "{background}背景，{colour}{shape}{direction}{verb}",
-        "在{background}的背景前，{colour}的{shape}{direction}{verb}。",
+        "一个{color}的{shape}在{background}背景上{direction}{verb}。",
+        "{background}背景，{color}{shape}{direction}{verb}",
+        "在{background}的背景前，{color}的{shape}{direction}{verb}。",
     ),
 }
 STILL_WORDINGS = {
     ENGLISH: (
-        "A {colour} {shape} on a {background} background.",
-        "a {colour} {shape}, {background} background",
-        "On a {background} background, there is a {colour} {shape}.",
+        "A {color} {shape} on a {background} background.",
+        "a {color} {shape}, {background} background",
+        "On a {background} background, there is a {color} {shape}.",
     ),
     CHINESE: (
-        "{background}背景上的一个{colour}{shape}。",
-        "{background}背景，{colour}的{shape}",
+        "{background}背景上的一个{color}{shape}。",
+        "{background}背景，{color}的{shape}",
     ),
 }
 
@@ -100,7 +100,7 @@ def caption(scene: Scene, rng: random.Random, language: str = ENGLISH) -> str:
     """
     wordings = (CLIP_WORDINGS if scene.speed else STILL_WORDINGS)[language]
     return rng.choice(wordings).format(
-        colour=rng.choice(COLOUR_WORDS[language][scene.colour]),
+        color=rng.choice(COLOR_WORDS[language][scene.color]),
         shape=rng.choice(SHAPE_WORDS[language][scene.shape]),
         background=rng.choice(BACKGROUND_WORDS[language][scene.background]),
         direction=rng.choice(DIRECTION_WORDS[language][scene.direction]),
@@ -111,7 +111,7 @@ def caption(scene: Scene, rng: random.Random, language: str = ENGLISH) -> str:
 def words() -> list[str]:
     """Every English word of the captions, in lower case and once each."""
     found: dict[str, None] = {}
-    tables = (SHAPE_WORDS, COLOUR_WORDS, BACKGROUND_WORDS, DIRECTION_WORDS)
+    tables = (SHAPE_WORDS, COLOR_WORDS, BACKGROUND_WORDS, DIRECTION_WORDS)
     texts = [text for table in tables for entry in table[ENGLISH].values() for text in entry]
     texts += [*VERB_WORDS[ENGLISH], *CLIP_WORDINGS[ENGLISH], *STILL_WORDINGS[ENGLISH]]
     for text in texts:
@@ -123,7 +123,7 @@ def words() -> list[str]:
 
 def characters() -> list[str]:
     """Every Chinese character (and mark) of the captions, once each."""
-    tables = (SHAPE_WORDS, COLOUR_WORDS, BACKGROUND_WORDS, DIRECTION_WORDS)
+    tables = (SHAPE_WORDS, COLOR_WORDS, BACKGROUND_WORDS, DIRECTION_WORDS)
     texts = [text for table in tables for entry in table[CHINESE].values() for text in entry]
     texts += [*VERB_WORDS[CHINESE], *CLIP_WORDINGS[CHINESE], *STILL_WORDINGS[CHINESE]]
     return sorted({character for text in texts for character in text if not character.isascii()})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .world import BACKGROUNDS, COLOURS, FRAMES, SIDE, Scene
+from .world import BACKGROUNDS, COLORS, FRAMES, SIDE, Scene
 
 _SHADE = 14.0
 """Brightness (of 255) that a background gains from top to bottom."""
@@ -30,7 +30,7 @@ def paint(scene: Scene, paths: Sequence[torch.Tensor], light: torch.Tensor | Non
     picture = (torch.tensor(BACKGROUNDS[scene.background]) + shade).expand(SIDE, SIDE, 3)
     if light is not None:
         picture = picture + light.view(-1, 1, 1, 1)
-    colour = torch.tensor(COLOURS[scene.colour], dtype=torch.float32)
+    color = torch.tensor(COLORS[scene.color], dtype=torch.float32)
     for centres in paths:
         x = axis[None, None, :] - centres[:, 0, None, None]
         y = axis[None, :, None] - centres[:, 1, None, None]
@@ -38,7 +38,7 @@ def paint(scene: Scene, paths: Sequence[torch.Tensor], light: torch.Tensor | Non
         if scene.outline:
             distance = (distance + _OUTLINE).abs() - _OUTLINE
         cover = (0.5 - distance).clamp(0, 1)[..., None]
-        picture = picture * (1 - cover) + colour * cover
+        picture = picture * (1 - cover) + color * cover
     return (picture / 255).clamp(0, 1)
 
 

@@ -13,16 +13,16 @@ import torch.nn.functional as F
 
 from ..errors import LuminaError
 from .draw import shape_mask
-from .world import BACKGROUNDS, COLOURS, DIRECTIONS, SHAPES
+from .world import BACKGROUNDS, COLORS, DIRECTIONS, SHAPES
 
 UNCLEAR = "unclear"
 _FAINTEST = 0.15
-"""Least colour distance (0..1 channels) of an object from its background."""
+"""Least color distance (0..1 channels) of an object from its background."""
 _SHADE = 0.06
 """How far a row's background may lie from the whole picture's."""
 _AREAS = (40, 1600)
 """Least and largest area of an object in pixels."""
-_FARTHEST_COLOUR, _FARTHEST_BACKGROUND, _WORST_OVERLAP = 0.45, 0.25, 0.6
+_FARTHEST_COLOR, _FARTHEST_BACKGROUND, _WORST_OVERLAP = 0.45, 0.25, 0.6
 _STILL = 1.0
 """Displacement in pixels below which nothing is said to move."""
 _REACH = 16
@@ -44,7 +44,7 @@ class Verdict:
         confidence: share of the frames with an object, times the overlap with the named shape; 0 to 1.
     """
 
-    colour: str
+    color: str
     shape: str
     background: str
     direction: str
@@ -68,10 +68,10 @@ def judge(clip: torch.Tensor) -> Verdict:
     behind = _behind(clip)
     background = _nearest(behind.mean(0), BACKGROUNDS, _FARTHEST_BACKGROUND)
     nothing = Verdict(UNCLEAR, UNCLEAR, background, UNCLEAR, 0.0, 0.0, 0.0, (None,) * len(clip), 0.0)
-    colour = _object_colour(clip, behind)
-    if colour is None:
+    color = _object_color(clip, behind)
+    if color is None:
         return nothing
-    cover = _cover(clip, behind, colour)
+    cover = _cover(clip, behind, color)
     masks, places = _objects(cover)
     if len(places) == 0:
         return nothing
@@ -84,7 +84,7 @@ def judge(clip: torch.Tensor) -> Verdict:
     for place, (x, y) in zip(places.tolist(), track.tolist(), strict=True):
         centres[place] = (x, y - middle * radius)
     return Verdict(
-        colour=_nearest(colour, COLOURS, _FARTHEST_COLOUR),
+        color=_nearest(color, COLORS, _FARTHEST_COLOR),
         shape=shape,
         background=background,
         direction=_direction(track),
@@ -97,14 +97,14 @@ def judge(clip: torch.Tensor) -> Verdict:
 
 
 def _behind(clip: torch.Tensor) -> torch.Tensor:
-    """The background's colour per row, (height, 3): that of most pixels of the clip, shaded as most of the row is."""
+    """The background's color per row, (height, 3): that of most pixels of the clip, shaded as most of the row is."""
     whole = clip.flatten(0, 2).median(dim=0).values
     rows = clip.transpose(0, 1).flatten(1, 2).median(dim=1).values
     return whole + (rows - whole).clamp(-_SHADE, _SHADE)
 
 
-def _object_colour(clip: torch.Tensor, behind: torch.Tensor) -> torch.Tensor | None:
-    """Colour (3,) of what stands out most, or None."""
+def _object_color(clip: torch.Tensor, behind: torch.Tensor) -> torch.Tensor | None:
+    """Color (3,) of what stands out most, or None."""
     distance = (clip - behind[:, None]).norm(dim=-1)
     strongest = distance.flatten().topk(max(1, distance.numel() // 100)).values.median()
     if strongest < _FAINTEST:
@@ -112,9 +112,9 @@ def _object_colour(clip: torch.Tensor, behind: torch.Tensor) -> torch.Tensor | N
     return clip[distance > 0.8 * strongest].median(dim=0).values
 
 
-def _cover(clip: torch.Tensor, behind: torch.Tensor, colour: torch.Tensor) -> torch.Tensor:
-    """How far each pixel has gone from its row's background to the object's colour: (frames, height, width), 0..1."""
-    step = colour - behind
+def _cover(clip: torch.Tensor, behind: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
+    """How far each pixel has gone from its row's background to the object's color: (frames, height, width), 0..1."""
+    step = color - behind
     return (((clip - behind[:, None]) * step[:, None]).sum(-1) / step.square().sum(-1)[:, None]).clamp(0, 1)
 
 
@@ -151,13 +151,13 @@ def _centroids(solid: torch.Tensor) -> torch.Tensor:
     return torch.stack([x, y], dim=1)
 
 
-def _nearest(colour: torch.Tensor, names: dict[str, tuple[int, int, int]], farthest: float) -> str:
-    """The named colour nearest to (3,); brightness, which blur and shade change first, counts half."""
+def _nearest(color: torch.Tensor, names: dict[str, tuple[int, int, int]], farthest: float) -> str:
+    """The named color nearest to (3,); brightness, which blur and shade change first, counts half."""
 
     def distance(name: str) -> float:
-        gap = colour - torch.tensor(names[name]) / 255
-        grey = gap.mean()
-        return math.sqrt(float((gap - grey).square().sum() + 3 * (0.5 * grey) ** 2))
+        gap = color - torch.tensor(names[name]) / 255
+        gray = gap.mean()
+        return math.sqrt(float((gap - gray).square().sum() + 3 * (0.5 * gray) ** 2))
 
     best = min(names, key=distance)
     return best if distance(best) <= farthest else UNCLEAR

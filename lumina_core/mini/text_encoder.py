@@ -1,7 +1,7 @@
 """The mini bundle's text encoder: a tiny transformer of Gemma-2's layout, trained to tell what a caption names.
 
 It is not Gemma: it shares the architecture, so that the same loaders take it, and nothing else. Its features are
-trained so that their mean over a prompt holds one fixed direction per colour, shape, background and direction, which
+trained so that their mean over a prompt holds one fixed direction per color, shape, background and direction, which
 the video network can read from its first step on.
 """
 
@@ -22,11 +22,11 @@ from ..text.gemma import TextEncoder, load_text_encoder
 from .captions import LANGUAGES, caption
 from .system_prompts import SYSTEM_PROMPTS
 from .tokenizer import write_tokenizer
-from .world import BACKGROUNDS, COLOURS, DIRECTIONS, SHAPES, random_scene
+from .world import BACKGROUNDS, COLORS, DIRECTIONS, SHAPES, random_scene
 
 FIGURES = "trained.json"
 """Written last: the share of new captions that are read back, per language."""
-_TABLES = (tuple(COLOURS), SHAPES, tuple(BACKGROUNDS), tuple(DIRECTIONS), tuple(SYSTEM_PROMPTS))
+_TABLES = (tuple(COLORS), SHAPES, tuple(BACKGROUNDS), tuple(DIRECTIONS), tuple(SYSTEM_PROMPTS))
 _STRENGTH = 3.5
 """Length of each named thing's direction in the normalised mean, whose own length is the root of the width."""
 _EMPTY_SHARE = 0.1
@@ -124,7 +124,7 @@ def _sample(rng: random.Random, language: str | None = None) -> tuple[str, torch
     """A text behind one of the system prompts, and the strength of every name in it."""
     source = rng.choice(list(SYSTEM_PROMPTS))
     scene = random_scene(rng, still=rng.random() < _STILL_SHARE, held=rng.random() < 0.2)
-    named = {scene.colour, scene.shape, scene.background, source}
+    named = {scene.color, scene.shape, scene.background, source}
     if scene.speed:
         named.add(scene.direction)
     text = caption(scene, rng, language or rng.choice(LANGUAGES))

@@ -10,7 +10,7 @@ SIDE = 64
 FRAMES = 32
 FPS = 8
 
-COLOURS = {
+COLORS = {
     "red": (225, 40, 45),
     "yellow": (245, 220, 50),
     "green": (50, 200, 70),
@@ -48,7 +48,7 @@ class Scene:
         outline: drawn as an outline, the look of the second data source.
     """
 
-    colour: str
+    color: str
     shape: str
     background: str
     direction: str
@@ -83,14 +83,14 @@ class Scene:
 
 
 def combination(scene: Scene) -> tuple[str, str, str, str]:
-    """What a prompt names: colour, shape, background, direction."""
-    return scene.colour, scene.shape, scene.background, scene.direction
+    """What a prompt names: color, shape, background, direction."""
+    return scene.color, scene.shape, scene.background, scene.direction
 
 
 def held_out(names: tuple[str, str, str, str]) -> bool:
     """Whether a combination is kept out of training: a fixed fifth of all, every single name still being seen."""
     numbers = (
-        list(COLOURS).index(names[0]),
+        list(COLORS).index(names[0]),
         SHAPES.index(names[1]),
         list(BACKGROUNDS).index(names[2]),
         list(DIRECTIONS).index(names[3]),
@@ -102,7 +102,7 @@ def random_scene(rng: random.Random, *, still: bool = False, held: bool = False,
     """A scene of the training combinations, or with ``held`` of the others. Slow speeds are as likely as fast ones."""
     while True:
         names = (
-            rng.choice(list(COLOURS)),
+            rng.choice(list(COLORS)),
             rng.choice(SHAPES),
             rng.choice(list(BACKGROUNDS)),
             rng.choice(list(DIRECTIONS)),

@@ -13,7 +13,7 @@ from ...lumina_core.vae.loader import SCALE
 class LuminaVideoLatent(comfy.latent_formats.LatentFormat):
     """``process_in`` multiplies by the scale and ``process_out`` divides, as the official decode does.
 
-    Channels and preview colours are those of the network's latents: CogVideoX's 16 in the released models.
+    Channels and preview colors are those of the network's latents: CogVideoX's 16 in the released models.
     """
 
     latent_dimensions = 3

@@ -28,7 +28,7 @@ TEXTS = {
     "poem": POEM,
     "old poem": OLD_POEM,
     "emoji": "🎉 a party 🎈",
-    # A family and a flag of several code points each, a skin colour, a keycap, a variation selector.
+    # A family and a flag of several code points each, a skin color, a keycap, a variation selector.
     "emoji of several code points": "👨‍👩‍👧‍👦 🏴󠁧󠁢󠁳󠁣󠁴󠁿 👋🏽 7️⃣ ❤️ 🇰🇷",
     "weights": "a (red:1.2) kite, ((very)) high, [blue], {a|b} and (unbalanced",
     "escaped": "a kite \\(still\\) C:\\new\\(x) \\\\( \\",

@@ -59,7 +59,7 @@ def test_each_stroke_is_asked_for_in_each_material_by_text_alone(clips):
     asked = asked_clips(clips)
     assert [clip.scene.material for clip in asked[:3]] == list(MATERIALS)
     for clip in asked:
-        assert clip.scene.look.shape not in clip.caption and clip.scene.look.colour not in clip.caption
+        assert clip.scene.look.shape not in clip.caption and clip.scene.look.color not in clip.caption
     assert torch.equal(asked[0].frames(), asked[1].frames())
     assert not torch.equal(asked[0].audio, asked[1].audio)
 

@@ -227,7 +227,7 @@ def rewritten(shelf, folder, settings):
     ([], "not a list of rows of three numbers"),
     ([[1, 2, 3]] * 5, "latent_rgb has 5 rows; the latents have 6 channels"),
 ])  # fmt: skip
-def test_wrong_preview_colours_are_told(shelf, tmp_path, value, words):
+def test_wrong_preview_colors_are_told(shelf, tmp_path, value, words):
     with pytest.raises(LuminaError, match=words):
         read_video_config(rewritten(shelf, tmp_path, {LATENT_RGB: value}))
 

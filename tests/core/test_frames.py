@@ -161,21 +161,21 @@ def test_phone_video_is_turned_as_it_is_shown(tmp_path, degrees):
     assert (probe(path).width, probe(path).height) == (turned.shape[1], turned.shape[0])
 
 
-COLOURS = ((30, 80, 220), (220, 60, 30))
+COLORS = ((30, 80, 220), (220, 60, 30))
 
 
-@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("color", COLORS)
 @pytest.mark.parametrize("height, tag, matrix", [
     (32, 1, "ITU709"), (32, 5, "ITU601"), (32, 2, "ITU601"), (720, 2, "ITU709"), (720, 5, "ITU601"),
 ])  # fmt: skip
-def test_colours_follow_the_tag_or_the_size(tmp_path, colour, height, tag, matrix):
+def test_colors_follow_the_tag_or_the_size(tmp_path, color, height, tag, matrix):
     path = tmp_path / "a.mp4"
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=8)
         stream.width, stream.height, stream.pix_fmt = 32, height, "yuv420p"
         stream.codec_context.colorspace = tag
         stream.options = {"crf": "4"}
-        picture = np.full((height, 32, 3), colour, np.uint8)
+        picture = np.full((height, 32, 3), color, np.uint8)
         for _ in range(2):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             # The right matrix is only sure to be used where source and target differ.
@@ -183,7 +183,7 @@ def test_colours_follow_the_tag_or_the_size(tmp_path, colour, height, tag, matri
             container.mux(stream.encode(frame.reformat(format="yuv420p", src_colorspace=source, dst_colorspace=matrix)))
         container.mux(stream.encode())
     found = read_frames(path, [0.0])[0, height // 2, 16] * 255
-    assert (found - torch.tensor(colour)).abs().max() < 4
+    assert (found - torch.tensor(color)).abs().max() < 4
 
 
 def test_read_frames_gives_floats_and_says_where_the_video_ends(tmp_path):

@@ -41,16 +41,16 @@ def test_video_comes_back(tmp_path):
     assert leftovers(tmp_path) == ["a.mp4"]
 
 
-@pytest.mark.parametrize("colour", [(1, 0, 0), (0, 1, 0), (0.1, 0.2, 0.9), (1, 1, 1), (0, 0, 0)])
-def test_colours_are_bt709_and_say_so(tmp_path, colour):
-    info = write_video(tmp_path / "a.mp4", torch.tensor(colour, dtype=torch.float32).expand(2, 32, 32, 3), fps=8)
+@pytest.mark.parametrize("color", [(1, 0, 0), (0, 1, 0), (0.1, 0.2, 0.9), (1, 1, 1), (0, 0, 0)])
+def test_colors_are_bt709_and_say_so(tmp_path, color):
+    info = write_video(tmp_path / "a.mp4", torch.tensor(color, dtype=torch.float32).expand(2, 32, 32, 3), fps=8)
     with av.open(info.path) as container:
         frame, tags = next(container.decode(video=0)), container.streams.video[0].codec_context
         assert (tags.colorspace, tags.color_range, tags.color_primaries, tags.color_trc) == (1, 1, 1, 1)
         luma = frame.to_ndarray()[16, 16]
         rgb = frame.reformat(format="rgb24", src_colorspace="ITU709").to_ndarray()[16, 16]
-    assert abs(luma - (16 + 219 * np.dot(colour, (0.2126, 0.7152, 0.0722)))) < 2
-    assert np.abs(rgb / 255 - colour).max() < 0.03
+    assert abs(luma - (16 + 219 * np.dot(color, (0.2126, 0.7152, 0.0722)))) < 2
+    assert np.abs(rgb / 255 - color).max() < 0.03
 
 
 @pytest.mark.parametrize("fps", [8, 16, 24, 23.976, 29.97, 12.5])

@@ -18,7 +18,7 @@ from lumina_core.mini.audio_text_encoder import AudioClipRecipe, train_audio_cli
 from lumina_core.mini.audio_tokenizer import BOS, EOS, PAD, UNKNOWN, write_audio_tokenizer
 from lumina_core.mini.audio_world import FLASH, MATERIALS, draw_audio_scene, events, random_audio_scene
 from lumina_core.mini.captions import LANGUAGES
-from lumina_core.mini.world import COLOURS, SHAPES
+from lumina_core.mini.world import COLORS, SHAPES
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +57,12 @@ def test_what_a_caption_tells_is_in_it():
     seen = set()
     for _ in range(300):
         example = audio_clip._example(rng, held=False)
-        colour, shape, material = example.told
+        color, shape, material = example.told
         words = example.text.lower()
-        assert (shape == len(SHAPES)) == (colour == len(COLOURS))
+        assert (shape == len(SHAPES)) == (color == len(COLORS))
         if shape < len(SHAPES):
             # The picture shows what the text names.
-            assert example.seen[:2] == [colour, shape] and words
+            assert example.seen[:2] == [color, shape] and words
         heard = {"bell": ("bell", "钟", "铃"), "wood": ("wood", "木"), "drum": ("drum", "鼓")}
         named = [name for name, texts in heard.items() if any(text in words for text in texts)]
         assert named == ([MATERIALS[material]] if material < len(MATERIALS) else [])
@@ -72,7 +72,7 @@ def test_what_a_caption_tells_is_in_it():
 
 def test_the_contrast_is_least_for_matching_pairs():
     seen = torch.tensor([[0, 0, 0], [1, 0, 3], [0, 0, 2], [2, 1, 0]])
-    told = torch.tensor([[0, 0, 1], [1, 0, 1], [0, 0, 3], [len(COLOURS), len(SHAPES), 2]])
+    told = torch.tensor([[0, 0, 1], [1, 0, 1], [0, 0, 3], [len(COLORS), len(SHAPES), 2]])
     right = 10 * (seen[:, None, :2] == told[None, :, :2]).all(dim=2).float()
     good, bad = audio_clip._contrast(right, seen, told), audio_clip._contrast(-right, seen, told)
     # Equal captions share: two of three are right for the first one.
@@ -163,7 +163,7 @@ def test_training_lowers_the_loss_and_reports_every_step(trained, name):
 
 def test_figures_are_shares(trained):
     _, figures, _ = trained
-    names = {"colour seen", "shape seen", "background seen", "colour told", "shape told", "material told"}
+    names = {"color seen", "shape seen", "background seen", "color told", "shape told", "material told"}
     assert set(figures["clip"]) == names and all(0 <= share <= 1 for share in figures["clip"].values())
     assert set(figures["sync"]) == {"hit f1", "flash f1", "time error (s)", "speed error"}
     assert all(0 <= share <= 1 for share in figures["sync"].values())

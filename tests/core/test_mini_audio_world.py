@@ -123,7 +123,7 @@ def test_captions_name_the_material_only_when_it_is_asked_for(language):
         named = {name for name, found in words if any(word.lower() in text for word in found)}
         assert named == ({scene.material} if scene.asked else set())
         if not scene.asked:
-            assert scene.material == MATERIAL_OF[scene.look.colour]
+            assert scene.material == MATERIAL_OF[scene.look.color]
 
 
 def test_words_and_characters_cover_the_captions():

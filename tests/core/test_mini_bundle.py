@@ -172,7 +172,7 @@ def test_parts_of_other_channels_are_refused_before_anything_is_written(made, ti
 
 
 class Linear:
-    """A VAE whose latents are known mixtures of each patch's mean colour, with something added."""
+    """A VAE whose latents are known mixtures of each patch's mean color, with something added."""
 
     mixture = torch.tensor([[0.5, 0.2, 0.0], [0.0, -1.0, 0.3], [0.4, 0.0, 2.0], [1.0, 1.0, 0.0]])
     offset = torch.tensor([0.3, -0.2, 0.1, 0.5])
@@ -182,10 +182,10 @@ class Linear:
         return (means @ self.mixture.T + self.offset).permute(3, 0, 1, 2)[None]
 
 
-def test_preview_colours_undo_a_known_mixture(patched):
+def test_preview_colors_undo_a_known_mixture(patched):
     vae = Linear()
     fitted = fit_latent_rgb(vae)
     assert fitted.shape == (5, 3)
-    colours = torch.tensor([[0.1, -0.4, 0.8], [-0.9, 0.3, 0.0]])
-    latents = colours @ vae.mixture.T + vae.offset
-    torch.testing.assert_close(latents @ fitted[:4] + fitted[4], colours, atol=1e-3, rtol=0)
+    colors = torch.tensor([[0.1, -0.4, 0.8], [-0.9, 0.3, 0.0]])
+    latents = colors @ vae.mixture.T + vae.offset
+    torch.testing.assert_close(latents @ fitted[:4] + fitted[4], colors, atol=1e-3, rtol=0)

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from lumina_core.errors import LuminaError
 from lumina_core.mini.draw import draw
 from lumina_core.mini.judge import UNCLEAR, judge
-from lumina_core.mini.world import BACKGROUNDS, COLOURS, FASTEST, SHAPES, SIDE, Scene, random_scene
+from lumina_core.mini.world import BACKGROUNDS, COLORS, FASTEST, SHAPES, SIDE, Scene, random_scene
 
-NAMES = ("colour", "shape", "background", "direction")
+NAMES = ("color", "shape", "background", "direction")
 
 
 def scenes(count, seed, outline_share=0.0):
@@ -56,11 +56,11 @@ def test_spoiled_clips_are_read_back():
     assert wrong <= 1
 
 
-@pytest.mark.parametrize("colour", COLOURS)
-def test_every_colour_on_every_background(colour):
+@pytest.mark.parametrize("color", COLORS)
+def test_every_color_on_every_background(color):
     for background in BACKGROUNDS:
-        found = judge(spoiled(draw(Scene(colour, "circle", background, "left", 1.0, 11.0), 8)))
-        assert (found.colour, found.background) == (colour, background)
+        found = judge(spoiled(draw(Scene(color, "circle", background, "left", 1.0, 11.0), 8)))
+        assert (found.color, found.background) == (color, background)
 
 
 def test_direction_is_that_before_the_turn():
@@ -79,7 +79,7 @@ def test_a_still_clip_has_no_direction_and_no_speed():
 
 def test_a_picture_is_read_without_motion():
     found = judge(draw(Scene("white", "star", "grey", "left", 0.0, 12.0), 1))
-    assert (found.colour, found.shape, found.direction, found.speed) == ("white", "star", UNCLEAR, 0.0)
+    assert (found.color, found.shape, found.direction, found.speed) == ("white", "star", UNCLEAR, 0.0)
 
 
 def test_sharpness_falls_with_blur():
@@ -92,7 +92,7 @@ def test_nothing_is_found_on_an_empty_clip(level):
     noise = 0.02 * torch.randn(8, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(0))
     for clip in (torch.full((8, SIDE, SIDE, 3), level), (level + noise).clamp(0, 1)):
         found = judge(clip)
-        assert (found.colour, found.shape, found.direction) == (UNCLEAR,) * 3
+        assert (found.color, found.shape, found.direction) == (UNCLEAR,) * 3
         assert (found.confidence, found.radius, found.centres) == (0, 0, (None,) * 8)
 
 

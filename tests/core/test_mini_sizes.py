@@ -47,7 +47,7 @@ def test_odd_sizes_run_through_to_pixels(tmp_path, width, height, frames, preset
     found = made(tmp_path, VideoSize(width, height, frames), preset)
     assert found.shape == (frames, height, width, 3)
     assert found.isfinite().all() and found.min() >= 0 and found.max() <= 1
-    assert found.std() > 0.01, "one colour throughout"
+    assert found.std() > 0.01, "one color throughout"
 
 
 def test_the_command_line_takes_a_ratio(tmp_path):

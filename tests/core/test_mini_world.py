@@ -11,7 +11,7 @@ from lumina_core.mini.captions import (
     BACKGROUND_WORDS,
     CHINESE,
     CLIP_WORDINGS,
-    COLOUR_WORDS,
+    COLOR_WORDS,
     DIRECTION_WORDS,
     ENGLISH,
     LANGUAGES,
@@ -26,7 +26,7 @@ from lumina_core.mini.system_prompts import SYSTEM_PROMPTS
 from lumina_core.mini.tokenizer import UNKNOWN, write_tokenizer
 from lumina_core.mini.world import (
     BACKGROUNDS,
-    COLOURS,
+    COLORS,
     DIRECTIONS,
     FASTEST,
     FRAMES,
@@ -41,7 +41,7 @@ from lumina_core.mini.world import (
     random_scene,
 )
 
-TABLES = (COLOURS, SHAPES, BACKGROUNDS, DIRECTIONS)
+TABLES = (COLORS, SHAPES, BACKGROUNDS, DIRECTIONS)
 EVERY = list(product(*TABLES))
 
 
@@ -111,15 +111,15 @@ def test_a_slow_shape_goes_one_way_only():
             assert along == sorted(along)
 
 
-def test_drawing_shows_the_colours_where_they_should_be():
+def test_drawing_shows_the_colors_where_they_should_be():
     for scene in scenes(count=40, outline_share=0.0):
         clip = draw(scene)
         assert clip.shape == (FRAMES, SIDE, SIDE, 3) and clip.dtype == torch.float32
         assert 0 <= clip.min() and clip.max() <= 1
         for frame in (0, FRAMES - 1):
             x, y = scene.position(frame)
-            colour = torch.tensor(COLOURS[scene.colour]) / 255
-            assert torch.allclose(clip[frame, round(y - 0.5), round(x - 0.5)], colour, atol=1e-3)
+            color = torch.tensor(COLORS[scene.color]) / 255
+            assert torch.allclose(clip[frame, round(y - 0.5), round(x - 0.5)], color, atol=1e-3)
             corners = clip[frame][[0, 0, -1, -1], [0, -1, 0, -1]]
             assert (corners - torch.tensor(BACKGROUNDS[scene.background]) / 255).abs().max() < 8 / 255
 
@@ -183,7 +183,7 @@ def test_captions_name_what_is_drawn(language, still):
     rng = random.Random(0)
     for scene in scenes(still=still):
         text = caption(scene, rng, language)
-        assert said(text, COLOUR_WORDS[language][scene.colour])
+        assert said(text, COLOR_WORDS[language][scene.color])
         assert said(text, SHAPE_WORDS[language][scene.shape])
         assert said(text, BACKGROUND_WORDS[language][scene.background])
         moves = [name for name, words in DIRECTION_WORDS[language].items() if said(text, words)]
@@ -193,7 +193,7 @@ def test_captions_name_what_is_drawn(language, still):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_name_is_another_s(language):
-    for table in (SHAPE_WORDS, COLOUR_WORDS, BACKGROUND_WORDS, DIRECTION_WORDS):
+    for table in (SHAPE_WORDS, COLOR_WORDS, BACKGROUND_WORDS, DIRECTION_WORDS):
         words = [word for entry in table[language].values() for word in set(entry)]
         assert len(words) == len(set(words))
 
@@ -238,7 +238,7 @@ def test_words_are_one_token_each_and_others_are_spelled(tokenizer):
         "a", "red", "star", "moves", "to", "the", "right", ".",
     ]  # fmt: skip
     assert tokenizer.encode("cat", add_special_tokens=False).tokens == ["c", "##a", "##t"]
-    text = "".join(COLOUR_WORDS[CHINESE]["red"])
+    text = "".join(COLOR_WORDS[CHINESE]["red"])
     assert tokenizer.encode(text, add_special_tokens=False).tokens == list(text)
     assert tokenizer.encode("a").ids[0] == 2
 

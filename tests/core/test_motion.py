@@ -67,7 +67,7 @@ def test_the_score_follows_the_speed():
 
 
 def test_faster_drawn_shapes_score_higher():
-    """Flat colours on a flat ground are the hardest: only the order is asked for."""
+    """Flat colors on a flat ground are the hardest: only the order is asked for."""
     scenes = [Scene("yellow", "square", "navy", "right", speed, 11) for speed in (0.1, 0.3, 0.6, 0.9, 1.2)]
     scores = [motion_score(draw(scene), 8) for scene in scenes]
     assert scores == sorted(scores) and scores[-1] > 4 * scores[0] > 0
@@ -165,9 +165,9 @@ def test_a_part_of_a_file(tmp_path):
 
 
 def test_compression_hardly_changes_the_score(tmp_path):
-    """A codec's noise on flat colours must not read as motion."""
-    for colour, direction in (("white", "right"), ("green", "down"), ("purple", "left")):
-        frames = draw(Scene(colour, "circle", "black", direction, 0.8, 12))
+    """A codec's noise on flat colors must not read as motion."""
+    for color, direction in (("white", "right"), ("green", "down"), ("purple", "left")):
+        frames = draw(Scene(color, "circle", "black", direction, 0.8, 12))
         path = write_video(tmp_path / "a.mp4", frames, 8).path
         assert file_motion_score(path) == pytest.approx(motion_score(frames, 8), rel=0.25)
 

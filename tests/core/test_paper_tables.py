@@ -37,9 +37,9 @@ def test_quality_of_a_drawn_clip_is_perfect_and_of_another_is_not():
     right = measure(draw(prompt.scene), prompt)
     assert right.accuracy == right.background == 1
     assert right.distance < 0.03
-    color = "red" if prompt.scene.colour != "red" else "blue"
-    wrong = measure(draw(replace(prompt.scene, colour=color)), prompt)
-    assert (wrong.colour, wrong.shape, wrong.direction) == (0, 1, 1)
+    color = "red" if prompt.scene.color != "red" else "blue"
+    wrong = measure(draw(replace(prompt.scene, color=color)), prompt)
+    assert (wrong.color, wrong.shape, wrong.direction) == (0, 1, 1)
     assert wrong.accuracy == pytest.approx(2 / 3)
     assert wrong.distance > 2 * right.distance
 
@@ -53,8 +53,8 @@ def test_distance_of_an_empty_clip_is_that_of_its_background():
 def test_following_counts_languages_separately():
     prompts = held_out_prompts(4)
     wrong = ClipQuality(0, 1, 1, 1, 0.5, 0.1)
-    found = following([replace(wrong, colour=float(prompt.language == ENGLISH)) for prompt in prompts], prompts)
-    assert [(row["language"], row["prompts"], row["colour"]) for row in found] == [
+    found = following([replace(wrong, color=float(prompt.language == ENGLISH)) for prompt in prompts], prompts)
+    assert [(row["language"], row["prompts"], row["color"]) for row in found] == [
         ("all", 4, 0.5), ("English", 2, 1), ("Chinese", 2, 0),
     ]  # fmt: skip
 

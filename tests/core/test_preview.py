@@ -19,8 +19,8 @@ def test_equals_a_loop_over_channels(random):
     latents = random(2, LATENT_CHANNELS, 2, 3, 4)
     expected = torch.full((2, 2, 3, 4, 3), 0.5)
     for channel, factors in enumerate(LATENT_RGB_FACTORS):
-        for colour, factor in enumerate(factors):
-            expected[..., colour] += latents[:, channel] * factor / 2
+        for color, factor in enumerate(factors):
+            expected[..., color] += latents[:, channel] * factor / 2
     torch.testing.assert_close(latents_to_rgb(latents), expected.clamp(0, 1))
 
 
@@ -44,7 +44,7 @@ def test_table_has_a_row_per_channel():
     assert [len(row) for row in LATENT_RGB_FACTORS] == [3] * LATENT_CHANNELS
 
 
-def test_one_row_more_is_the_colour_of_zeros():
+def test_one_row_more_is_the_color_of_zeros():
     factors = [[0.5, 0.0, 0.0], [0.0, 0.5, 0.0], [-0.5, 0.0, 0.5]]
     rgb = latents_to_rgb(torch.zeros(1, 2, 1, 1, 1), factors)
     torch.testing.assert_close(rgb.flatten(), torch.tensor([0.25, 0.5, 0.75]))

@@ -26,7 +26,7 @@ def test_the_shipped_bundle_is_whole():
     bundle = find_bundle("mini")
     config = read_video_config(bundle.checkpoint)
     assert config.channels == read_vae_channels(bundle.vae)
-    # One row more than channels: the colour of zeros.
+    # One row more than channels: the color of zeros.
     assert len(preview_factors(config)) == config.channels + 1
     assert config.text_dim == read_text_width(bundle.text_encoder)
     assert _megabytes(bundle.folder) - _megabytes(bundle.sound) <= 30 and (bundle.folder / "README.md").is_file()

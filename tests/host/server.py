@@ -106,7 +106,7 @@ class HostServer:
 
     @property
     def log(self) -> str:
-        """Everything the server has printed, without colours."""
+        """Everything the server has printed, without colors."""
         path = self.base / "server.log"
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         return re.sub(r"\x1b\[[0-9;]*m", "", text)

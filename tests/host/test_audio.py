@@ -85,7 +85,7 @@ def test_a_clip_and_its_frames_sound_nearly_alike(server):
     save = saved(graph, sound_node(graph, images=parts[0], fps=parts[2])[0], "frames")
     frames, file = waveform(server.prompt(graph.api), save), whole(server)
     assert frames.shape == file.shape == (1, FRAMES * RATE // FPS)
-    # The host decodes colours in its own way.
+    # The host decodes colors in its own way.
     assert float((frames - file).std()) < 0.5 * float(file.std())
 
 

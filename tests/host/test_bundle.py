@@ -108,7 +108,7 @@ def test_another_prompt_gives_other_frames(bundled):
     assert len(set(first.tobytes())) > 1, "an empty picture"
 
 
-def test_last_preview_has_the_bundles_colours(bundled, random_bundle):
+def test_last_preview_has_the_bundles_colors(bundled, random_bundle):
     graph = Graph()
     save = graph.save_latent(all_in_one(graph)[0])
     result = bundled.prompt(graph.api)
@@ -187,7 +187,7 @@ def test_latents_of_another_vae_are_refused_by_the_vae(bundled):
         bundled.prompt(graph.api)
 
 
-def test_latent_preview_takes_the_models_colours(bundled):
+def test_latent_preview_takes_the_models_colors(bundled):
     graph = Graph()
     samples = all_in_one(graph)[0]
     sheet = graph.ours("LatentPreview", samples=samples, columns=4, scale=2, model=model(graph)[0])
@@ -227,4 +227,4 @@ def test_the_shipped_bundle_makes_its_workflows_video(server):
         with av.open(str(file)) as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert (len(frames), frames[0].shape) == (CLIP["frames"], (256, 256, 3))
-    assert frames[0].std() > 5, "one colour throughout"
+    assert frames[0].std() > 5, "one color throughout"

@@ -56,7 +56,7 @@ def test_images_at_the_given_rate(server, clips):
     slower = graph.ours("MeasureMotion", images=parts[0], fps=4.0)
     result = server.prompt(graph.api)
     expected = file_motion_score(clips["moving"])
-    # The host decodes colours in its own way.
+    # The host decodes colors in its own way.
     assert score_of(result, given) == score_of(result, linked) == pytest.approx(expected, rel=0.1)
     # At half the rate, half a second shows half the motion.
     assert score_of(result, slower) == pytest.approx(expected / 2, rel=0.35)

@@ -15,10 +15,10 @@ from PIL import Image
 from server import HostServer
 from test_timeline import has_nodes2
 
-PATCH_COLOURS = {"2x4": (0x1F, 0x6F, 0x63), "2x2": (0x2A, 0x62, 0xA8), "1x2": (0x7A, 0x3F, 0xA0)}
+PATCH_COLORS = {"2x4": (0x1F, 0x6F, 0x63), "2x2": (0x2A, 0x62, 0xA8), "1x2": (0x7A, 0x3F, 0xA0)}
 GUIDANCE_LINE = (0xD0, 0x83, 0x3A)
 LEAST_SHARE = 0.004
-"""Of the picture's pixels, that each patch size's colour fills."""
+"""Of the picture's pixels, that each patch size's color fills."""
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +35,10 @@ def pictures(host: Host, server: HostServer, tmp_path_factory: pytest.TempPathFa
     return {Path(line).stem: Image.open(line).convert("RGB") for line in printed.splitlines()}
 
 
-def share(picture: Image.Image, colour: tuple[int, int, int]) -> float:
-    """Part of the pixels that have exactly this colour."""
+def share(picture: Image.Image, color: tuple[int, int, int]) -> float:
+    """Part of the pixels that have exactly this color."""
     counts = {found: count for count, found in picture.getcolors(picture.width * picture.height)}
-    return counts.get(colour, 0) / (picture.width * picture.height)
+    return counts.get(color, 0) / (picture.width * picture.height)
 
 
 def brightness(picture: Image.Image) -> float:
@@ -52,8 +52,8 @@ def brightness(picture: Image.Image) -> float:
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_bands_are_seen(pictures, renderer, theme):
     picture = pictures[f"timeline_{renderer}_{theme}"]
-    for patch, colour in PATCH_COLOURS.items():
-        assert share(picture, colour) > LEAST_SHARE, patch
+    for patch, color in PATCH_COLORS.items():
+        assert share(picture, color) > LEAST_SHARE, patch
     assert share(picture, GUIDANCE_LINE) > 0.0002
 
 

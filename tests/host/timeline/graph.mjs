@@ -106,14 +106,14 @@ check("collapsed and expanded again", async (session) => {
 check("dark and light palette", async (session) => {
   const node = await session.fresh(PATCH);
   await node.settled();
-  const colours = () => node.part(".lumina-band-name").first().evaluate((name) => getComputedStyle(name).color);
+  const colors = () => node.part(".lumina-band-name").first().evaluate((name) => getComputedStyle(name).color);
   await session.palette("dark");
-  const dark = await until(colours, (colour) => colour !== "", "a colour");
+  const dark = await until(colors, (color) => color !== "", "a color");
   await session.palette("light");
-  await until(colours, (colour) => colour !== dark, "the words change with the palette");
+  await until(colors, (color) => color !== dark, "the words change with the palette");
   const t = await dragged(node, 0.09);
   await session.palette("dark");
-  await until(colours, dark, "dark again");
+  await until(colors, dark, "dark again");
   await node.is("patch", `2x4 | ${t}: 2x2 | 0.125: 1x2`, VALUES, [t, 0.125]);
 });
 

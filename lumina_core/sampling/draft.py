@@ -25,4 +25,5 @@ def draft_steps(patch: Piecewise[PatchSize], times: Sequence[float]) -> int:
         f"patch schedule '{patch}' has the same patch size in all {len(times) - 1} steps; write a schedule that "
         "changes, such as 2x4 | 0.03: 2x2 | 0.125: 1x2, or use more points.",
         field="patch",
+        kind="value",
     )

@@ -44,7 +44,8 @@ class HostNextDiT(NextDiT):
     """
 
     def __init__(self, config: VideoConfig, dtype=None, device=None, operations=None):
-        super().__init__(config, host_ops(operations), device=device, dtype=dtype)
+        # The network, which comes next among the bases, takes all of them.
+        super().__init__(config, host_ops(operations), device=device, dtype=dtype)  # pyright: ignore[reportCallIssue]
         self.dtype = dtype
         self.fallback = RunFallback()
         self.contexts = RunContexts()

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from .checkpoints.video import load_video_model
     from .errors import LuminaError
     from .network.video import MultiScaleNextDiT
+    from .pipelines.audio import AudioOutput, LuminaAudioPipeline
     from .pipelines.base import ProgressObserver
+    from .pipelines.image import ImageOutput, LuminaImagePipeline
     from .pipelines.video import LuminaVideoPipeline
     from .pipelines.video_output import VideoOutput
+    from .sampling.audio import AudioPlan
     from .sampling.frame_conditioning import FrameCondition
     from .sampling.loop import SamplingCancelled
     from .sampling.plan import Evaluation, SamplingPlan
@@ -31,9 +34,12 @@ _HOMES = {
     "checkpoints.video": ("load_video_model",),
     "errors": ("LuminaError",),
     "network.video": ("MultiScaleNextDiT",),
+    "pipelines.audio": ("AudioOutput", "LuminaAudioPipeline"),
     "pipelines.base": ("ProgressObserver",),
+    "pipelines.image": ("ImageOutput", "LuminaImagePipeline"),
     "pipelines.video": ("LuminaVideoPipeline",),
     "pipelines.video_output": ("VideoOutput",),
+    "sampling.audio": ("AudioPlan",),
     "sampling.frame_conditioning": ("FrameCondition",),
     "sampling.plan": ("Evaluation", "SamplingPlan"),
     "sampling.presets": ("PRESETS",),
@@ -47,10 +53,15 @@ _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "PRESETS",
+    "AudioOutput",
+    "AudioPlan",
     "Evaluation",
     "FrameCondition",
+    "ImageOutput",
     "LatentSize",
+    "LuminaAudioPipeline",
     "LuminaError",
+    "LuminaImagePipeline",
     "LuminaVideoPipeline",
     "MultiScaleNextDiT",
     "PatchSize",

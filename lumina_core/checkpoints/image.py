@@ -12,7 +12,7 @@ import torch
 from ..errors import LuminaError
 from ..network.image import ImageConfig, ImageNextDiT
 from ..network.ops import ops_for
-from ..runtime.tensor_files import Weights, check_finite, check_fit
+from ..runtime.tensor_files import Weights, check_finite, check_fit, read_safetensors
 from ..shapes.latents import VAE_SPACE, LatentSize
 from .detect import IMAGE, refuse_other_kinds
 from .model_args import read_model_args
@@ -70,6 +70,16 @@ def load_image_model(
     return model.eval().requires_grad_(False)
 
 
+def read_image_config(path: str | Path) -> ImageConfig:
+    """What ``load_image_model(path)`` would build, every key and shape checked, in the time of reading a header.
+
+    A .pth file has no header and is read whole. Raises LuminaError.
+    """
+    file = find_image_weights(path)
+    header = file.suffix == ".safetensors"
+    return image_parts(file, read_safetensors(file, header_only=True)[0] if header else read_file(file)[0])[0]
+
+
 def find_image_weights(path: str | Path) -> Path:
     """The weights file that ``path`` (a file, or a folder of either layout) means. Raises LuminaError."""
     path = Path(path)
@@ -86,7 +96,7 @@ def image_parts(file: Path, weights: Mapping[str, torch.Tensor]) -> tuple[ImageC
     """
     weights = clean_keys(weights)
     refuse_other_kinds(file.name, weights, IMAGE)
-    check_finite(file.name, weights)
+    check_finite(file.name, {key: value for key, value in weights.items() if not value.is_meta})
     weights, side = _released(file.name, weights), _train_side(file)
     try:
         config = _config(weights, side)
@@ -106,7 +116,7 @@ def _released(name: str, weights: Weights) -> Weights:
     found: Weights = {}
     for key, value in weights.items():
         new = _released_key(key)
-        if new in found and not torch.equal(found[new], value):
+        if new in found and not value.is_meta and not torch.equal(found[new], value):
             raise LuminaError(
                 f"{name} has two different values of {new}, but Lumina-Next has one; fetch it again.",
                 field="checkpoint",

@@ -392,14 +392,7 @@ class LuminaAudioPipeline(Pipeline):
             LuminaError: ``latents`` or ``generator`` does not fit.
         """
         shape = (self.config.channels, self.config.rows(seconds), self.config.bins)
-        if latents is None:
-            return draw_noise(shape, seeds, generator, self.device, self.dtype)
-        if latents.ndim != 4 or tuple(latents.shape[1:]) != shape or len(latents) not in (1, len(seeds)):
-            raise LuminaError(
-                f"The latents have shape {tuple(latents.shape)}; expected {(len(seeds), *shape)} for {seconds:g} s.",
-                field="latents",
-            )
-        return latents.expand(len(seeds), *shape).to(self.device, self.dtype)
+        return draw_noise(shape, seeds, generator, self.device, self.dtype, latents)
 
     def denoise(
         self,

@@ -174,8 +174,9 @@ def draw_noise(
     generator: torch.Generator | Sequence[torch.Generator] | None,
     device: torch.device,
     dtype: torch.dtype,
+    latents: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Noise (B, *shape) for ``len(seeds)`` results: each from its seed, or from ``generator`` where one is given.
+    """Noise (B, *shape) for ``len(seeds)`` results: each from its seed, from ``generator``, or given as ``latents``.
 
     Args:
         shape: of one result, without the batch axis.
@@ -183,10 +184,16 @@ def draw_noise(
         generator: one that all results are drawn from, in order, or one per result. It draws on its own device, in
             float32 on the CPU and in ``dtype`` on a GPU, as ``seeded_noise`` does.
         device, dtype: of the result.
+        latents: (1 or B, *shape), used in place of all others.
 
     Raises:
-        LuminaError: a list of generators is not as long as there are results.
+        LuminaError: a list of generators is not as long as there are results, or ``latents`` is of another shape.
     """
+    if latents is not None:
+        wanted, found = (len(seeds), *shape), tuple(latents.shape)
+        if found[:1] not in ((1,), wanted[:1]) or found[1:] != wanted[1:]:
+            raise LuminaError(f"The latents have shape {found}; expected {wanted}.", field="latents")
+        return latents.expand(wanted).to(device, dtype)
     if generator is None:
         return torch.cat([seeded_noise((1, *shape), seed, device, dtype) for seed in seeds])
     generators = [generator] * len(seeds) if isinstance(generator, torch.Generator) else list(generator)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,12 +32,12 @@ class Denoised:
     reused: int
 
 
-def sampling_stage(clips: slice, count: int) -> str:
+def sampling_stage(clips: slice, count: int, kind: str = "clip") -> str:
     """Such as ``sampling clip 2 of 4``."""
     if count == 1:
         return "sampling"
     last = min(clips.stop, count)
-    shown = f"clip {last}" if last == clips.start + 1 else f"clips {clips.start + 1} to {last}"
+    shown = f"{kind} {last}" if last == clips.start + 1 else f"{kind}s {clips.start + 1} to {last}"
     return f"sampling {shown} of {count}"
 
 
@@ -82,4 +82,15 @@ def sample_clips(
         nfe=(len(asked) - len(reused)) * len(noise),
         passes=(sum(e.passes for e in asked) - sum(e.passes for e in reused)) * len(noise),
         reused=len(reused) * len(noise),
+    )
+
+
+def join_runs(runs: Sequence[Denoised]) -> Denoised:
+    """Several runs as one batch, with their costs added."""
+    return Denoised(
+        latents=torch.cat([run.latents for run in runs]),
+        estimate=torch.cat([run.estimate for run in runs]),
+        nfe=sum(run.nfe for run in runs),
+        passes=sum(run.passes for run in runs),
+        reused=sum(run.reused for run in runs),
     )

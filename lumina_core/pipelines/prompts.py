@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from ..errors import LuminaError
 from ..sampling.denoiser import Text
-from ..text.gemma import MAX_TOKENS, TextEncoder, beginning
+from ..text.gemma import MAX_TOKENS, TextEncoder, beginning, check_text
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,45 @@ class EncodedPrompts:
     def __len__(self) -> int:
         return len(self.positive)
 
+    def check_count(self, results: int) -> None:
+        """Raise LuminaError unless there are texts for so many results."""
+        if len(self) != results:
+            raise LuminaError(
+                f"There are {results} samples in latents and {len(self)} prompts; give as many.", field="latents"
+            )
+
     def batch(self, clips: slice) -> tuple[Text, Text]:
         """Both texts of some clips: features (B, L, D), padded on the right, and masks (B, L)."""
         return stack_texts(self.positive[clips]), stack_texts(self.negative[clips])
+
+
+def check_prompts(
+    prompt: str | Sequence[str], negative_prompt: str | Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Prompts and as many negative prompts.
+
+    Args:
+        prompt: one text or several.
+        negative_prompt: one for all, or one for each.
+
+    Raises:
+        LuminaError: there is none, their counts differ, or one is no text or not valid Unicode.
+    """
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    negatives = [negative_prompt] * len(prompts) if isinstance(negative_prompt, str) else list(negative_prompt)
+    if not prompts:
+        raise LuminaError("There is no prompt; give one text, or a list of at least one.", field="prompt")
+    if len(negatives) != len(prompts):
+        raise LuminaError(
+            f"There are {len(negatives)} negative prompts for {len(prompts)} prompts; give one, or one for each.",
+            field="negative_prompt",
+        )
+    for field, texts in (("prompt", prompts), ("negative_prompt", negatives)):
+        for text in texts:
+            if not isinstance(text, str):
+                raise LuminaError(f"{field} is a {type(text).__name__}; give a text.", field=field)
+            check_text(text, field.replace("_", " "))
+    return prompts, negatives
 
 
 def encode_prompts(

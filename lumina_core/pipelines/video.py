@@ -28,7 +28,7 @@ from ..vae.loader import VideoVAE, load_video_vae
 from ..vae.oom_decode import decode_stream
 from .base import Callback, Keep, Pipeline, ProgressObserver, as_observer, check_packages, draw_noise
 from .bundle import DEFAULT_BUNDLE, Bundle, find_bundle
-from .denoising import Denoised, condition_of, sample_clips, sampling_stage
+from .denoising import Denoised, condition_of, join_runs, sample_clips, sampling_stage
 from .prompts import EncodedPrompts, encode_prompts
 from .video_files import VideoFiles, lora_choices
 from .video_job import VideoDefaults, VideoJob, make_job
@@ -384,10 +384,7 @@ class LuminaVideoPipeline(Pipeline):
             SamplingCancelled: a callback returned False.
         """
         observer, stop = as_observer(callback), plan.steps if stop is None else stop
-        if len(prompts) != len(latents):
-            raise LuminaError(
-                f"There are {len(latents)} clips in latents and {len(prompts)} prompts; give as many.", field="latents"
-            )
+        prompts.check_count(len(latents))
 
         def step_done(update: StepUpdate) -> bool | None:
             goes_on = observer.step(update)
@@ -408,16 +405,10 @@ class LuminaVideoPipeline(Pipeline):
                     sample_clips(model, latents[clips], texts, plan, start, stop, known, observer, step_done)
                 )
             del model
-        reused = sum(run.reused for run in runs)
+        found = join_runs(runs)
         if plan.cache:
-            observer.note(summary(reused, (stop - start) * len(latents)))
-        return Denoised(
-            latents=torch.cat([run.latents for run in runs]),
-            estimate=torch.cat([run.estimate for run in runs]),
-            nfe=sum(run.nfe for run in runs),
-            passes=sum(run.passes for run in runs),
-            reused=reused,
-        )
+            observer.note(summary(found.reused, (stop - start) * len(latents)))
+        return found
 
     def decode(self, latents: torch.Tensor, callback: Callback | None = None) -> torch.Tensor:
         """Frames (B, F, H, W, 3), float32 in 0..1 on the CPU, of latents (B, C, f, h, w).

@@ -17,10 +17,10 @@ from ..sampling.plan import SamplingPlan
 from ..sampling.presets import PRESETS, preset_clip
 from ..shapes.frame_rate import check_fps
 from ..shapes.latents import LatentSize, VideoSize
-from ..text.gemma import check_text
 from ..vae.codec import FRAME_BATCH
 from ..vae.tiling import plan_tiles
 from .base import check_output_type, clip_seeds
+from .prompts import check_prompts
 
 OUTPUT_TYPES = ("pt", "np", "pil", "latent")
 
@@ -111,7 +111,7 @@ def make_job(
 
     Raises LuminaError.
     """
-    prompts, negatives = _texts(prompt, negative_prompt)
+    prompts, negatives = check_prompts(prompt, negative_prompt)
     for name, value in (("videos_per_prompt", videos_per_prompt), ("batch_size", batch_size)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise LuminaError(f"{name} is {value!r}; write a whole number of at least 1.", field=name)
@@ -166,25 +166,6 @@ def make_job(
         output_type=output_type,
         notes=tuple(note for note in notes if note),
     )
-
-
-def _texts(prompt: str | Sequence[str], negative: str | Sequence[str]) -> tuple[list[str], list[str]]:
-    """Prompts and as many negative prompts."""
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    negatives = [negative] * len(prompts) if isinstance(negative, str) else list(negative)
-    if not prompts:
-        raise LuminaError("There is no prompt; give one text, or a list of at least one.", field="prompt")
-    if len(negatives) != len(prompts):
-        raise LuminaError(
-            f"There are {len(negatives)} negative prompts for {len(prompts)} prompts; give one, or one for each.",
-            field="negative_prompt",
-        )
-    for field, texts in (("prompt", prompts), ("negative_prompt", negatives)):
-        for text in texts:
-            if not isinstance(text, str):
-                raise LuminaError(f"{field} is a {type(text).__name__}; give a text.", field=field)
-            check_text(text, field.replace("_", " "))
-    return prompts, negatives
 
 
 def _plan(plan: SamplingPlan | str | None, defaults: VideoDefaults) -> tuple[SamplingPlan, VideoDefaults]:

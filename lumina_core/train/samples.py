@@ -1,20 +1,24 @@
-"""Clips of fixed prompts while training goes on, by the very sampler that makes clips afterwards."""
+"""Clips of fixed prompts during training, made by the parts of the video pipeline."""
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..media.writer import write_image, write_video
 from ..network.video import MultiScaleNextDiT
-from ..sampling.denoiser import Text
-from ..sampling.noise import seeded_noise
-from ..sampling.video import sample
+from ..pipelines.base import ProgressObserver, draw_noise
+from ..pipelines.denoising import sample_clips
+from ..pipelines.prompts import encode_prompts
 from ..text.gemma import TextEncoder
 from ..vae.codec import VideoVAE
 from .recipe import Samples
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "samples"
 
@@ -24,14 +28,19 @@ def draw_samples(
 ) -> list[torch.Tensor]:
     """Latents (1, C, F, H, W) of every prompt. All processes must run it, since they share the network."""
     shape = settings.size.latent().shape(network.config.channels)
-    noise = seeded_noise((1, *shape), settings.seed, device, torch.float32)
-    negative = _text(encoder, "")
-    # As a mere callable, which keeps nothing from step to step: weights that are split over processes are whole within
-    # a block's own call alone.
-    call = partial(network)
+    noise = draw_noise(shape, [settings.seed], None, device, torch.float32)
+    plan = settings.sampling_plan()
+    prompts = encode_prompts(encoder, settings.prompts, [""] * len(settings.prompts), logger.warning)
+    # As a mere callable, which keeps nothing from step to step: weights that are sharded over processes are whole
+    # within a block's own call alone.
+    call: Any = partial(network)
+    call.config = network.config
+    observer = ProgressObserver()
     return [
-        sample(call, noise, settings.sampling_plan(), _text(encoder, prompt), negative)
-        for prompt in settings.prompts
+        sample_clips(
+            call, noise, prompts.batch(slice(i, i + 1)), plan, 0, plan.steps, None, observer, observer.step
+        ).latents
+        for i in range(len(prompts))
     ]
 
 
@@ -49,8 +58,3 @@ def write_samples(run: Path, settings: Samples, vae: VideoVAE, step: int, latent
             write_video(file, vae.decode_stream(item.cpu()), settings.fps, {"prompt": prompt})
         files.append(file)
     return files
-
-
-def _text(encoder: TextEncoder, prompt: str) -> Text:
-    encoded = encoder.encode([prompt])
-    return encoded.features, encoded.mask

@@ -1,0 +1,265 @@
+"""Text to image by Lumina-Next, the image model that Lumina-Video is based on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..checkpoints.image import load_image_model, read_image_config
+from ..network.cpu_kernels import columns_first
+from ..network.extrapolation import size_warning, trained_size
+from ..network.image import ImageNextDiT
+from ..runtime.devices import wide_dtype
+from ..sampling.plan import SamplingPlan
+from ..shapes.latents import LatentSize, VideoSize
+from ..text.gemma import TextEncoder, load_text_encoder, read_text_width
+from ..vae.image import ImageVAE, load_image_vae, read_image_vae_channels
+from .base import Callback, Keep, Pipeline, as_observer, check_output_type, check_packages, clip_seeds, draw_noise
+from .denoising import Denoised, join_runs, sample_clips, sampling_stage
+from .prompts import EncodedPrompts, check_prompts, encode_prompts
+
+# The released settings (Lumina-T2X, lumina_next_t2i/demo.py): 30 steps at a CFG scale of 4, time-aware scaled RoPE.
+IMAGE_PLAN = SamplingPlan(patch="1x2", guidance=3.0, points=31, time_shift=4.0, rope="time-step", proportional=True)
+OUTPUT_TYPES = ("pt", "np", "pil", "latent")
+_PACKAGES = ("diffusers", "transformers", "safetensors")
+
+
+@dataclass(frozen=True)
+class ImageOutput:
+    """What ``LuminaImagePipeline`` returns.
+
+    Args:
+        images: (B, H, W, 3), float32 in 0..1 on the CPU; a numpy array for ``np``, a list of PIL images for ``pil``,
+            None for ``latent``.
+        latents: (B, C, h, w) on the CPU, in the dtype of the run.
+        nfe: network evaluations of all images together; each is one or two ``passes``.
+        passes: forward passes of all images together.
+        seeds: of each image.
+    """
+
+    images: Any
+    latents: torch.Tensor
+    nfe: int
+    passes: int
+    seeds: tuple[int, ...]
+
+
+class LuminaImagePipeline(Pipeline):
+    """Makes images from prompts with Lumina-Next-T2I or -SFT: loaded once, called many times.
+
+    Construction checks from file headers that all files fit together; weights are read at the first call. Arguments of
+    diffusers' ``LuminaPipeline`` have the places that ``LuminaVideoPipeline`` lists.
+
+    Example:
+        >>> from lumina_core import LuminaImagePipeline
+        >>> pipe = LuminaImagePipeline.from_files(
+        ...     checkpoint="Lumina-Next-SFT", text_encoder="gemma-2b", vae="sdxl_vae.safetensors"
+        ... )  # doctest: +SKIP
+        >>> pipe("a red fox in fresh snow", output_type="pil").images[0].save("fox.png")  # doctest: +SKIP
+
+    Args:
+        checkpoint: folder in the released or diffusers' layout, or one .safetensors or .pth file.
+        text_encoder: google/gemma-2b (the first Gemma) in the transformers layout.
+        vae: SDXL's VAE, a diffusers folder or one .safetensors file.
+        device: auto, cpu, cuda, cuda:1, mps, or a ``torch.device``.
+        dtype: auto (bf16 on CUDA, fp32 elsewhere), fp32, bf16, fp16, or a ``torch.dtype``.
+        keep: ``one`` releases each network after its stage, ``all`` keeps them between calls; see ``Pipeline``.
+        guided_channels: latent channels, from the first, that guidance is applied to; None is all. The released
+            sampler guides 3 of 4.
+
+    Raises:
+        LuminaError: a file is missing, damaged or does not fit the others.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        text_encoder: str | Path,
+        vae: str | Path,
+        *,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        keep: Keep = "one",
+        guided_channels: int | None = None,
+    ):
+        super().__init__(device, dtype, keep)
+        check_packages(*_PACKAGES)
+        self.checkpoint, self.text_encoder, self.vae = Path(checkpoint), Path(text_encoder), Path(vae)
+        self.config = replace(read_image_config(self.checkpoint), guided_channels=guided_channels)
+        self.config.check_text_width(read_text_width(self.text_encoder))
+        self.config.check_channels(read_image_vae_channels(self.vae))
+
+    @classmethod
+    def from_files(
+        cls, *, checkpoint: str | Path, text_encoder: str | Path, vae: str | Path, **settings: Any
+    ) -> LuminaImagePipeline:
+        """A pipeline of these files; arguments and errors as the class."""
+        return cls(checkpoint, text_encoder, vae, **settings)
+
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        negative_prompt: str | Sequence[str] = "",
+        *,
+        plan: SamplingPlan = IMAGE_PLAN,
+        width: int = 1024,
+        height: int = 1024,
+        seed: int | Sequence[int] = 0,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        latents: torch.Tensor | None = None,
+        images_per_prompt: int = 1,
+        output_type: str = "pt",
+        callback: Callback | None = None,
+    ) -> ImageOutput:
+        """Make images. An image does not depend on which others are made in the same call.
+
+        Args:
+            prompt: what to show; a list makes an image of each. At most 256 tokens count.
+            negative_prompt: what to avoid; one for all prompts, or one for each.
+            plan: steps, guidance, solver and RoPE scaling, at patch size 1x2.
+            width, height: pixels, multiples of 16.
+            seed: 0 to 2**64 - 1. A number s gives the images of a prompt s, s + 1, ...; a list gives one to each image.
+            generator: draws the noise in place of ``seed``; a list gives one to each image.
+            latents: starting noise (B, C, h, w) in place of drawn noise.
+            images_per_prompt: images of each prompt.
+            output_type: ``pt``, ``np``, ``pil``, or ``latent`` to decode nothing.
+            callback: a ``ProgressObserver``, or a function that takes a ``StepUpdate``; returning False cancels.
+
+        Raises:
+            LuminaError: something does not fit, found before weights are read; or no memory is left.
+            SamplingCancelled: the callback returned False.
+        """
+        observer = as_observer(callback)
+        check_output_type(output_type, *OUTPUT_TYPES)
+        prompts, negatives = check_prompts(prompt, negative_prompt)
+        size = VideoSize(width, height, 1).latent()
+        self.config.check_size(size, plan.patches)
+        trained_size(self.config, plan.network)
+        seeds = clip_seeds(seed, len(prompts), images_per_prompt)
+        noise = self._noise(size, seeds, generator, latents)
+        if warning := size_warning(self.config, size, plan.patches, plan.network):
+            observer.note(warning)
+        observer.stage("reading the VAE")
+        # The VAE is small, and a fault in its file should show before the sampling, not after.
+        with self.network("VAE", self._load_vae):
+            observer.stage("encoding the prompts")
+            each = len(seeds) // len(prompts)
+            prompts, negatives = ([text for text in texts for _ in range(each)] for texts in (prompts, negatives))
+            encoded = self.encode_prompt(prompts, negatives, observer)
+            found = self.denoise(noise, encoded, plan, observer)
+            images = None
+            if output_type != "latent":
+                observer.stage("decoding")
+                images = _as_type(self.decode(found.latents), output_type)
+        return ImageOutput(images, found.latents, found.nfe, found.passes, seeds)
+
+    def encode_prompt(
+        self, prompt: str | Sequence[str], negative_prompt: str | Sequence[str] = "", callback: Callback | None = None
+    ) -> EncodedPrompts:
+        """Text features of prompts and negative prompts, each encoded alone.
+
+        Args:
+            prompt: one text or several.
+            negative_prompt: one for all, or one for each.
+            callback: its ``note`` is given a sentence for each prompt that was cut.
+
+        Raises:
+            LuminaError: the text encoder cannot be read, or a text is not valid Unicode.
+        """
+        prompts, negatives = check_prompts(prompt, negative_prompt)
+        with self.network("text encoder", self._load_text_encoder) as encoder:
+            return encode_prompts(encoder, prompts, negatives, as_observer(callback).note)
+
+    def prepare_latents(
+        self,
+        width: int,
+        height: int,
+        seeds: Sequence[int] = (0,),
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+    ) -> torch.Tensor:
+        """Starting noise (B, C, height / 8, width / 8) on the pipeline's device in its dtype.
+
+        Args:
+            width, height: pixels.
+            seeds: one for each image.
+            generator: draws the noise in place of the seeds.
+
+        Raises:
+            LuminaError: a size or seed is out of range.
+        """
+        return self._noise(VideoSize(width, height, 1).latent(), seeds, generator, None)
+
+    def denoise(
+        self,
+        latents: torch.Tensor,
+        prompts: EncodedPrompts,
+        plan: SamplingPlan = IMAGE_PLAN,
+        callback: Callback | None = None,
+    ) -> Denoised:
+        """Sample images from their noise, one after another.
+
+        Args:
+            latents: noise (B, C, h, w) in the dtype of the run.
+            prompts: of B images; see ``encode_prompt``.
+            plan, callback: see ``__call__``.
+
+        Returns:
+            Latents (B, C, h, w) and what they cost.
+
+        Raises:
+            LuminaError: shapes do not fit, or the first velocity is not finite or is constant.
+            SamplingCancelled: the callback returned False.
+        """
+        observer = as_observer(callback)
+        prompts.check_count(len(latents))
+        observer.stage("reading the network")
+        runs = []
+        with self.network("network", self._load_network) as model:
+            for first in range(len(latents)):
+                image = slice(first, first + 1)
+                observer.stage(sampling_stage(image, len(latents), "image"))
+                noise, texts = latents[image, :, None], prompts.batch(image)
+                runs.append(sample_clips(model, noise, texts, plan, 0, plan.steps, None, observer, observer.step))
+        found = join_runs(runs)
+        return replace(found, latents=found.latents[:, :, 0], estimate=found.estimate[:, :, 0])
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Images (B, H, W, 3), float32 in 0..1 on the CPU, of latents (B, C, h, w). Raises LuminaError."""
+        with self.network("VAE", self._load_vae) as vae:
+            return vae.decode(latents)
+
+    def _noise(
+        self,
+        size: LatentSize,
+        seeds: Sequence[int],
+        generator: torch.Generator | Sequence[torch.Generator] | None,
+        latents: torch.Tensor | None,
+    ) -> torch.Tensor:
+        shape = (self.config.channels, size.height, size.width)
+        return draw_noise(shape, seeds, generator, self.device, self.dtype, latents)
+
+    def _load_text_encoder(self) -> TextEncoder:
+        return load_text_encoder(self.text_encoder, self.device, wide_dtype(self.dtype))
+
+    def _load_network(self) -> ImageNextDiT:
+        model = load_image_model(self.checkpoint, self.device, self.dtype)
+        model.config = self.config
+        columns_first(model)
+        return model
+
+    def _load_vae(self) -> ImageVAE:
+        return load_image_vae(self.vae, self.device, wide_dtype(self.dtype))
+
+
+def _as_type(images: torch.Tensor, output_type: str) -> Any:
+    if output_type == "pt":
+        return images
+    if output_type == "np":
+        return images.numpy()
+    from PIL import Image
+
+    return [Image.fromarray(image) for image in images.mul(255).round().to(torch.uint8).numpy()]

@@ -11,8 +11,8 @@ from comfy_api.latest import InputImpl, io
 
 from ..lumina_core.audio.features import VideoFeatures
 from ..lumina_core.audio.files import has_audio
-from ..lumina_core.audio.frame_times import check_fps
 from ..lumina_core.media.reader import rate_varies
+from ..lumina_core.shapes.frame_rate import check_fps
 from .host.audio_parts import HostFeatures
 from .inputs import ABSENT, check_one, first_fault
 

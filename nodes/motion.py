@@ -6,8 +6,9 @@ import math
 
 from comfy_api.latest import InputImpl, io
 
-from ..lumina_core.media.motion_score import check_fps, file_motion_score, motion_score
+from ..lumina_core.media.motion_score import file_motion_score, motion_score
 from ..lumina_core.sampling.presets import DEFAULT_PRESET, preset_clip
+from ..lumina_core.shapes.frame_rate import check_fps
 from .host.node_ui import show
 from .inputs import ABSENT, check_one, first_fault
 from .names import schema

@@ -15,10 +15,11 @@ from ..errors import LuminaError
 from ..media.reader import frames_at, probe
 from ..runtime.atomic import atomic_write
 from ..runtime.tensor_files import check_finite, read_safetensors
+from ..shapes.frame_rate import check_fps
 from .clip import ClipFeatures
 from .clip_loader import load_clip
 from .feature_config import CLIP, SYNC, check_feature_folder
-from .frame_times import check_fps, check_frames, pick
+from .frame_times import check_frames, pick
 from .synchformer import SEGMENT, SLOTS, STRIDE, SyncEncoder
 from .synchformer_loader import load_sync_encoder
 

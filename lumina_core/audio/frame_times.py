@@ -7,10 +7,10 @@ import math
 import torch
 
 from ..errors import LuminaError
+from ..shapes.frame_rate import check_fps
 
 _EPS = 1e-6
 """Seconds. A frame that begins when it is looked for is the one that is seen, in spite of rounding."""
-_FASTEST = 1000.0
 
 
 def pick(count: int, fps: float, rate: float, seconds: float) -> torch.Tensor:
@@ -25,17 +25,6 @@ def pick(count: int, fps: float, rate: float, seconds: float) -> torch.Tensor:
         raise LuminaError(f"A length of {seconds} s has no frame at {rate:g} frames a second; give a longer clip.")
     times = torch.arange(round(seconds * rate), dtype=torch.float64) / rate
     return ((times + _EPS) * fps).floor().long().clamp(max=count - 1)
-
-
-def check_fps(fps: object) -> float:
-    """``fps``, if it is a number of frames per second that a clip can have. Raises LuminaError."""
-    if isinstance(fps, bool) or not isinstance(fps, (int, float)) or not (math.isfinite(fps) and 0 < fps <= _FASTEST):
-        raise LuminaError(
-            f"fps is {fps!r}, expected the clip's frames per second, above 0 and up to {_FASTEST:g}; load_video nodes "
-            "and ffprobe tell it.",
-            field="fps",
-        )
-    return fps
 
 
 def check_frames(frames: torch.Tensor, fewest: int = 2) -> None:

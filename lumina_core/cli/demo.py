@@ -25,7 +25,7 @@ from ..pipelines.video_writer import check_scale, write_clip
 from ..sampling.plan import SamplingPlan
 from ..sampling.presets import preset_clip
 from ..shapes.latents import VideoSize
-from .models import add_bundle_option, bundle_models
+from .models import add_bundle_option, chosen_bundle
 from .options import add_plan_options, add_size_options, plan_from, preset_name, size_from, whole
 from .plan import as_text
 from .progress import Progress
@@ -61,20 +61,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    models = bundle_models(arguments)
+    bundle = chosen_bundle(arguments)
     out = check_target(arguments.out, ".mp4")
     size = size_from(arguments)
     if size.frames == 1:
         raise LuminaError("demo makes a video: --frames is 1; write 8 or more, or use generate for an image.")
-    if arguments.motion is None and models.bundle.sound is not None and not arguments.no_sound:
+    if arguments.motion is None and bundle.sound is not None and not arguments.no_sound:
         arguments.motion = AUDIBLE_MOTION
-    prompt = models.bundle.prompt if arguments.prompt is None else arguments.prompt
+    prompt = bundle.prompt if arguments.prompt is None else arguments.prompt
     check_scale(arguments.scale)
-    pipe = LuminaVideoPipeline.from_bundle(models.bundle, preset=preset_name(arguments))
+    pipe = LuminaVideoPipeline.from_bundle(bundle, preset=preset_name(arguments))
     plan, fps = plan_from(arguments, size, pipe.config), preset_clip(preset_name(arguments)).fps
     job = pipe.prepare(prompt, arguments.negative_prompt, plan=plan, size=size, fps=fps, seed=arguments.seed)
-    voice = None if arguments.no_sound else _voice(models.bundle, prompt, arguments.seed)
-    print(_before(models.bundle, prompt, plan, size, pipe.config), flush=True)
+    voice = None if arguments.no_sound else _voice(bundle, prompt, arguments.seed)
+    print(_before(bundle, prompt, plan, size, pipe.config), flush=True)
     started = time.perf_counter()
     with Progress() as progress, pipe.run(job, progress) as found:
         progress.stage("decoding")

@@ -49,7 +49,8 @@ def models_from(arguments: argparse.Namespace) -> Models:
     given = {flag: getattr(arguments, flag[2:].replace("-", "_")) for flag in _FLAGS}
     missing = [flag for flag, path in given.items() if path is None]
     if not missing and arguments.bundle is None:
-        return Models(*(existing(flag, path) for flag, path in given.items()))
+        checkpoint, text_encoder, vae = (existing(flag, path) for flag, path in given.items())
+        return Models(checkpoint, text_encoder, vae)
     if len(missing) == len(_FLAGS):
         if arguments.bundle is not None:
             return bundle_models(arguments)
@@ -69,9 +70,15 @@ def models_from(arguments: argparse.Namespace) -> Models:
 
 def bundle_models(arguments: argparse.Namespace) -> Models:
     """The models of ``--bundle``, or of the default one; its preset becomes the default one. Raises LuminaError."""
+    bundle = chosen_bundle(arguments)
+    return Models(bundle.checkpoint, bundle.text_encoder, bundle.vae, bundle)
+
+
+def chosen_bundle(arguments: argparse.Namespace) -> Bundle:
+    """``--bundle``, or the default one; its preset becomes the default one. Raises LuminaError."""
     bundle = find_bundle(arguments.bundle or DEFAULT_BUNDLE)
     use_preset(arguments, bundle.preset)
-    return Models(bundle.checkpoint, bundle.text_encoder, bundle.vae, bundle)
+    return bundle
 
 
 def bundled_voice(name: str | None) -> tuple[AudioFiles, str | None]:

@@ -36,8 +36,9 @@ class Progress(ProgressObserver):
         )
 
     def step(self, info: StepUpdate) -> None:
-        self._bar.set_description_str(describe(info), refresh=False)
-        self._bar.update(self._costs[info.step])
+        if self._bar is not None:
+            self._bar.set_description_str(describe(info), refresh=False)
+            self._bar.update(self._costs[info.step])
 
     def close(self) -> None:
         if self._bar is not None:

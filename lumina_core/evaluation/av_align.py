@@ -13,9 +13,10 @@ from pathlib import Path
 
 import torch
 
-from ..audio.frame_times import check_fps, check_frames, pick
+from ..audio.frame_times import check_frames, pick
 from ..errors import LuminaError
 from ..media.reader import frames_at, probe
+from ..shapes.frame_rate import check_fps
 from .onsets import find_onsets
 
 FPS = 25.0

@@ -84,8 +84,8 @@ def _tensor(value: Any, field: str) -> torch.Tensor:
         if any(part.shape[1:] != parts[0].shape[1:] for part in parts):
             raise LuminaError(f"The frames of {field} have different sizes; give frames of one size.", field=field)
         return torch.cat(parts)
-    if hasattr(value, "convert"):  # a PIL image, without importing Pillow
-        value = value.convert("RGB")
+    convert = getattr(value, "convert", None)  # a PIL image, without importing Pillow
+    value = value if convert is None else convert("RGB")
     try:
         import numpy
 

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import LuminaError
+from ..shapes.frame_rate import check_fps
 from .reader import frames_at
 
 # Seconds at which frames are taken, as far as the clip lasts.
@@ -54,12 +55,6 @@ def motion_score(frames: torch.Tensor, fps: float, flow: Flow | None = None) -> 
         count = "1 frame" if len(frames) == 1 else f"{len(frames)} frames"
         raise LuminaError(f"The clip, {count} at {fps:g} fps, is {_TOO_SHORT}.", field="frames")
     return score
-
-
-def check_fps(fps: float) -> None:
-    """Raise LuminaError unless a clip can have that many frames per second."""
-    if not (math.isfinite(fps) and fps > 0):
-        raise LuminaError(f"fps is {fps}, expected a number above 0; give the frames per second of the clip.")
 
 
 def file_motion_score(

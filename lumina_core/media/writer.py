@@ -1,6 +1,5 @@
 """Frames into files: mp4 (H.264) and png, with metadata, written whole or not at all."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,6 +10,7 @@ import torch
 
 from ..errors import LuminaError
 from ..runtime.atomic import atomic_write, temporary_name
+from ..shapes.frame_rate import check_fps
 
 QUALITY = "17"  # x264 crf: visually lossless, so that the file shows the model and not the codec
 CONTAINER_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder"}
@@ -64,8 +64,7 @@ def write_video(
     was.
     """
     target = check_target(path, ".mp4")
-    if not (math.isfinite(fps) and 0 < fps <= 1000):
-        raise LuminaError(f"fps is {fps}, expected a number above 0 and up to 1000.")
+    check_fps(fps)
     chunks = iter([frames] if isinstance(frames, torch.Tensor) else frames)
     first = next(chunks, None)
     if first is None or not len(first):

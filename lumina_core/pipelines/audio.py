@@ -16,7 +16,7 @@ import torch
 from ..audio.codec_loader import AudioCodec, load_audio_codec, read_codec_channels
 from ..audio.feature_config import read_feature_widths
 from ..audio.features import FeatureEncoder, VideoFeatures, check_seconds, load_feature_encoder, shortness
-from ..audio.frame_times import check_fps, check_frames
+from ..audio.frame_times import check_frames
 from ..audio.mel import SAMPLE_RATE
 from ..audio.waveform import SILENT, check_loudness, is_silent, loudness
 from ..checkpoints.audio import CHECKPOINT_NAME, load_audio_model, read_audio_config
@@ -26,6 +26,7 @@ from ..network.audio import AudioNextDiT
 from ..network.audio_conditioning import AudioCondition
 from ..network.cpu_kernels import prepare_for_cpu
 from ..sampling.audio import AudioPlan, Text, sample_audio
+from ..shapes.frame_rate import check_fps
 from ..text.gemma import check_text
 from .base import (
     Callback,

@@ -136,8 +136,9 @@ def make_job(
     if images is not None:
         given_latents(len(images), size.frames)
         release_times(1, latent.frames, hold)
-    if isinstance(latents, torch.Tensor) and latents.ndim == 5 and len(prompts) == videos_per_prompt == 1:
-        videos_per_prompt = max(1, len(latents) if isinstance(seed, int) else 1)
+    several = len(latents) if latents is not None and getattr(latents, "ndim", 0) == 5 else 1
+    if len(prompts) == videos_per_prompt == 1 and isinstance(seed, int):
+        videos_per_prompt = max(1, several)
     seeds = clip_seeds(seed, len(prompts), videos_per_prompt)
     per_prompt = len(seeds) // len(prompts)
     _check_latents(latents, len(seeds), latent.shape(config.channels))

@@ -115,16 +115,21 @@ def last_summary(output: str) -> str:
 
 
 def _lint(python: Path) -> Suite:
-    texts = [ROOT / name for name in ("README.md", "docs", "lumina_core", "nodes", "scripts", "locales/en")]
-    commands: list[Command] = [
-        [python, "-m", "ruff", "check", ROOT],
-        [python, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-cache"],
-        [python, "-m", "codespell_lib", *texts],
-    ]
-    if (ROOT / "mkdocs.yml").is_file():
-        commands.append([python, "-m", "mkdocs", "build", "--strict", "--quiet", "--config-file", ROOT / "mkdocs.yml"])
-    types = [python, "-m", "pyright", "--pythonpath", python, ROOT / "lumina_core", ROOT / "nodes"]
-    return Suite("lint", commands, advisory=[types])
+    pages = sorted(path.name for path in ROOT.glob("*.md"))
+    texts = [*pages, "docs", "lumina_core", "nodes", "scripts", "locales/en", "web"]
+    return Suite(
+        "lint",
+        commands=[
+            [python, "-m", "ruff", "check", "."],
+            [python, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-cache"],
+            [python, "-m", "codespell_lib", *texts],
+            [python, "-m", "mkdocs", "build", "--quiet"],
+        ],
+        advisory=[
+            [python, "scripts/check_wording.py"],
+            [python, "-m", "pyright", "--pythonpath", python],
+        ],
+    )
 
 
 def _web() -> Suite:

@@ -106,6 +106,7 @@ def test_a_part_that_is_too_short_is_refused(video):
         av_align_file(video, clicks([]), start=1.99)
 
 
+@pytest.mark.slow
 def test_the_score_is_near_that_with_librosas_onsets():
     librosa = pytest.importorskip(
         "librosa", reason="librosa is not installed: AV-Align is not compared with its onsets"

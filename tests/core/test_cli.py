@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
@@ -272,15 +273,20 @@ def test_version_of_a_bare_copy_is_unknown(tmp_path, monkeypatch):
     assert read_version(tmp_path) == "unknown"
 
 
+@pytest.mark.slow
 def test_the_module_runs_as_a_program(flags, tmp_path):
-    def run(*arguments):
-        command = [sys.executable, "-m", "lumina_core", *arguments]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)  # noqa: S603
-
-    done = run(*flags)
+    command = [sys.executable, "-m", "lumina_core", *flags]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)  # noqa: S603
     assert done.returncode == 0, done.stderr
     file = Path(last_line(done.stdout))
     assert file == tmp_path / "out" / "clip.mp4" and file.is_file()
-    bad = run("plan", "--width", "50")
-    assert (bad.returncode, bad.stdout) == (2, "")
-    assert bad.stderr.startswith("error: width is 50") and bad.stderr.count("\n") == 1
+
+
+def test_the_program_ends_with_the_status_of_the_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["", "plan", "--width", "50"])
+    monkeypatch.delitem(sys.modules, "lumina_core.__main__", raising=False)
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("lumina_core", run_name="__main__")
+    out, error = capsys.readouterr()
+    assert (end.value.code, out) == (2, "")
+    assert error.startswith("error: width is 50") and error.count("\n") == 1

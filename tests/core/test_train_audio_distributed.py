@@ -12,6 +12,10 @@ from train_case import state
 CHANGES = {"plain": {}, "bf16": {"precision": "bf16", "checkpointing": True}}
 
 
+# Two processes start and train.
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """For each recipe the fields of a run by one process, and by two; and what the two printed."""

@@ -107,6 +107,10 @@ def _with_nan(clips: Path, folder: Path) -> dict:
     return {"clips": {"encoded": str(folder / "nan")}}
 
 
+# Two processes start and train.
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def runs(tiny_set, tmp_path_factory) -> Runs:
     return Runs(tiny_set, tmp_path_factory.mktemp("two"))

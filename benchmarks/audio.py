@@ -17,7 +17,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.common import audio_figure  # noqa: E402 - found through the line above
 from benchmarks.common.audio_clips import AudioGenerator, unseen_clips  # noqa: E402
 from benchmarks.common.audio_materials import materials  # noqa: E402
 from benchmarks.common.audio_timing import ALL, timing  # noqa: E402
@@ -49,7 +48,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=plan.steps, help="of sampling (default %(default)s)")
     parser.add_argument("--video-guidance", type=float, default=plan.video_guidance, help="(default %(default)s)")
     parser.add_argument("--text-guidance", type=float, default=plan.text_guidance, help="(default %(default)s)")
-    parser.add_argument("--picture", type=Path, metavar="PNG", help="write frames and spectrograms of one clip there")
     args = parser.parse_args()
     if args.references is None and (args.kl_weights or args.fad_weights):
         parser.error("--kl-weights and --fad-weights compare with references; give --references.")
@@ -74,9 +72,6 @@ def measure_mini(args: argparse.Namespace) -> dict:
     }
     rows = [{"audio": name, **row} for name, waves in sources.items() for row in timing(clips, waves)]
     found = materials(model, clips[: args.material_clips])
-    if args.picture:
-        place = audio_figure.shown(clips)
-        audio_figure.plot(clips[place], made[place], args.picture)
     whole = next(row for row in rows if (row["audio"], row["rate"]) == (GENERATED, ALL))
     return {"targets": targets(whole, found["right"]["generated"]), "timing": rows, **found, **vars(plan)}
 

@@ -1,7 +1,6 @@
 """What Context Drop saves and what it costs: `python benchmarks/context_drop.py`.
 
-Computed: FLOPs of a forward pass of the released network at t = 0 and of whole released schedules. Measured: one block
-of the released width at the tokens of the smaller released size with random weights, its keys pooled and not; and the
+Computed: FLOPs of a forward pass of the released network at t = 0 and of whole released schedules. Measured: the
 mini bundle's clips of prompts that were never trained, exactly and with each setting from the same noise. Time is CPU
 time of one thread.
 """
@@ -10,22 +9,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.common.clip_comparison import EXACT, Option, compare  # noqa: E402
 from benchmarks.common.harness import at_least, make_parser, run  # noqa: E402
-from benchmarks.common.mini_clips import load  # noqa: E402
-from lumina_core import MultiScaleNextDiT  # noqa: E402
+from benchmarks.common.mini_clips import default_plan, load  # noqa: E402
 from lumina_core.cost.flops import REFERENCE, TYPICAL_TEXT, forward_cost, plan_cost  # noqa: E402
 from lumina_core.network.config import VideoConfig  # noqa: E402
-from lumina_core.network.forward_options import NetworkOptions  # noqa: E402
 from lumina_core.sampling.presets import PRESETS, preset_clip  # noqa: E402
 from lumina_core.sampling.step_cache import RECOMMENDED as TOLERANCE  # noqa: E402
 
@@ -35,17 +28,17 @@ SETTINGS, WITH_CACHE = (0.1, 0.2, 0.3, 1.0), 0.1
 
 
 def measure(args: argparse.Namespace) -> dict:
-    mini = load(args.bundle)
-    plans = {EXACT: mini.default} | {f"up to {t:g}": mini.default.replace(context_drop=t) for t in SETTINGS}
-    both = mini.default.replace(context_drop=WITH_CACHE, cache=TOLERANCE)
+    pipe = load(args.bundle)
+    default = default_plan(pipe)
+    plans = {EXACT: default} | {f"up to {t:g}": default.replace(context_drop=t) for t in SETTINGS}
+    both = default.replace(context_drop=WITH_CACHE, cache=TOLERANCE)
     plans[f"up to {WITH_CACHE:g}, step cache {TOLERANCE:g}"] = both
-    options = {name: Option(plan, mini.model) for name, plan in plans.items()}
+    options = {name: Option(plan, pipe) for name, plan in plans.items()}
     return {
         "passes": passes(),
         "schedules": schedules(),
-        "block": measure_block(args.rounds) if args.rounds else [],
         "prompts": args.prompts,
-        "rows": compare(mini, args.prompts, options),
+        "rows": compare(args.prompts, options),
     }
 
 
@@ -73,29 +66,8 @@ def schedules() -> list[dict]:
     return rows
 
 
-@torch.no_grad()
-def measure_block(rounds: int) -> list[dict]:
-    """CPU time of one block of the released width with pooled keys over that without, and the same of its FLOPs."""
-    config, size = replace(VideoConfig(), layers=1), preset_clip(SMALL).size.latent()
-    model = MultiScaleNextDiT(config).requires_grad_(False)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.02)
-    text = torch.randn(1, TYPICAL_TEXT.positive, config.text_dim)
-    call = torch.randn(1, *size.shape(config.channels)), torch.zeros(1), text, None, torch.ones(1), REFERENCE
-    seconds = {0.0: 0.0, 1.0: 0.0}
-    for _ in range(rounds):
-        for until in seconds:
-            started = time.thread_time()
-            model(*call, NetworkOptions(context_drop=until))
-            seconds[until] += time.thread_time() - started
-    plain, pooled = (forward_cost(config, size, REFERENCE, TYPICAL_TEXT.positive, layers).total for layers in (0, 1))
-    return [{"tokens": size.tokens(REFERENCE), "time": seconds[1.0] / seconds[0.0], "flops": pooled / plain,
-             "seconds": seconds[0.0] / rounds}]  # fmt: skip
-
-
 if __name__ == "__main__":
     parser = make_parser(__doc__)
     parser.add_argument("--bundle", default="mini", help="name or folder of a bundle (default %(default)s)")
     parser.add_argument("--prompts", type=at_least(2), default=32, help="clips of each setting (default %(default)s)")
-    parser.add_argument("--rounds", type=int, default=1, help="of the block's timing, 0 leaves it out")
     run("context_drop", parser.parse_args(), measure)

@@ -20,15 +20,14 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.common.comparison import mean, standard_error  # noqa: E402 - found through the line above
 from benchmarks.common.harness import at_least, make_parser, progress, run  # noqa: E402
-from benchmarks.common.mini_clips import Mini, Prompt, held_out_prompts, load  # noqa: E402
-from benchmarks.common.quality import COUNTED  # noqa: E402
-from benchmarks.common.strips import save_strips  # noqa: E402
+from benchmarks.common.mini_clips import default_plan, load, make_clips  # noqa: E402
 from lumina_core.errors import LuminaError  # noqa: E402
 from lumina_core.mini.judge import judge  # noqa: E402
+from lumina_core.mini.prompts import Prompt, held_out_prompts  # noqa: E402
+from lumina_core.mini.quality import COUNTED  # noqa: E402
 from lumina_core.network.forward_options import ROPES  # noqa: E402
-from lumina_core.sampling.noise import seeded_noise  # noqa: E402
+from lumina_core.pipelines.video import LuminaVideoPipeline  # noqa: E402
 from lumina_core.sampling.plan import SamplingPlan  # noqa: E402
-from lumina_core.sampling.video import sample  # noqa: E402
 from lumina_core.shapes.latents import LatentSize, VideoSize  # noqa: E402
 
 # By the suffix of their fields.
@@ -41,8 +40,8 @@ OUTSTANDING = 200
 
 
 def measure(args: argparse.Namespace) -> dict:
-    mini = load(args.bundle, points=args.points)
-    trained = mini.model.config.train_size
+    pipe = load(args.bundle)
+    default, trained = default_plan(pipe, args.points), pipe.config.train_size
     if trained is None:
         raise LuminaError(
             "This bundle's checkpoint does not store its training size; use one that does.",
@@ -50,38 +49,30 @@ def measure(args: argparse.Namespace) -> dict:
             kind="value",
         )
     prompts = held_out_prompts(args.prompts)
-    cases: dict[str, tuple[SamplingPlan, list[str]]] = {"trained size": (mini.default, [])}
-    cases |= {name: (mini.default.replace(rope=name), list(SIZES)) for name in METHODS}
-    cases["off, proportional attention"] = (mini.default.replace(rope="off", proportional=True), ["128x128"])
+    cases: dict[str, tuple[SamplingPlan, list[str]]] = {"trained size": (default, [])}
+    cases |= {name: (default.replace(rope=name), list(SIZES)) for name in METHODS}
+    cases["off, proportional attention"] = (default.replace(rope="off", proportional=True), ["128x128"])
     rows = []
     for name, (plan, sizes) in cases.items():
         row: dict = {"rope": name}
         for size in sizes or ["trained"]:
-            latent = SIZES[size].latent() if sizes else trained
-            row |= {f"{key}_{size}": value for key, value in figures_of(mini, prompts, plan, latent, trained).items()}
+            clip = SIZES[size] if sizes else pipe.defaults.size
+            row |= {f"{key}_{size}": value for key, value in figures_of(pipe, prompts, plan, clip, trained).items()}
         rows.append(row)
         progress(name)
-    if args.picture:
-        save_strips(strips(mini, prompts[0]), args.picture)
     trained_row = rows.pop(0)
     return {"prompts": args.prompts, "points": args.points, "trained": trained_row, "rows": rows}
 
 
-def figures_of(mini: Mini, prompts: list[Prompt], plan: SamplingPlan, size: LatentSize, trained: LatentSize) -> dict:
+def figures_of(
+    pipe: LuminaVideoPipeline, prompts: list[Prompt], plan: SamplingPlan, size: VideoSize, trained: LatentSize
+) -> dict:
     """Mean accuracy, its standard error, and the share of frames with one object."""
-    factor = math.sqrt(size.height * size.width / (trained.height * trained.width))
-    clips = [clip_of(mini, prompt, seed, plan, size) for seed, prompt in enumerate(prompts)]
+    factor = math.sqrt(size.latent().height * size.latent().width / (trained.height * trained.width))
+    clips = make_clips(pipe, prompts, plan, size=size)
     accuracies = [accuracy(clip, prompt, factor) for clip, prompt in zip(clips, prompts, strict=True)]
     ones = [one_object(clip) for clip in clips]
     return {"accuracy": mean(accuracies), "error": standard_error(accuracies), "one": mean(ones)}
-
-
-def clip_of(mini: Mini, prompt: Prompt, seed: int, plan: SamplingPlan, size: LatentSize) -> torch.Tensor:
-    """A clip (f, H, W, 3)."""
-    text, negative = mini.texts([prompt])
-    shape = (1, *size.shape(mini.model.config.channels))
-    noise = seeded_noise(shape, seed, torch.device("cpu"), torch.float32)
-    return mini.vae.decode(sample(mini.model, noise, plan, text, negative))
 
 
 def accuracy(clip: torch.Tensor, prompt: Prompt, factor: float) -> float:
@@ -108,16 +99,9 @@ def one_object(clip: torch.Tensor) -> float:
     return counts.count(1) / len(counts)
 
 
-def strips(mini: Mini, prompt: Prompt) -> list[tuple[str, torch.Tensor]]:
-    """A clip of every method at 128x128."""
-    return [(name, clip_of(mini, prompt, 0, mini.default.replace(rope=name), SIZES["128x128"].latent()))
-            for name in METHODS]  # fmt: skip
-
-
 if __name__ == "__main__":
     parser = make_parser(__doc__)
     parser.add_argument("--bundle", default="mini", help="name or folder of a bundle (default %(default)s)")
     parser.add_argument("--prompts", type=at_least(2), default=14, help="clips of each method and size")
     parser.add_argument("--points", type=int, default=16, help="of the time grid (default %(default)s)")
-    parser.add_argument("--picture", type=Path, metavar="PNG", help="write frames of every method there")
     run("extrapolation", parser.parse_args(), measure)

@@ -7,7 +7,6 @@ Time is CPU time of one thread.
 from __future__ import annotations
 
 import argparse
-import copy
 import sys
 from pathlib import Path
 
@@ -18,31 +17,31 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.common.clip_comparison import EXACT, Option, coarser, compare  # noqa: E402
 from benchmarks.common.harness import at_least, make_parser, run  # noqa: E402
-from benchmarks.common.mini_clips import load  # noqa: E402
+from benchmarks.common.mini_clips import default_plan, load, network_of  # noqa: E402
 
 TOLERANCES = (0.1, 0.2, 0.3, 0.4)
 
 
 def measure(args: argparse.Namespace) -> dict:
-    mini = load(args.bundle)
-    plan = mini.default
-    options = {EXACT: Option(plan, mini.model)}
-    options |= {f"step cache {t:g}": Option(plan.replace(cache=t), mini.model) for t in args.tolerances}
+    pipe = load(args.bundle)
+    plan = default_plan(pipe)
+    options = {EXACT: Option(plan, pipe)}
+    options |= {f"step cache {t:g}": Option(plan.replace(cache=t), pipe) for t in args.tolerances}
     if not args.cache_only:
         for name in ("float8_e4m3fn", "float8_e5m2"):
-            rounded = rounded_weights(mini.model, getattr(torch, name))
+            rounded = load(args.bundle)
+            with network_of(rounded) as network:
+                round_weights(network, getattr(torch, name))
             options[f"{name.replace('float8', 'fp8')} weights"] = Option(plan, rounded)
-        options["switches at twice their t"] = Option(coarser(plan), mini.model)
-    return {"prompts": args.prompts, "preset": mini.bundle.preset, "rows": compare(mini, args.prompts, options)}
+        options["switches at twice their t"] = Option(coarser(plan), pipe)
+    return {"prompts": args.prompts, "preset": pipe.defaults.preset, "rows": compare(args.prompts, options)}
 
 
-def rounded_weights(model: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
-    """A copy whose weights were rounded to ``dtype`` without scales, as the host stores them."""
-    model = copy.deepcopy(model)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(parameter.to(dtype).to(parameter.dtype))
-    return model
+@torch.no_grad()
+def round_weights(network: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Round all weights to ``dtype`` without scales, as the host stores them."""
+    for parameter in network.parameters():
+        parameter.copy_(parameter.to(dtype).to(parameter.dtype))
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.common.comparison import target  # noqa: E402 - found through the line above
 from benchmarks.common.harness import at_least, make_parser, run  # noqa: E402
-from benchmarks.common.loss_windows import figure_3, plot  # noqa: E402
-from benchmarks.common.mini_clips import held_out_prompts, load  # noqa: E402
+from benchmarks.common.loss_windows import figure_3  # noqa: E402
+from benchmarks.common.mini_clips import default_plan, load  # noqa: E402
 from benchmarks.common.motion_scores import table_3, training_median  # noqa: E402
 from benchmarks.common.patch_sizes import COMBINED, REFERENCE, table_2  # noqa: E402
+from lumina_core.mini.prompts import held_out_prompts  # noqa: E402
 
 # Figure, key, bound, and whether the bound is a maximum.
 TARGETS = (
@@ -42,7 +43,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--training-clips", type=count, default=200,
                         help="drawn clips that set the motion scale (default %(default)s)")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="4 prompts, 5 steps: whether it runs, not how good it is")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="write figure 3 there")
     args = parser.parse_args()
     if args.quick:
         args.prompts = args.motion_prompts = args.loss_clips = 4
@@ -51,15 +51,12 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def measure(args: argparse.Namespace) -> dict:
-    mini = load(args.bundle, points=6 if args.quick else None)
+    pipe, points = load(args.bundle), 6 if args.quick else None
     prompts = held_out_prompts(max(args.prompts, args.motion_prompts, args.rank_prompts, args.loss_clips))
-    figures: dict = {"parameters_m": sum(parameter.numel() for parameter in mini.model.parameters()) / 1e6}
-    figures |= table_2(mini, prompts[: args.prompts], args.rounds)
+    figures: dict = table_2(pipe, prompts[: args.prompts], args.rounds, points)
     motion, ranked = prompts[: args.motion_prompts], prompts[: args.rank_prompts]
-    figures |= table_3(mini, motion, ranked, training_median(args.training_clips))
-    figures["loss"] = figure_3(mini, prompts[: args.loss_clips])
-    if args.plot:
-        plot(figures["loss"], args.plot)
+    figures |= table_3(pipe, default_plan(pipe, points), motion, ranked, training_median(args.training_clips))
+    figures["loss"] = figure_3(pipe, prompts[: args.loss_clips])
     return {"targets": targets(figures), **figures}
 
 

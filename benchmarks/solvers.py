@@ -25,9 +25,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "core")]
 import golden  # noqa: E402 - found through the line above
 
 from benchmarks.common.harness import make_parser, progress, run  # noqa: E402
-from benchmarks.common.mini_clips import held_out_prompts, load  # noqa: E402
+from benchmarks.common.mini_clips import load, network_of, noise_of, texts_of  # noqa: E402
 from benchmarks.tables import SOLVER_CASES  # noqa: E402
 from lumina_core.errors import LuminaError  # noqa: E402
+from lumina_core.mini.prompts import held_out_prompts  # noqa: E402
 from lumina_core.sampling.presets import PRESETS  # noqa: E402
 from lumina_core.sampling.solvers import SOLVERS  # noqa: E402
 from lumina_core.sampling.video import sample  # noqa: E402
@@ -84,8 +85,9 @@ class Case:
 
 
 def _mini(prompts: int):
-    mini = load("mini")
-    return mini.model, torch.cat([mini.noise(i) for i in range(prompts)]), mini.texts(held_out_prompts(prompts))
+    pipe = load("mini")
+    with network_of(pipe) as network:
+        return network, noise_of(pipe, prompts), texts_of(pipe, held_out_prompts(prompts))
 
 
 def _tiny(prompts: int):

@@ -106,13 +106,6 @@ _ALL = (
         "target": "{target:.2f}", "text K/V recomputed": "{ratio_recomputed:.3f}", "difference": "{error:.1e}",
         **ROUNDS,
     }),
-    Table("self-attention share", "schedule", "shares", {
-        "network": "{network}", "1x2": "{1x2:.1%}", "2x2": "{2x2:.1%}", "2x4": "{2x4:.1%}",
-    }),
-    Table("time of whole schedules", "schedule", "times", {
-        "size": "{size}", "how": "{how}", "1x2": "{1x2:.3f}", "2x2": "{2x2:.3f}", "2x4": "{2x4:.3f}",
-        "combined": "{combined:.3f}", **ROUNDS,
-    }),
     Table("approximate options", "options", "rows", {
         "option": "{option}", **CHANGES, "FLOPs at 1248x704x96": "{real_pflop:.1f} PFLOP ({real_flops:.2f})", **EFFECTS,
     }),
@@ -120,9 +113,6 @@ _ALL = (
     Table("context drop, whole schedules", "context_drop", "schedules", {
         "schedule": "`{schedule}`", "T = 0.1": "{t01:.2f}", "T = 0.2": "{t02:.2f}", "T = 0.3": "{t03:.2f}",
         "T = 1": "{t1:.2f}",
-    }),
-    Table("context drop, one block", "context_drop", "block", {
-        "tokens": "{tokens}", "time": "{time:.2f}", "FLOPs": "{flops:.2f}",
     }),
     Table("context drop, clips", "context_drop", "rows", {"setting": "{option}", **CHANGES, **EFFECTS}),
     Table("comfyui overhead", "host_overhead", "rows", HOST, {"attention": "pytorch"}),
@@ -158,16 +148,6 @@ _ALL = (
     }),
     Table("parity", "parity", "rows", {"what": "{what}", "largest difference": "{error:.1e}"}),
     Table("preview colors", "fit_preview", "r2", {"table": "{table}", "R²": "{r2:.4f}"}),
-    Table("motion of drawn clips", "motion_scale", "drawn", {
-        "preset": "{preset}", "slope": "{slope:.2f}", "intercept": "{intercept:.2f}", "Pearson": "{pearson:.2f}",
-        "Spearman": "{spearman:.2f}", "after H.264 / before": "{h264:.2f}", "seconds per file": "{seconds:.2f}",
-    }),
-    Table("motion of textures", "motion_scale", "textures", {
-        "preset": "{preset}",
-        "pans of 2, 8, 16, 32, 64 pixels": "{pan_2:.2f}, {pan_8:.2f}, {pan_16:.2f}, {pan_32:.2f}, {pan_64:.2f}",
-        "textured disc moving by 8, 32, 64": "{disc_8:.2f}, {disc_32:.2f}, {disc_64:.2f}",
-        "zooms of 3, 10, 20 %": "{zoom_3:.2f}, {zoom_10:.2f}, {zoom_20:.2f}",
-    }),
     Table("mini targets", "paper_tables", "targets", TARGETS),
     Table("prompt following", "paper_tables", "following", {
         "prompts": "{language}", "count": "{prompts}", **ASKED, "background": "{background:.1%}",

@@ -10,15 +10,16 @@ import torch
 
 from benchmarks.common.comparison import mean, paired
 from benchmarks.common.harness import progress
-from benchmarks.common.mini_clips import Mini, Prompt, held_out_prompts
-from benchmarks.common.quality import measure
+from benchmarks.common.mini_clips import default_plan
 from lumina_core.cost.flops import price_list
 from lumina_core.media.motion_score import dis_flow, motion_score
+from lumina_core.mini.prompts import Prompt, held_out_prompts
+from lumina_core.mini.quality import measure
 from lumina_core.network.config import VideoConfig
-from lumina_core.sampling.denoiser import Text
+from lumina_core.pipelines.video import LuminaVideoPipeline
 from lumina_core.sampling.plan import Evaluation, SamplingPlan
 from lumina_core.sampling.presets import PRESETS, preset_clip
-from lumina_core.sampling.video import sample
+from lumina_core.sampling.step_update import StepUpdate
 from lumina_core.shapes.schedules import Piecewise
 
 EXACT = "exact"
@@ -28,10 +29,10 @@ RELEASED = "f24F96R960-MultiScale"
 
 @dataclass(frozen=True)
 class Option:
-    """A plan and the network that runs it."""
+    """A plan and the pipeline that runs it."""
 
     plan: SamplingPlan
-    model: torch.nn.Module
+    pipe: LuminaVideoPipeline
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Clip:
     motion: float
 
 
-def compare(mini: Mini, count: int, options: Mapping[str, Option]) -> list[dict]:
+def compare(count: int, options: Mapping[str, Option]) -> list[dict]:
     """A row of figures for every option, the exact one included.
 
     Every clip is sampled alone, each option in turn for every prompt, so other processes hardly change the ratios of
@@ -55,8 +56,8 @@ def compare(mini: Mini, count: int, options: Mapping[str, Option]) -> list[dict]
         count: prompts of held-out combinations.
         options: by name; one is named ``EXACT``.
     """
-    clips = _clips(mini, held_out_prompts(count), options)
-    return [_row(mini, name, options[name], clips[name], clips[EXACT]) for name in options]
+    clips = _clips(held_out_prompts(count), options)
+    return [_row(name, options[name], clips[name], clips[EXACT]) for name in options]
 
 
 def coarser(plan: SamplingPlan) -> SamplingPlan:
@@ -81,53 +82,54 @@ def computed_shares(evaluations: Sequence[Evaluation], computed: list[int], clip
     return {kind: kept.get(kind, 0) / number for kind, number in total.items()}
 
 
-def _clips(mini: Mini, prompts: list[Prompt], options: Mapping[str, Option]) -> dict[str, list[Clip]]:
+def _clips(prompts: list[Prompt], options: Mapping[str, Option]) -> dict[str, list[Clip]]:
     flow = dis_flow()
-    (features, mask), negative = mini.texts(prompts)
     clips: dict[str, list[Clip]] = {name: [] for name in options}
-    for i, prompt in enumerate(prompts):
-        text = features[i : i + 1], mask[i : i + 1]
-        made = {name: _sampled(option, mini.noise(i), text, negative) for name, option in options.items()}
+    for seed, prompt in enumerate(prompts):
+        made = {name: _sampled(option, prompt, seed) for name, option in options.items()}
         exact = made[EXACT][0]
         for name, (latents, computed, seconds) in made.items():
-            frames = mini.vae.decode(latents)
+            pipe = options[name].pipe
+            frames = pipe.decode(latents)[0]
             clips[name].append(Clip(
                 computed, seconds, None if name == EXACT else psnr(exact, latents),
-                measure(frames, prompt).accuracy, motion_score(frames, mini.bundle.fps, flow),
+                measure(frames, prompt).accuracy, motion_score(frames, pipe.defaults.fps, flow),
             ))  # fmt: skip
-        progress(f"{i + 1} of {len(prompts)} prompts")
+        progress(f"{seed + 1} of {len(prompts)} prompts")
     return clips
 
 
-def _sampled(option: Option, noise: torch.Tensor, text: Text, negative: Text) -> tuple[torch.Tensor, list[int], float]:
+def _sampled(option: Option, prompt: Prompt, seed: int) -> tuple[torch.Tensor, list[int], float]:
     """Latents, the steps that were computed, and CPU seconds of this thread."""
     computed: list[int] = []
 
-    def on_step(info) -> None:
-        if not info.reused:
-            computed.append(info.step)
+    def on_step(update: StepUpdate) -> None:
+        if not update.reused:
+            computed.append(update.step)
 
+    noise = option.pipe.prepare_latents(option.pipe.defaults.size, (seed,))
+    encoded = option.pipe.encode_prompt(prompt.text)
     started = time.thread_time()
-    latents = sample(option.model, noise, option.plan, text, negative, on_step=on_step)
+    latents = option.pipe.denoise(noise, encoded, option.plan, callback=on_step).latents
     return latents, computed, time.thread_time() - started
 
 
-def _row(mini: Mini, name: str, option: Option, clips: list[Clip], exact: list[Clip]) -> dict:
+def _row(name: str, option: Option, clips: list[Clip], exact: list[Clip]) -> dict:
     evaluations = list(option.plan.evaluations())
     computed = [step for clip in clips for step in clip.computed]
     shares = computed_shares(evaluations, computed, len(clips))
     accuracy = paired([c.accuracy for c in exact], [c.accuracy for c in clips])
     motion = paired([c.motion for c in exact], [c.motion for c in clips])
     whole = mean([c.motion for c in exact])
-    here = mini.model.config, mini.size
+    here, default = (option.pipe.config, option.pipe.defaults.size.latent()), default_plan(option.pipe)
     released = VideoConfig(), preset_clip(RELEASED).size.latent()
-    plan = PRESETS[RELEASED] if option.plan.patch == mini.default.patch else coarser(PRESETS[RELEASED])
+    plan = PRESETS[RELEASED] if option.plan.patch == default.patch else coarser(PRESETS[RELEASED])
     real = _flops(list(plan.replace(context_drop=option.plan.context_drop).evaluations()), shares, *released)
     return {
         "option": name,
         "computed": len(computed) / len(clips),
         "of": len(evaluations),
-        "flops": _flops(evaluations, shares, *here) / _flops(list(mini.default.evaluations()), None, *here),
+        "flops": _flops(evaluations, shares, *here) / _flops(list(default.evaluations()), None, *here),
         "time": sum(c.seconds for c in clips) / sum(c.seconds for c in exact),
         "real_pflop": real / 1e15,
         "real_flops": real / _flops(list(PRESETS[RELEASED].evaluations()), None, *released),

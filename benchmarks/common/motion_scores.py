@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 from benchmarks.common.comparison import mean, paired
 from benchmarks.common.harness import progress
-from benchmarks.common.mini_clips import Mini, Prompt
+from benchmarks.common.mini_clips import make_clips
 from benchmarks.common.paper import SCHEDULED_FROM, TABLE_3
-from benchmarks.common.quality import ClipQuality, means, measure_all
 from lumina_core.evaluation.rank_correlation import spearman
 from lumina_core.media.motion_score import dis_flow, motion_score
 from lumina_core.mini.dataset import CLIPS, drawn_items
+from lumina_core.mini.prompts import Prompt
+from lumina_core.mini.quality import ClipQuality, means, measure_all
 from lumina_core.mini.world import FPS
+from lumina_core.pipelines.video import LuminaVideoPipeline
 from lumina_core.sampling.plan import SamplingPlan
 
 # The paper's score that corresponds to the median training clip here.
@@ -49,7 +51,9 @@ def training_median(count: int) -> float:
     return statistics.median(motion_score(item.frames, FPS, flow) for item in drawn_items(CLIPS, count, 1))
 
 
-def table_3(mini: Mini, prompts: list[Prompt], ranked: list[Prompt], median: float) -> dict:
+def table_3(
+    pipe: LuminaVideoPipeline, plan: SamplingPlan, prompts: list[Prompt], ranked: list[Prompt], median: float
+) -> dict:
     """Rows of "table_3", "differences" and "ranked", Spearman's correlation of score and motion, and the unit.
 
     Args:
@@ -58,7 +62,7 @@ def table_3(mini: Mini, prompts: list[Prompt], ranked: list[Prompt], median: flo
         median: motion score of the median training clip, which sets the scale.
     """
     unit = median / PAPER_UNIT
-    rows = {name: _row(mini, plan_of(mini.default, row, unit), prompts, name) for name, row in TABLE_3.items()}
+    rows = {name: _row(pipe, plan_of(plan, row, unit), prompts, name) for name, row in TABLE_3.items()}
     differences = []
     for comparison, (first, second) in COMPARISONS.items():
         found = {name: paired(rows[first].values(name), rows[second].values(name)) for name in COMPARED}
@@ -77,7 +81,7 @@ def table_3(mini: Mini, prompts: list[Prompt], ranked: list[Prompt], median: flo
         }
         for name, row in rows.items()
     ]
-    return {"unit": unit, "table_3": table, "differences": differences, **_ranked(mini, ranked, unit)}
+    return {"unit": unit, "table_3": table, "differences": differences, **_ranked(pipe, plan, ranked, unit)}
 
 
 def plan_of(plan: SamplingPlan, row: dict[str, float], unit: float) -> SamplingPlan:
@@ -88,17 +92,17 @@ def plan_of(plan: SamplingPlan, row: dict[str, float], unit: float) -> SamplingP
     return plan.replace(motion=row["positive"] * unit, negative_motion=negative)
 
 
-def _row(mini: Mini, plan: SamplingPlan, prompts: list[Prompt], name: str) -> Row:
-    clips, flow = mini.clips(prompts, plan), dis_flow()
-    row = Row([motion_score(clip, mini.bundle.fps, flow) for clip in clips], measure_all(clips, prompts))
+def _row(pipe: LuminaVideoPipeline, plan: SamplingPlan, prompts: list[Prompt], name: str) -> Row:
+    clips, flow = make_clips(pipe, prompts, plan), dis_flow()
+    row = Row([motion_score(clip, pipe.defaults.fps, flow) for clip in clips], measure_all(clips, prompts))
     progress(f"motion scores {name}: motion {mean(row.motion):.2f}")
     return row
 
 
-def _ranked(mini: Mini, prompts: list[Prompt], unit: float) -> dict:
+def _ranked(pipe: LuminaVideoPipeline, plan: SamplingPlan, prompts: list[Prompt], unit: float) -> dict:
     """Motion measured for rising scores; the plan's own negative score is kept."""
     scores = [score * unit for score in RANKED]
-    rows = [_row(mini, mini.default.replace(motion=score), prompts, f"{score:.2f}") for score in scores]
+    rows = [_row(pipe, plan.replace(motion=score), prompts, f"{score:.2f}") for score in scores]
     table = [
         {"score": score, "motion": mean(row.motion), "accuracy": means(row.quality)["accuracy"]}
         for score, row in zip(scores, rows, strict=True)

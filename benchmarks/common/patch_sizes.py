@@ -9,11 +9,15 @@ import torch
 
 from benchmarks.common.comparison import mean
 from benchmarks.common.harness import progress
-from benchmarks.common.mini_clips import Mini, Prompt
+from benchmarks.common.mini_clips import BATCH, MULTI_SCALE, make_clips, texts_of
 from benchmarks.common.paper import TABLE_2
-from benchmarks.common.quality import ASKED, ClipQuality, means, measure_all
+from lumina_core.cost.flops import TextTokens, plan_cost
 from lumina_core.mini.draw import draw
+from lumina_core.mini.prompts import Prompt
+from lumina_core.mini.quality import ASKED, ClipQuality, means, measure_all
+from lumina_core.pipelines.video import LuminaVideoPipeline
 from lumina_core.sampling.plan import SamplingPlan
+from lumina_core.sampling.presets import PRESETS
 
 COMBINED, REFERENCE = "combined", "1x2"
 LANGUAGES = {"en": "English", "zh": "Chinese"}
@@ -21,21 +25,25 @@ LANGUAGES = {"en": "English", "zh": "Chinese"}
 TIMED = 2
 
 
-def plans(mini: Mini) -> dict[str, SamplingPlan]:
+def plans(pipe: LuminaVideoPipeline, points: int | None = None) -> dict[str, SamplingPlan]:
     """The rows: the single-scale plan at every patch size, and the combined plan."""
-    alone = {str(patch): mini.single.replace(patch=patch) for patch in mini.model.config.patches}
-    return {name: alone[name] for name in sorted(alone)} | {COMBINED: mini.combined}
+    single = pipe.defaults.preset.removesuffix(MULTI_SCALE)
+    rows = {str(patch): PRESETS[single].replace(patch=patch) for patch in sorted(pipe.config.patches, key=str)}
+    rows[COMBINED] = PRESETS[single + MULTI_SCALE]
+    return {name: plan if points is None else plan.replace(points=points) for name, plan in rows.items()}
 
 
-def table_2(mini: Mini, prompts: list[Prompt], rounds: int) -> dict[str, list[dict]]:
+def table_2(
+    pipe: LuminaVideoPipeline, prompts: list[Prompt], rounds: int, points: int | None = None
+) -> dict[str, list[dict]]:
     """Rows of "table_2" (relative time and FLOPs, mean quality; last the VAE's own limit) and of "following"."""
-    rows = plans(mini)
+    rows = plans(pipe, points)
     qualities: dict[str, list[ClipQuality]] = {}
     for name, plan in rows.items():
-        qualities[name] = measure_all(mini.clips(prompts, plan), prompts)
+        qualities[name] = measure_all(make_clips(pipe, prompts, plan), prompts)
         progress(f"patch size {name}: {len(prompts)} clips")
-    seconds = _seconds(mini, prompts[:TIMED], rows, rounds)
-    flops = {name: mini.flops(plan, prompts) for name, plan in rows.items()}
+    seconds = _seconds(pipe, prompts[:TIMED], rows, rounds)
+    flops = {name: _flops(pipe, plan, prompts) for name, plan in rows.items()}
     found = [
         {
             "patch": name,
@@ -46,7 +54,7 @@ def table_2(mini: Mini, prompts: list[Prompt], rounds: int) -> dict[str, list[di
         }
         for name in rows
     ]
-    found.append({"patch": "drawn, through the VAE", **means(measure_all(_through_the_vae(mini, prompts), prompts))})
+    found.append({"patch": "drawn, through the VAE", **means(measure_all(_through_the_vae(pipe, prompts), prompts))})
     return {"table_2": found, "following": following(qualities[REFERENCE], prompts)}
 
 
@@ -63,17 +71,26 @@ def following(qualities: list[ClipQuality], prompts: list[Prompt]) -> list[dict]
     ]
 
 
-def _seconds(mini: Mini, prompts: list[Prompt], rows: dict[str, SamplingPlan], rounds: int) -> dict[str, float]:
+def _seconds(
+    pipe: LuminaVideoPipeline, prompts: list[Prompt], rows: dict[str, SamplingPlan], rounds: int
+) -> dict[str, float]:
     """Median seconds of sampling a few clips; interleaved, so other load affects all rows alike."""
     seconds: dict[str, list[float]] = {name: [] for name in rows}
     for _ in range(rounds):
         for name, plan in rows.items():
             started = time.perf_counter()
-            mini.latents(prompts, plan)
+            pipe([prompt.text for prompt in prompts], plan=plan, batch_size=BATCH, output_type="latent")
             seconds[name].append(time.perf_counter() - started)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def _through_the_vae(mini: Mini, prompts: list[Prompt]) -> list[torch.Tensor]:
+def _flops(pipe: LuminaVideoPipeline, plan: SamplingPlan, prompts: list[Prompt]) -> float:
+    """FLOPs of one clip, with the mean number of text tokens of the prompts."""
+    (_, mask), (_, negative) = texts_of(pipe, prompts)
+    tokens = TextTokens(round(float(mask.sum(1).float().mean())), int(negative[0].sum()))
+    return plan_cost(plan, pipe.defaults.size.latent(), pipe.config, tokens).flops
+
+
+def _through_the_vae(pipe: LuminaVideoPipeline, prompts: list[Prompt]) -> list[torch.Tensor]:
     """The prompts' scenes, drawn, encoded and decoded: the best that any sampling could show."""
-    return [mini.vae.decode(mini.vae.encode(draw(prompt.scene))) for prompt in prompts]
+    return [pipe.decode(pipe.encode_frames(draw(prompt.scene)))[0] for prompt in prompts]

@@ -99,16 +99,12 @@ def test_audio_of_a_clip_depends_on_its_seed_alone(folder, clips):
     assert model.through_codec(clips[0].audio).shape == clips[0].audio.shape
 
 
-def test_a_whole_run_on_random_weights(folder, tmp_path):
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed: the figure is not drawn")
-    picture = tmp_path / "audio.png"
+def test_a_whole_run_on_random_weights(folder):
     found = audio.measure(argparse.Namespace(
         mini=True, audio=folder, clips=2, material_clips=1, steps=1, video_guidance=3.5, text_guidance=3.5,
-        picture=picture,
     ))  # fmt: skip
     assert [row["f1"] for row in found["timing"] if row["audio"] == "reference"] == [1, 1, 1]
     assert len(found["targets"]) == 4 and len(found["materials"]) == len(MATERIALS)
-    assert picture.stat().st_size > 10_000
 
 
 def test_silence_meets_no_target():

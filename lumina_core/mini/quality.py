@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from benchmarks.common.comparison import mean
-from benchmarks.common.mini_clips import Prompt
-from lumina_core.mini.draw import draw
-from lumina_core.mini.judge import Verdict, judge
-from lumina_core.mini.world import MARGIN, SIDE, Scene
+from .draw import draw
+from .judge import Verdict, judge
+from .prompts import Prompt
+from .world import MARGIN, SIDE, Scene
 
 ASKED = ("color", "shape", "direction", "background")
 # Whose mean is the accuracy.
@@ -20,7 +19,13 @@ COUNTED = ("color", "shape", "direction")
 
 @dataclass(frozen=True)
 class ClipQuality:
-    """One clip: 1 or 0 for each name of the prompt, sharpness, and distance to the drawn scene."""
+    """One clip against its prompt.
+
+    Args:
+        color, shape, direction, background: 1 where the judge reads what the prompt says, else 0.
+        sharpness: one over the width of the shape's edge in pixels.
+        distance: root mean square difference to the prompt's scene, drawn where the shape was found, 0 to 1.
+    """
 
     color: float
     shape: float
@@ -31,36 +36,39 @@ class ClipQuality:
 
     @property
     def accuracy(self) -> float:
-        return mean([getattr(self, name) for name in COUNTED])
+        """Mean of color, shape and direction, 0 to 1."""
+        return sum(getattr(self, name) for name in COUNTED) / len(COUNTED)
 
 
 MEASURES = (*ASKED, "accuracy", "sharpness", "distance")
 
 
 def measure(clip: torch.Tensor, prompt: Prompt) -> ClipQuality:
-    """Judge one clip against its prompt."""
+    """Judge one clip (f, H, W, 3), values 0 to 1, against its prompt."""
     found = judge(clip)
     right = {name: float(getattr(found, name) == getattr(prompt.scene, name)) for name in ASKED}
     return ClipQuality(**right, sharpness=found.sharpness, distance=distance_to_truth(clip, found, prompt.scene))
 
 
 def measure_all(clips: list[torch.Tensor], prompts: list[Prompt]) -> list[ClipQuality]:
+    """``measure`` of every clip, in order."""
     return [measure(clip, prompt) for clip, prompt in zip(clips, prompts, strict=True)]
 
 
 def means(qualities: list[ClipQuality]) -> dict[str, float]:
-    return {name: mean([getattr(quality, name) for quality in qualities]) for name in MEASURES}
+    """Mean of every measure over the clips."""
+    return {name: sum(getattr(quality, name) for quality in qualities) / len(qualities) for name in MEASURES}
 
 
 def distance_to_truth(clip: torch.Tensor, found: Verdict, scene: Scene) -> float:
     """Root mean square difference (values 0..1) from the prompt's scene, drawn where and as large as it was found."""
-    drawn = torch.cat([draw(_placed(scene, found.radius or scene.radius, centre), 1) for centre in found.centres])
+    drawn = torch.cat([draw(_placed(scene, found.radius or scene.radius, center), 1) for center in found.centers])
     return math.sqrt(float((clip - drawn).square().mean()))
 
 
-def _placed(scene: Scene, radius: float, centre: tuple[float, float] | None) -> Scene:
-    """A still scene with its centre in a place; outside the frame where there is none."""
-    x, y = centre or (-SIDE, -SIDE)
+def _placed(scene: Scene, radius: float, center: tuple[float, float] | None) -> Scene:
+    """A still scene with its center in a place; outside the frame where there is none."""
+    x, y = center or (-SIDE, -SIDE)
     room = SIDE / 2 - radius - MARGIN
     return replace(
         scene,

@@ -11,7 +11,7 @@ import torch
 
 from lumina_core.audio.codec_loader import load_audio_codec
 from lumina_core.mini.audio_captions import audio_caption
-from lumina_core.mini.audio_world import AudioScene, Event, draw_audio_scene, events, random_audio_scene, synthesize
+from lumina_core.mini.audio_world import AudioScene, Event, draw_audio_scene, events, random_audio_scene, synthesise
 from lumina_core.mini.captions import LANGUAGES
 from lumina_core.pipelines.audio import AudioFiles, LuminaAudioPipeline
 from lumina_core.sampling.audio import AudioPlan
@@ -40,7 +40,7 @@ class Clip:
     @property
     def audio(self) -> torch.Tensor:
         """The reference: (1, N) at 16 kHz."""
-        return synthesize(self.scene)[None]
+        return synthesise(self.scene)[None]
 
     def frames(self) -> torch.Tensor:
         """(n, 64, 64, 3) in 0..1."""

@@ -62,7 +62,7 @@ def means(qualities: list[ClipQuality]) -> dict[str, float]:
 
 def distance_to_truth(clip: torch.Tensor, found: Verdict, scene: Scene) -> float:
     """Root mean square difference (values 0..1) from the prompt's scene, drawn where and as large as it was found."""
-    drawn = torch.cat([draw(_placed(scene, found.radius or scene.radius, center), 1) for center in found.centers])
+    drawn = torch.cat([draw(_placed(scene, found.radius or scene.radius, center), 1) for center in found.centres])
     return math.sqrt(float((clip - drawn).square().mean()))
 
 

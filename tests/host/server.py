@@ -163,7 +163,9 @@ class HostServer:
         An interrupted prompt is no error: see `Result.interrupted`.
         """
         client = uuid.uuid4().hex
-        channel = websocket.create_connection(f"ws://127.0.0.1:{self.port}/ws?clientId={client}", timeout=5)
+        channel = websocket.create_connection(f"ws://127.0.0.1:{self.port}/ws?clientId={client}", timeout=60)
+        # While the prompt runs, look now and then whether the server still does.
+        channel.settimeout(5)
         try:
             result = Result(self._submit(graph, client, workflow)["prompt_id"], self.base)
             self._follow(channel, result, time.monotonic() + timeout, on_message)

@@ -99,13 +99,16 @@ def request_from(arguments: argparse.Namespace) -> Request:
 def prompts_from(arguments: argparse.Namespace) -> list[str]:
     """The prompts of ``--prompt`` or ``--prompts``. Raises LuminaError."""
     if arguments.prompt is not None and arguments.prompts is not None:
-        raise LuminaError("--prompt and --prompts both say what to show; give one of them.", field="prompts")
+        raise LuminaError(
+            "--prompt and --prompts both say what to show; give one of them.", field="prompts", kind="value"
+        )
     if arguments.prompts is not None:
         return read_prompts(existing("--prompts", arguments.prompts))
     if arguments.prompt is None:
         raise LuminaError(
-            "This flag is required: --prompt TEXT, or --prompts FILE; see: python -m lumina_core generate --help",
+            "This flag is required: --prompt TEXT, or --prompts FILE; see python -m lumina_core generate --help.",
             field="prompt",
+            kind="value",
         )
     return [arguments.prompt]
 
@@ -114,11 +117,15 @@ def latents_from(arguments: argparse.Namespace, prompts: list[str]) -> SavedLate
     """The clips of ``--latents``, or the one of them that ``--pick`` names. Raises LuminaError."""
     if arguments.latents is None:
         if arguments.pick is not None:
-            raise LuminaError("--pick chooses a clip of --latents, which is not given; add it.", field="pick")
+            raise LuminaError(
+                "--pick chooses a clip of --latents, which is not given; add it.", field="pick", kind="value"
+            )
         return None
     for flag, value, unset in (("--seed", arguments.seed, None), ("--num", arguments.num, 1)):
         if value != unset:
-            raise LuminaError(f"--latents says how its clips began, and so does {flag}; give one.", field=flag[2:])
+            raise LuminaError(
+                f"--latents says how its clips began, and so does {flag}; give one.", field=flag[2:], kind="value"
+            )
     saved = load_latents(existing("--latents", arguments.latents))
     if arguments.pick is not None:
         if not 1 <= arguments.pick <= len(saved.seeds):
@@ -126,6 +133,7 @@ def latents_from(arguments: argparse.Namespace, prompts: list[str]) -> SavedLate
                 f"--pick is {arguments.pick}, and {arguments.latents} holds {len(saved.seeds)} clips; write a number "
                 "from 1 to that.",
                 field="pick",
+                kind="value",
             )
         index = arguments.pick - 1
         saved = SavedLatents(saved.latents[index : index + 1], saved.step, saved.seeds[index : index + 1])
@@ -134,6 +142,7 @@ def latents_from(arguments: argparse.Namespace, prompts: list[str]) -> SavedLate
             f"{arguments.latents} holds {len(saved.seeds)} clips, and there are {len(prompts)} prompts; give one "
             "prompt, or one for each clip.",
             field="prompts",
+            kind="value",
         )
     return saved
 
@@ -143,13 +152,17 @@ def stop_from(arguments: argparse.Namespace, plan: SamplingPlan) -> int | None:
     if arguments.stop is None:
         return None
     if arguments.save_latents is None:
-        raise LuminaError("--stop ends with a draft, which only --save-latents keeps; add it.", field="save_latents")
+        raise LuminaError(
+            "--stop ends with a draft, which only --save-latents keeps; add it.", field="save_latents", kind="value"
+        )
     if arguments.stop == DRAFT:
         return draft_steps(plan.patch, plan.grid().tolist())
     try:
         return int(arguments.stop)
     except ValueError:
-        raise LuminaError(f"--stop is '{arguments.stop}'; write a step, or {DRAFT}.", field="stop") from None
+        raise LuminaError(
+            f"--stop is '{arguments.stop}'; write a step, or {DRAFT}.", field="stop", kind="value"
+        ) from None
 
 
 def fps_from(arguments: argparse.Namespace, given: GivenFrames) -> float:
@@ -168,14 +181,17 @@ def audio_from(
     """
     if not arguments.sound:
         if arguments.sound_prompt is not None:
-            raise LuminaError("--sound-prompt needs --sound, which is not given; add it.", field="sound_prompt")
+            raise LuminaError(
+                "--sound-prompt needs --sound, which is not given; add it.", field="sound_prompt", kind="value"
+            )
         return None, None
     if job.size.frames == 1:
-        raise LuminaError("--sound is for videos, and --frames is 1; write 8 or more.", field="frames")
+        raise LuminaError("--sound is for videos, and --frames is 1; write 8 or more.", field="frames", kind="value")
     if len(set(job.prompts)) > 1 and arguments.sound_prompt is None:
         raise LuminaError(
             "--sound takes one prompt for all clips, and --prompts gives several; add --sound-prompt.",
             field="sound_prompt",
+            kind="value",
         )
     files, note = bundled_voice(models.bundle and str(models.bundle.folder))
     settings = AudioSettings(

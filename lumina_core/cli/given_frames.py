@@ -106,12 +106,16 @@ def _check_flags(arguments: argparse.Namespace) -> None:
     given = [name for name in _SOURCES if getattr(arguments, _attribute(name)) is not None]
     if len(given) > 1:
         raise LuminaError(
-            f"--{given[0]} and --{given[1]} both say what the clip is made from; give one of them.", field=given[1]
+            f"--{given[0]} and --{given[1]} both say what the clip is made from; give one of them.",
+            field=given[1],
+            kind="value",
         )
     for flag, sources in (("strength", ("video",)), ("context", ("continue",)), ("hold", ("image", "continue"))):
         if getattr(arguments, flag) is not None and not set(sources) & set(given):
             needed = " or ".join(f"--{name}" for name in sources)
-            raise LuminaError(f"--{flag} needs {needed}, which is not given; add it or leave --{flag} out.", field=flag)
+            raise LuminaError(
+                f"--{flag} needs {needed}, which is not given; add it or leave --{flag} out.", field=flag, kind="value"
+            )
 
 
 def _attribute(name: str) -> str:
@@ -121,7 +125,7 @@ def _attribute(name: str) -> str:
 def _continued(file: Path, context: int | None, hold: float) -> GivenFrames:
     count = FRAME_BATCH if context is None else context
     if count < 1 or count % FRAME_BATCH:
-        raise LuminaError(f"--context is {count}; write a multiple of {FRAME_BATCH}.", field="context")
+        raise LuminaError(f"--context is {count}; write a multiple of {FRAME_BATCH}.", field="context", kind="value")
     fps = probe(file).fps
     last = list(deque(all_frames(file), maxlen=count))
     if len(last) < count:
@@ -129,6 +133,7 @@ def _continued(file: Path, context: int | None, hold: float) -> GivenFrames:
             f"--continue {file} has {len(last)} frames, and {count} are needed; give a longer video, or --image with "
             "its last frame.",
             field="continue",
+            kind="value",
         )
     return GivenFrames(image=_floats(last), hold=hold, fps=fps, continued=file)
 
@@ -139,7 +144,9 @@ def _video(file: Path, frames: int, strength: float | None) -> GivenFrames:
     kept = 1 if frames == 1 else len(found) // FRAME_BATCH * FRAME_BATCH
     if not kept:
         raise LuminaError(
-            f"--video {file} has {len(found)} frames; give a video of at least {FRAME_BATCH}.", field="video"
+            f"--video {file} has {len(found)} frames; give a video of at least {FRAME_BATCH}.",
+            field="video",
+            kind="value",
         )
     strength = DEFAULT_STRENGTH if strength is None else strength
     return GivenFrames(video=_floats(found[:kept]), strength=strength, fps=fps)

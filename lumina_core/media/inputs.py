@@ -28,15 +28,18 @@ def as_frames(value: Any, field: str) -> torch.Tensor:
             f"{field} has shape {tuple(frames.shape)}; give one image (height, width, 3) or frames (N, height, width, "
             "3).",
             field=field,
+            kind="value",
         )
     if frames.dtype == torch.uint8:
         return frames.cpu().float() / 255
     if not frames.is_floating_point():
-        raise LuminaError(f"{field} is of {frames.dtype}; give floats in 0..1, or uint8.", field=field)
+        raise LuminaError(f"{field} is of {frames.dtype}; give floats in 0..1, or uint8.", field=field, kind="value")
     low, high = (float(end) for end in frames.aminmax())
     # Written so that NaN is refused as well; resizing may overshoot by a little.
     if not (-0.01 <= low and high <= 1.01):
-        raise LuminaError(f"{field} has values from {low:g} to {high:g}; give floats in 0..1, or uint8.", field=field)
+        raise LuminaError(
+            f"{field} has values from {low:g} to {high:g}; give floats in 0..1, or uint8.", field=field, kind="value"
+        )
     return frames.detach().cpu().float().clamp(0, 1)
 
 
@@ -82,7 +85,9 @@ def _tensor(value: Any, field: str) -> torch.Tensor:
     if isinstance(value, (list, tuple)) and value:
         parts = [as_frames(each, field) for each in value]
         if any(part.shape[1:] != parts[0].shape[1:] for part in parts):
-            raise LuminaError(f"The frames of {field} have different sizes; give frames of one size.", field=field)
+            raise LuminaError(
+                f"The frames of {field} have different sizes; give frames of one size.", field=field, kind="value"
+            )
         return torch.cat(parts)
     convert = getattr(value, "convert", None)  # a PIL image, without importing Pillow
     value = value if convert is None else convert("RGB")
@@ -92,5 +97,7 @@ def _tensor(value: Any, field: str) -> torch.Tensor:
         return torch.from_numpy(numpy.array(value))
     except (TypeError, ValueError) as error:
         raise LuminaError(
-            f"{field} is a {type(value).__name__}; give a tensor, a numpy array or a PIL image.", field=field
+            f"{field} is a {type(value).__name__}; give a tensor, a numpy array or a PIL image.",
+            field=field,
+            kind="value",
         ) from error

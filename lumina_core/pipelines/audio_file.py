@@ -103,6 +103,7 @@ def prepare_request(request: AudioRequest) -> LuminaAudioPipeline:
         raise LuminaError(
             "The features come from a file and are to be saved to one; ask for only one of them.",
             field="save_features",
+            kind="value",
         )
     check_seconds(probe(request.video).seconds)
     if request.out.suffix.lower() == ".mp4":
@@ -116,6 +117,7 @@ def check_audio_target(path: Path) -> Path:
         raise LuminaError(
             f"Output {path.name} has suffix {path.suffix!r}, expected .mp4 (video with audio) or .wav (audio alone).",
             field="out",
+            kind="value",
         )
     return check_target(path, path.suffix.lower())
 

@@ -31,7 +31,9 @@ class EncodedPrompts:
         """Raise LuminaError unless there are texts for so many results."""
         if len(self) != results:
             raise LuminaError(
-                f"There are {results} samples in latents and {len(self)} prompts; give as many.", field="latents"
+                f"There are {results} samples in latents and {len(self)} prompts; give as many.",
+                field="latents",
+                kind="value",
             )
 
     def batch(self, clips: slice) -> tuple[Text, Text]:
@@ -54,16 +56,17 @@ def check_prompts(
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     negatives = [negative_prompt] * len(prompts) if isinstance(negative_prompt, str) else list(negative_prompt)
     if not prompts:
-        raise LuminaError("There is no prompt; give one text, or a list of at least one.", field="prompt")
+        raise LuminaError("There is no prompt; give one text, or a list of at least one.", field="prompt", kind="value")
     if len(negatives) != len(prompts):
         raise LuminaError(
             f"There are {len(negatives)} negative prompts for {len(prompts)} prompts; give one, or one for each.",
             field="negative_prompt",
+            kind="value",
         )
     for field, texts in (("prompt", prompts), ("negative_prompt", negatives)):
         for text in texts:
             if not isinstance(text, str):
-                raise LuminaError(f"{field} is a {type(text).__name__}; give a text.", field=field)
+                raise LuminaError(f"{field} is a {type(text).__name__}; give a text.", field=field, kind="value")
             check_text(text, field.replace("_", " "))
     return prompts, negatives
 

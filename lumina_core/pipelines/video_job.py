@@ -114,7 +114,7 @@ def make_job(
     prompts, negatives = check_prompts(prompt, negative_prompt)
     for name, value in (("videos_per_prompt", videos_per_prompt), ("batch_size", batch_size)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise LuminaError(f"{name} is {value!r}; write a whole number of at least 1.", field=name)
+            raise LuminaError(f"{name} is {value!r}; write a whole number of at least 1.", field=name, kind="value")
     check_output_type(output_type, *OUTPUT_TYPES)
     plan, clip = _plan(plan, defaults)
     images = None if image is None else as_frames(image, "image")
@@ -127,10 +127,14 @@ def make_job(
     if source is not None:
         start = _video_start(plan, images, latents, start, strength)
     elif strength != 1.0:
-        raise LuminaError("strength is of video-to-video, and there is no video; give video too.", field="strength")
+        raise LuminaError(
+            "strength is of video-to-video, and there is no video; give video too.", field="strength", kind="value"
+        )
     elif start and latents is None:
         raise LuminaError(
-            f"start is {start}, which continues from an earlier state; give that state as latents.", field="latents"
+            f"start is {start}, which continues from an earlier state; give that state as latents.",
+            field="latents",
+            kind="value",
         )
     stop = _steps(plan, start, stop)
     if images is not None:
@@ -174,7 +178,9 @@ def _plan(plan: SamplingPlan | str | None, defaults: VideoDefaults) -> tuple[Sam
     if plan is None or isinstance(plan, SamplingPlan):
         return plan or PRESETS[defaults.preset], defaults
     if not isinstance(plan, str) or plan not in PRESETS:
-        raise LuminaError(f"plan is {plan!r}; give a SamplingPlan, or one of {', '.join(PRESETS)}.", field="plan")
+        raise LuminaError(
+            f"plan is {plan!r}; give a SamplingPlan, or one of {', '.join(PRESETS)}.", field="plan", kind="value"
+        )
     clip = preset_clip(plan)
     return PRESETS[plan], VideoDefaults(preset=plan, size=clip.size, fps=clip.fps)
 
@@ -184,7 +190,9 @@ def _size(
 ) -> VideoSize:
     if isinstance(size, VideoSize):
         if frames not in (None, size.frames):
-            raise LuminaError(f"size has {size.frames} frames, and frames is {frames}; give one.", field="frames")
+            raise LuminaError(
+                f"size has {size.frames} frames, and frames is {frames}; give one.", field="frames", kind="value"
+            )
         frames = size.frames
         size = (size.width, size.height)
     width, height = (default.width, default.height) if size is None else size
@@ -194,12 +202,14 @@ def _size(
         raise LuminaError(
             f"The video has {len(video)} frames and frames is {frames}; cut the video, or leave frames out.",
             field="frames",
+            kind="value",
         )
     if len(video) != 1 and len(video) % FRAME_BATCH:
         raise LuminaError(
             f"The video has {len(video)} frames; cut it to a multiple of {FRAME_BATCH}, such as "
             f"{max(FRAME_BATCH, len(video) // FRAME_BATCH * FRAME_BATCH)}.",
             field="video",
+            kind="value",
         )
     return VideoSize(width, height, len(video))
 
@@ -209,7 +219,9 @@ def _video_start(plan: SamplingPlan, images, latents, start: int, strength: floa
     clash = next((name for name, value in (("image", images), ("latents", latents)) if value is not None), None)
     if clash or start:
         clash = clash or "start"
-        raise LuminaError(f"video says what the run starts from, and so does {clash}; give one of them.", field=clash)
+        raise LuminaError(
+            f"video says what the run starts from, and so does {clash}; give one of them.", field=clash, kind="value"
+        )
     return strength_to_start(strength, plan.steps)
 
 
@@ -219,6 +231,7 @@ def _steps(plan: SamplingPlan, start: int, stop: int | None) -> int:
         raise LuminaError(
             f"start is {start} and stop is {last}; choose steps from 0 to the plan's {plan.steps}, start before stop.",
             field="start",
+            kind="value",
         )
     return last
 
@@ -227,7 +240,9 @@ def _check_latents(latents: torch.Tensor | None, clips: int, shape: tuple[int, .
     if latents is None:
         return
     if not isinstance(latents, torch.Tensor) or latents.ndim != 5 or not latents.is_floating_point():
-        raise LuminaError("latents is not a float tensor (B, C, frames, height, width); give one.", field="latents")
+        raise LuminaError(
+            "latents is not a float tensor (B, C, frames, height, width); give one.", field="latents", kind="value"
+        )
     if tuple(latents.shape[1:]) != shape or latents.shape[0] not in (1, clips):
         raise LuminaError(
             f"latents has shape {tuple(latents.shape)}; expected (1 or {clips}, {', '.join(map(str, shape))}) for this "

@@ -48,7 +48,9 @@ def clip_targets(out: Path, job: VideoJob) -> tuple[Path, ...]:
     names = tuple(out.with_name(f"{out.stem}-{number:0{digits}}{out.suffix}") for number in range(1, job.clips + 1))
     for name in names:
         if name.is_dir():
-            raise LuminaError(f"Output {name} is a folder, expected a file name; choose another --out.", field="out")
+            raise LuminaError(
+                f"Output {name} is a folder, expected a file name; choose another --out.", field="out", kind="value"
+            )
     return names
 
 
@@ -87,7 +89,7 @@ def write_clip(
 def check_scale(scale: int) -> int:
     """``scale``, if it is from 1 to ``MAX_SCALE``. Raises LuminaError."""
     if not 1 <= scale <= MAX_SCALE:
-        raise LuminaError(f"scale is {scale}; write a whole number from 1 to {MAX_SCALE}.", field="scale")
+        raise LuminaError(f"scale is {scale}; write a whole number from 1 to {MAX_SCALE}.", field="scale", kind="value")
     return scale
 
 

@@ -14,6 +14,8 @@ def check_fps(fps: object) -> float:
     """``fps`` as a float, if it is a number above 0 and up to ``MAX_FPS``. Raises LuminaError."""
     if isinstance(fps, bool) or not isinstance(fps, (int, float)) or not (math.isfinite(fps) and 0 < fps <= MAX_FPS):
         raise LuminaError(
-            f"fps is {fps!r}; write the clip's frames per second, a number above 0 and up to {MAX_FPS:g}.", field="fps"
+            f"fps is {fps!r}; write the clip's frames per second, a number above 0 and up to {MAX_FPS:g}.",
+            field="fps",
+            kind="value",
         )
     return float(fps)

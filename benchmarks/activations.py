@@ -1,6 +1,6 @@
 """Counts the activation memory of a forward pass and compares it with the formula: `python benchmarks/activations.py`.
 
-The formula is that of `cost/memory.py`, whose table `scripts/build_activation_table.py` writes. Forward passes run on
+The formula is that of `lumina_core/cost/activations.py`. Forward passes run on
 the meta device, at any size in no time: a tensor's bytes count from the operator that makes it until nothing references
 it. Attention counts as a flash kernel (its result and one element per row, no score matrix) and RMSNorm as one kernel,
 as on a GPU. Workspace inside a kernel and what an allocator rounds up are not counted.
@@ -20,15 +20,15 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.common.harness import make_parser, run  # noqa: E402 - found through the line above
 from benchmarks.common.tensor_memory import TensorMemory  # noqa: E402
-from lumina_core.cost import memory  # noqa: E402
+from lumina_core.cost.activations import forward_bytes  # noqa: E402
 from lumina_core.network.config import VideoConfig  # noqa: E402
 from lumina_core.network.video import MultiScaleNextDiT  # noqa: E402
 from lumina_core.shapes.latents import LatentSize, VideoSize  # noqa: E402
 from lumina_core.shapes.schedules import PatchSize  # noqa: E402
+from lumina_core.text.gemma import MAX_TOKENS  # noqa: E402
 
 GIB = 2**30
 SIZES = (VideoSize(1248, 704, 96), VideoSize(672, 384, 64))
-TEXT_TOKENS = 256
 
 
 class Kernels(TorchFunctionMode):
@@ -54,7 +54,7 @@ class Kernels(TorchFunctionMode):
 
 def count(
     config: VideoConfig, size: LatentSize, patch: PatchSize, batch: int, dtype: torch.dtype, live: TensorMemory,
-    text_tokens: int = TEXT_TOKENS,
+    text_tokens: int = MAX_TOKENS,
 ) -> TensorMemory:  # fmt: skip
     """Run one pass of ``batch`` samples inside ``live``; latents, text and weights do not count."""
     with torch.device("meta"):
@@ -73,7 +73,7 @@ def compare(size: VideoSize, patch: PatchSize, batch: int) -> dict[str, object]:
     latent = size.latent()
     # Blocks run one after another and keep nothing: two hold as much as 24.
     counted = count(replace(config, layers=2), latent, patch, batch, torch.bfloat16, TensorMemory()).peak
-    by_formula = memory.forward_bytes(config, latent.tokens(patch), batch, 2)
+    by_formula = forward_bytes(config, latent.tokens(patch), batch, 2)
     return {
         "size": f"{size.width}x{size.height}x{size.frames}", "patch": str(patch), "batch": batch,
         "tokens": latent.tokens(patch), "counted_gib": counted / GIB, "formula_gib": by_formula / GIB,

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from lumina_core.cost.flops import plan_cost  # noqa: E402
-from lumina_core.cost.memory import GIB, Run, memory_plan  # noqa: E402
+from lumina_core.cost.memory import GIB, RunSpec, memory_plan  # noqa: E402
 from lumina_core.cost.memory_advice import CARD_RESERVE, in_gib, smaller  # noqa: E402
 from lumina_core.network.config import VideoConfig  # noqa: E402 - found through the line above
 from lumina_core.sampling.presets import PRESETS, preset_clip  # noqa: E402
@@ -45,7 +45,7 @@ def rows() -> list[list[str]]:
         }
         whole = plan_cost(single, size, config).flops
         for kind, plan in plans.items():
-            run = Run(config, size, plan)
+            run = RunSpec(config, size, plan)
             time = plan_cost(plan, size, config).flops / whole
             cells = [verdict(run, card * GIB - CARD_RESERVE) for card in CARDS]
             peak = in_gib(memory_plan(run).total)
@@ -60,7 +60,7 @@ def rows() -> list[list[str]]:
     return table
 
 
-def verdict(run: Run, room: int) -> str:
+def verdict(run: RunSpec, room: int) -> str:
     """``fits``, or with what the host does by itself, or ``no``."""
     if memory_plan(run).fits(room):
         return "fits"

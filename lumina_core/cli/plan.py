@@ -8,7 +8,7 @@ import math
 
 from ..checkpoints.video import read_video_config
 from ..cost.flops import REFERENCE, PlanCost, Segment, plan_cost
-from ..cost.memory import GIB, MemoryPlan, Run, memory_plan
+from ..cost.memory import GIB, MemoryPlan, RunSpec, memory_plan
 from ..cost.memory_advice import CARD_RESERVE, advice, in_gib
 from ..errors import LuminaError
 from ..network.config import VideoConfig
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
     plan = plan_from(arguments, size, config)
     cost = plan_cost(plan, size.latent(), config)
     dtype_size = DTYPES[arguments.dtype].itemsize
-    run = Run(config, size.latent(), plan, dtype_size=dtype_size, weight_size=dtype_size)
+    run = RunSpec(config, size.latent(), plan, dtype_size=dtype_size, weight_size=dtype_size)
     memory, verdict = memory_plan(run), memory_verdict(run, arguments.memory)
     if arguments.json:
         print(json.dumps({**as_data(plan, size, cost), "memory": memory_data(memory, verdict)}))
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
         print("\n".join([as_text(plan, size, cost), "", *memory_lines(memory, verdict)]))
 
 
-def memory_verdict(run: Run, room: float | None) -> dict[str, object]:
+def memory_verdict(run: RunSpec, room: float | None) -> dict[str, object]:
     """Whether a card of ``room`` GiB is enough, else a sentence on what is; nothing for None. Raises LuminaError."""
     if room is None:
         return {}

@@ -11,7 +11,7 @@ import torch
 from ..errors import LuminaError
 from ..shapes.latents import VAE_FRAMES, VAE_SPACE, LatentSize
 from .budget import fitting
-from .memory import GIB, MemoryPlan, Run, memory_plan
+from .memory import GIB, MemoryPlan, RunSpec, memory_plan
 
 CARD_RESERVE = GIB
 """Of a card's memory, what is left to its driver, the desktop and the allocator. An assumption, not a measurement."""
@@ -36,7 +36,7 @@ def room_on(device: torch.device) -> int | None:
     return None
 
 
-def check_room(run: Run, device: torch.device, room: int | None) -> str | None:
+def check_room(run: RunSpec, device: torch.device, room: int | None) -> str | None:
     """A warning where a run that cannot offload is too large for a device whose memory is shared or swapped.
 
     Raises LuminaError on a CUDA GPU when the run does not fit even with guidance in two passes, which is what an
@@ -50,7 +50,7 @@ def check_room(run: Run, device: torch.device, room: int | None) -> str | None:
     return sentence
 
 
-def advice(run: Run, room: int, offload: bool = True) -> str | None:
+def advice(run: RunSpec, room: int, offload: bool = True) -> str | None:
     """A sentence on what fits ``room`` bytes where ``run`` does not, None where it does.
 
     Tried in this order: tiles for the decoder where it alone is too large, offloaded weights, guidance in two passes, a
@@ -78,7 +78,7 @@ class Smaller:
     gives_up: bool
 
 
-def smaller(run: Run, room: int, offload: bool = True) -> Smaller | None:
+def smaller(run: RunSpec, room: int, offload: bool = True) -> Smaller | None:
     """The first change of ``run`` that fits ``room`` bytes; None where none does."""
     for words, changed in _changes(run, room, offload):
         plan = memory_plan(changed)
@@ -87,7 +87,7 @@ def smaller(run: Run, room: int, offload: bool = True) -> Smaller | None:
     return None
 
 
-def _changes(run: Run, room: int, offload: bool) -> Iterator[tuple[list[str], Run]]:
+def _changes(run: RunSpec, room: int, offload: bool) -> Iterator[tuple[list[str], RunSpec]]:
     words = []
     if run.tile is None and memory_plan(run).decoding > room:
         tiled = [replace(run, tile=tile) for tile in TILES]
@@ -106,20 +106,20 @@ def _changes(run: Run, room: int, offload: bool) -> Iterator[tuple[list[str], Ru
         yield [*words, change], less
 
 
-def _coarser(run: Run) -> Iterator[tuple[str, Run]]:
+def _coarser(run: RunSpec) -> Iterator[tuple[str, RunSpec]]:
     finest = max(map(run.size.tokens, run.plan.patches))
     for patch in sorted(fitting(run.size, run.config), key=run.size.tokens, reverse=True):
         if run.size.tokens(patch) < finest:
             yield f"patch size {patch} throughout", replace(run, plan=run.plan.replace(patch=patch))
 
 
-def _shorter(run: Run) -> Iterator[tuple[str, Run]]:
+def _shorter(run: RunSpec) -> Iterator[tuple[str, RunSpec]]:
     size = run.size
     for frames in range((size.frames - 1) // 2 * 2, 0, -2):
         yield f"{frames * VAE_FRAMES} frames", replace(run, size=LatentSize(frames, size.height, size.width))
 
 
-def _lower(run: Run) -> Iterator[tuple[str, Run]]:
+def _lower(run: RunSpec) -> Iterator[tuple[str, RunSpec]]:
     """The picture in its shape, ever smaller, with all its frames."""
     size = run.size
     for width in range((size.width - 1) // _SIDE * _SIDE, 0, -_SIDE):

@@ -14,7 +14,7 @@ from ..shapes.latents import LatentSize
 from ..shapes.schedules import Piecewise, ScheduleError
 from .budget import fitting
 from .flops import plan_cost
-from .memory import GIB, Run, memory_plan
+from .memory import GIB, RunSpec, memory_plan
 from .memory_advice import advice, smaller
 
 SCHEDULES = ("patch", "guidance", "motion", "negative_motion")
@@ -54,11 +54,11 @@ def plan_outline(
         "least": plan_cost(plan.replace(patch=coarsest), size, config).relative,
         "nfe": cost.nfe,
         "passes": cost.passes,
-        "memory": memory_outline(Run(config, size, plan, **facts), room),
+        "memory": memory_outline(RunSpec(config, size, plan, **facts), room),
     }
 
 
-def memory_outline(run: Run, room: int | None) -> dict[str, Any]:
+def memory_outline(run: RunSpec, room: int | None) -> dict[str, Any]:
     """GiB of ``sampling``, of its ``weights``, of ``decode``, and the ``total`` at any time.
 
     ``held`` is the total as the host will run it. ``room`` GiB are there, None where it is not known. ``fits`` is

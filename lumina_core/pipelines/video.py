@@ -11,7 +11,7 @@ import torch
 
 from ..checkpoints.lora import LoraChoice, apply_lora
 from ..checkpoints.video import load_video_model
-from ..cost.memory import Run
+from ..cost.memory import RunSpec
 from ..cost.memory_advice import check_room, room_on
 from ..errors import LuminaError
 from ..network.compilation import compile_blocks
@@ -299,10 +299,10 @@ class LuminaVideoPipeline(Pipeline):
                 callback_on_step_end=callback_on_step_end,
             )
 
-    def memory_run(self, job: VideoJob) -> Run:
+    def memory_run(self, job: VideoJob) -> RunSpec:
         """What decides how much memory a call takes, for ``cost.memory``."""
         size, batch = self.dtype.itemsize, min(job.batch_size, job.clips)
-        return Run(
+        return RunSpec(
             self.config, job.latent, job.plan, batch=batch, dtype_size=size, weight_size=size, tile=self.vae_tile
         )
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 import comfy.model_management as management
 import comfy.patcher_extension
 
-from ...lumina_core.cost.memory import forward_bytes, text_kv_bytes
+from ...lumina_core.cost.activations import forward_bytes
+from ...lumina_core.cost.memory import text_kv_bytes
 from ...lumina_core.network.audio_config import ROWS_PER_SECOND, AudioConfig
 from ...lumina_core.network.config import BlockConfig, VideoConfig
 from ...lumina_core.shapes.latents import LatentSize

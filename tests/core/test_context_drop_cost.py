@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.activations import Kernels
 from benchmarks.common.tensor_memory import TensorMemory
 from lumina_core import PRESETS, LatentSize, LuminaError, MultiScaleNextDiT, PatchSize, SamplingPlan, cli
-from lumina_core.cost import memory
+from lumina_core.cost.activations import forward_bytes
 from lumina_core.cost.budget import propose
 from lumina_core.cost.flops import REFERENCE, forward_cost, plan_cost, step_costs
 from lumina_core.cost.runtime import Measured, Shape, estimate
@@ -99,8 +99,8 @@ def test_memory_grows_by_the_table_of_pooled_positions_alone(monkeypatch, dtype)
         number = torch.empty((1,), dtype=dtype)
         with torch.no_grad(), Kernels(), live:
             model(x, number, text, None, number, REFERENCE, NetworkOptions(context_drop=1.0))
-    foretold = memory.forward_bytes(config, size.tokens(REFERENCE), 1, dtype.itemsize)
-    assert foretold < live.peak <= 1.006 * foretold
+    predicted = forward_bytes(config, size.tokens(REFERENCE), 1, dtype.itemsize)
+    assert predicted < live.peak <= 1.006 * predicted
 
 
 def test_the_command_line_takes_it(capsys):

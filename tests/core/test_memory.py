@@ -9,13 +9,13 @@ from benchmarks.common.tensor_memory import TensorMemory
 from lumina_core.checkpoints.video import read_video_config
 from lumina_core.cli import main
 from lumina_core.cli.plan import memory_verdict
+from lumina_core.cost.activations import forward_bytes
 from lumina_core.cost.memory import (
-    COMPACT_VAE_NUMBERS,
+    COMPACT_VAE_PARAMS,
     GIB,
     STATE_BYTES,
-    VAE_NUMBERS,
-    Run,
-    forward_bytes,
+    VAE_PARAMS,
+    RunSpec,
     memory_plan,
     parameters,
 )
@@ -32,7 +32,7 @@ from lumina_core.shapes.schedules import PatchSize
 from lumina_core.vae.loader import RELEASED as RELEASED_VAE
 from lumina_core.vae.loader import load_video_vae
 
-RELEASED = Run(VideoConfig(), preset_clip("f24F96R960").size.latent(), PRESETS["f24F96R960"])
+RELEASED = RunSpec(VideoConfig(), preset_clip("f24F96R960").size.latent(), PRESETS["f24F96R960"])
 SMALL = VideoConfig(dim=192, layers=3, heads=4, kv_heads=2, ffn_hidden=512, text_dim=128, cond_dim=96, qk_norm=False)
 
 
@@ -53,7 +53,7 @@ def test_offloaded_weights_are_two_blocks_and_what_is_in_none() -> None:
 
 def test_the_bundled_vae_has_the_numbers_that_are_counted() -> None:
     vae = load_video_vae(find_bundle("mini").vae).module
-    assert sum(parameter.numel() for parameter in vae.parameters()) == COMPACT_VAE_NUMBERS
+    assert sum(parameter.numel() for parameter in vae.parameters()) == COMPACT_VAE_PARAMS
 
 
 def test_the_released_vae_has_the_numbers_that_are_counted() -> None:
@@ -61,7 +61,7 @@ def test_the_released_vae_has_the_numbers_that_are_counted() -> None:
 
     with torch.device("meta"):
         vae = AutoencoderKLCogVideoX.from_config(RELEASED_VAE)
-    assert sum(parameter.numel() for parameter in vae.parameters()) == VAE_NUMBERS
+    assert sum(parameter.numel() for parameter in vae.parameters()) == VAE_PARAMS
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -161,5 +161,5 @@ def test_plan_tells_the_memory(capsys) -> None:
 
 def test_the_mini_bundle_is_small() -> None:
     bundle = find_bundle("mini")
-    run = Run(read_video_config(bundle.checkpoint), bundle.size.latent(), PRESETS["mini-MultiScale"], weight_size=4)
+    run = RunSpec(read_video_config(bundle.checkpoint), bundle.size.latent(), PRESETS["mini-MultiScale"], weight_size=4)
     assert memory_plan(run).total < 0.25 * GIB

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lumina_core.cost.memory import Run, memory_plan
+from lumina_core.cost.memory import RunSpec, memory_plan
 from lumina_core.network.config import VideoConfig
 from lumina_core.sampling.presets import PRESETS, preset_clip
 
@@ -28,7 +28,7 @@ def test_every_cell_is_marked_as_computed_and_cheaper_presets_take_less_time() -
 
 
 def test_a_cell_says_what_the_host_has_to_do() -> None:
-    run = Run(VideoConfig(), preset_clip("f24F96R960").size.latent(), PRESETS["f24F96R960"])
+    run = RunSpec(VideoConfig(), preset_clip("f24F96R960").size.latent(), PRESETS["f24F96R960"])
     plan = memory_plan(run)
     assert script.verdict(run, plan.total) == "fits"
     assert script.verdict(run, plan.decoding - 1) == "fits, tiles"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lumina_core.cost.flops import plan_cost
-from lumina_core.cost.memory import Run, memory_plan
+from lumina_core.cost.memory import RunSpec, memory_plan
 from lumina_core.errors import LuminaError
 from lumina_core.network.config import VideoConfig
 from lumina_core.sampling.presets import PRESETS
@@ -64,7 +64,7 @@ def test_every_size_fits_every_patch_size_and_can_be_planned(name):
             latent.check_all(config.patches)
         plan = presets[0]
         assert plan_cost(plan, latent, config).flops > 0
-        run = Run(config, VideoSize(width, height, area.frames).latent(), plan, dtype_size=2, weight_size=2)
+        run = RunSpec(config, VideoSize(width, height, area.frames).latent(), plan, dtype_size=2, weight_size=2)
         assert memory_plan(run).total > 0
 
 

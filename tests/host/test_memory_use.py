@@ -10,7 +10,7 @@ import pytest
 from hosts import REPOSITORY
 
 from lumina_core.checkpoints.video import read_video_config
-from lumina_core.cost.memory import forward_bytes
+from lumina_core.cost.activations import forward_bytes
 from lumina_core.network.config import VideoConfig
 from lumina_core.shapes.latents import LatentSize
 from lumina_core.shapes.schedules import PatchSize

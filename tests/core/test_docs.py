@@ -20,7 +20,7 @@ def pages() -> list[Path]:
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 def test_named_files_exist(page):
     text = page.read_text(encoding="utf-8")
-    named = re.findall(rf"((?:{FOLDERS})/[\w./-]*[\w/])", text)
+    named = re.findall(rf"(?<![\w/.-])((?:{FOLDERS})/[\w./-]*[\w/])", text)
     # A part in capitals, such as NAME, stands for any name.
     named = [name for name in named if not re.search(r"\b[A-Z]{4,}\b(?!\.md)", name)]
     missing = [name for name in named if not (ROOT / name).exists() and not list(ROOT.glob(f"{name}*"))]

@@ -13,7 +13,7 @@ from ..checkpoints.image import load_image_model, read_image_config
 from ..network.cpu_kernels import columns_first
 from ..network.extrapolation import size_warning, trained_size
 from ..network.image import ImageNextDiT
-from ..runtime.devices import wide_dtype
+from ..runtime.devices import promote_fp16
 from ..sampling.plan import SamplingPlan
 from ..shapes.latents import LatentSize, VideoSize
 from ..text.gemma import TextEncoder, load_text_encoder, read_text_width
@@ -243,7 +243,7 @@ class LuminaImagePipeline(Pipeline):
         return draw_noise(shape, seeds, generator, self.device, self.dtype, latents)
 
     def _load_text_encoder(self) -> TextEncoder:
-        return load_text_encoder(self.text_encoder, self.device, wide_dtype(self.dtype))
+        return load_text_encoder(self.text_encoder, self.device, promote_fp16(self.dtype))
 
     def _load_network(self) -> ImageNextDiT:
         model = load_image_model(self.checkpoint, self.device, self.dtype)
@@ -252,7 +252,7 @@ class LuminaImagePipeline(Pipeline):
         return model
 
     def _load_vae(self) -> ImageVAE:
-        return load_image_vae(self.vae, self.device, wide_dtype(self.dtype))
+        return load_image_vae(self.vae, self.device, promote_fp16(self.dtype))
 
 
 def _as_type(images: torch.Tensor, output_type: str) -> Any:

@@ -16,7 +16,7 @@ from ..cost.memory_advice import check_room, room_on
 from ..errors import LuminaError
 from ..network.compilation import compile_blocks
 from ..network.cpu_kernels import prepare_for_cpu
-from ..runtime.devices import wide_dtype
+from ..runtime.devices import promote_fp16
 from ..sampling.frame_conditioning import HOLD, FrameCondition, condition_on_frames, noised
 from ..sampling.plan import SamplingPlan
 from ..sampling.presets import DEFAULT_PRESET, PRESETS, preset_clip
@@ -323,7 +323,7 @@ class LuminaVideoPipeline(Pipeline):
         negatives = [negative_prompt] * len(prompts) if isinstance(negative_prompt, str) else list(negative_prompt)
 
         def load():
-            return load_text_encoder(self.files.text_encoder, self.device, wide_dtype(self.dtype))
+            return load_text_encoder(self.files.text_encoder, self.device, promote_fp16(self.dtype))
 
         with self.network("text encoder", load) as encoder:
             encoded = encode_prompts(encoder, prompts, negatives, as_observer(callback).note)
@@ -445,7 +445,7 @@ class LuminaVideoPipeline(Pipeline):
     def _vae(self, at_work: bool = False) -> Iterator[VideoVAE]:
         """The VAE; on the device while ``at_work``, else in main memory where one network is kept."""
         home = self.device if self.keep == "all" else torch.device("cpu")
-        with self.network("VAE", lambda: load_video_vae(self.files.vae, home, wide_dtype(self.dtype))) as vae:
+        with self.network("VAE", lambda: load_video_vae(self.files.vae, home, promote_fp16(self.dtype))) as vae:
             if not at_work:
                 yield vae
                 return

@@ -1,4 +1,4 @@
-"""Files that are never seen half written: they get a temporary name beside the target, which is then replaced."""
+"""Atomic writes: a file gets a temporary name beside its target and then replaces it, so no reader sees half of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-# Of every temporary name, so that whoever lists a folder can leave them out.
+# Suffix of every temporary name, by which code that lists a folder skips them.
 SUFFIX = ".part"
 
 
@@ -20,12 +20,12 @@ def temporary_name(target: Path) -> Path:
 
 @contextlib.contextmanager
 def atomic_write(target: Path, *, unique: bool = True) -> Iterator[Path]:
-    """A temporary file name that becomes ``target`` at the end of the block, and is removed when the block fails.
+    """A temporary file that replaces ``target`` at the end of the block, and is removed if the block fails.
 
     Args:
         target: file to write or replace; its folder must exist.
-        unique: use a name of this process alone, for targets that several processes may write. With False the name is
-            the target's with the suffix ``.part``, and what a killed process left under it is overwritten.
+        unique: use a name that no other process uses, for targets that several processes may write. If False, the name
+            is the target's with the suffix ``.part``, and the file that a killed process left there is overwritten.
 
     Yields:
         The temporary path; the block writes it.

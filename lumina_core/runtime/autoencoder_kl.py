@@ -1,6 +1,6 @@
-"""Files of diffusers' ``AutoencoderKL`` (SDXL's VAE, AudioLDM's) in any of their layouts, under today's names.
+"""Converts weights of ``AutoencoderKL`` (the VAEs of SDXL and AudioLDM) from older layouts to diffusers' present names.
 
-Names of the original layout: CompVis/latent-diffusion, and diffusers' scripts/convert_vae_pt_to_diffusers.py.
+Source of the original layout: CompVis/latent-diffusion, and diffusers' scripts/convert_vae_pt_to_diffusers.py.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from torch import nn
 from ..errors import LuminaError
 from .tensor_files import Weights
 
-# Names of the attention's layers in diffusers before 2023-04, which older files still have.
+# Names of the attention layers in diffusers before April 2023, which older files still have.
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
 def build_autoencoder(config: dict[str, Any], where: str) -> nn.Module:
-    """The module of a config, on the meta device.
+    """The ``AutoencoderKL`` of a config, on the meta device.
 
     Args:
         config: entries of diffusers' config.json.
-        where: the file's name, for the message.
+        where: name of the file, for the message.
 
     Raises:
-        LuminaError: the config describes no ``AutoencoderKL``.
+        LuminaError: the config does not describe an ``AutoencoderKL``.
     """
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
@@ -44,21 +44,21 @@ def build_autoencoder(config: dict[str, Any], where: str) -> nn.Module:
 
 
 def current_names(weights: Weights) -> Weights:
-    """Weights of a diffusers file of any age under the names that the module has today."""
+    """Weights of a diffusers file of any version under the module's present names."""
     return _linear_attention({_current_name(key): value for key, value in weights.items()})
 
 
 def is_original(weights: Weights, prefix: str = "") -> bool:
-    """Whether keys are those of the original layout."""
+    """Whether the keys are those of the original layout, with ``prefix`` before them."""
     return f"{prefix}decoder.mid.block_1.conv1.weight" in weights
 
 
 def original_config(weights: Weights, scale: float, prefix: str = "") -> dict[str, Any]:
-    """The config of a file in the original layout, by the shapes of its tensors.
+    """The config of a file in the original layout, read off the shapes of its tensors.
 
     Args:
-        weights: tensors, or their shapes alone.
-        scale: the scaling factor, which the weights do not tell.
+        weights: tensors, or their shapes on the meta device.
+        scale: scaling factor of the latents, which the weights do not contain.
         prefix: of the VAE's keys, such as ``first_stage_model.``.
 
     Raises:
@@ -86,7 +86,7 @@ def original_config(weights: Weights, scale: float, prefix: str = "") -> dict[st
 
 
 def from_original(weights: Weights, prefix: str = "") -> Weights:
-    """The VAE's weights of a file in the original layout under diffusers' names."""
+    """The VAE weights of a file in the original layout, under diffusers' names and without ``prefix``."""
     levels = _levels(weights, prefix)
     return _linear_attention(
         {
@@ -98,7 +98,7 @@ def from_original(weights: Weights, prefix: str = "") -> Weights:
 
 
 def _linear_attention(weights: Weights) -> Weights:
-    """The attention's layers as matrices; they were 1x1 convolutions in older files."""
+    """Attention weights as matrices, which older files store as 1x1 convolutions."""
     return {key: value[..., 0, 0] if ".to_" in key and value.ndim == 4 else value for key, value in weights.items()}
 
 

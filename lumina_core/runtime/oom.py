@@ -1,4 +1,4 @@
-"""Out of memory in a forward pass: free memory, then retry once with one sample of the batch at a time."""
+"""Handles out-of-memory errors of a forward pass: frees memory, then retries once with batch size 1."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from ..shapes.schedules import PatchSize
 
 logger = logging.getLogger(__name__)
 
-# What torch says where it has no error type for it: on a CPU, on MPS and in some drivers.
+# Parts of torch's messages where it raises a plain RuntimeError: on CPU, on MPS and with some drivers.
 OOM_PHRASES = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 class OutOfMemory(LuminaError, torch.OutOfMemoryError):
-    """Nothing is left to try. Also torch's own error, so that a host that frees its models on that one still does."""
+    """A single sample does not fit. It is torch's error too, because hosts free their models when they catch that."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` means that a device or the machine has no memory left."""
+    """Whether ``error`` says that the device or the machine ran out of memory."""
     message = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or any(phrase in message for phrase in OOM_PHRASES)
 
 
 @dataclass
 class PerSampleFallback:
-    """The fallback of one run: after the first out-of-memory, every forward pass of that run has one sample.
+    """The fallback of one run: after the first out-of-memory error, every forward pass of that run has one sample.
 
     Args:
-        release: gives back memory that nothing of the run needs.
-        warn: is given one sentence when the fallback begins.
-        is_oom: which RuntimeErrors are out-of-memory.
-        begun: the fallback is in use; it is never tried a second time.
+        release: frees memory that the run does not need.
+        warn: called with one sentence when the fallback begins.
+        is_oom: whether a RuntimeError is an out-of-memory error.
+        begun: the fallback is in use; it begins only once.
     """
 
     release: Callable[[], None]
@@ -45,12 +45,15 @@ class PerSampleFallback:
     begun: bool = False
 
     def __call__(self, call: Callable[[slice], torch.Tensor], samples: int, message: Callable[[], str]) -> torch.Tensor:
-        """``call(slice(None))``, or what ``call`` gives for each sample of the batch, joined.
+        """``call`` for the whole batch, or for one sample at a time and concatenated.
 
         Args:
-            call: runs the network on these samples of the batch; returns a tensor whose first axis is the samples.
-            samples: of the whole batch.
-            message: the sentence of the OutOfMemory that is raised when a single sample does not fit either.
+            call: runs the network on a slice of the batch and returns a tensor whose first axis is the batch.
+            samples: batch size.
+            message: makes the message of the error below.
+
+        Raises:
+            OutOfMemory: a single sample does not fit.
         """
         parts = None if self.begun else self._attempt(call, [slice(None)])
         if parts is None:
@@ -71,13 +74,13 @@ class PerSampleFallback:
         except RuntimeError as error:
             if not self.is_oom(error):
                 raise
-        # Only here, after the handler, are the frames of the failed call and their tensors gone.
+        # The tensors of the failed call are freed only when its traceback is, which is after the handler.
         return None
 
 
 def _fallback_message(samples: int) -> str:
     if samples == 1:
-        return "The network ran out of memory; unused memory is freed and the same call is tried once more."
+        return "The network ran out of memory; unused memory is freed and the same call is retried once."
     return (
         f"The network ran out of memory with {samples} samples at once; unused memory is freed and the samples "
         "(positive and negative prompt, clips of a batch) run one after another for the rest of this run."
@@ -85,13 +88,13 @@ def _fallback_message(samples: int) -> str:
 
 
 def oom_message(size: LatentSize, patch: PatchSize, patches: Iterable[PatchSize], more: Sequence[str] = ()) -> str:
-    """The sentence for a clip of which a single sample does not fit.
+    """The message for a clip of which a single sample does not fit.
 
     Args:
         size: of the latents.
-        patch: patch size of the call that failed.
-        patches: those that the checkpoint has.
-        more: further remedies.
+        patch: patch size of the failed forward pass.
+        patches: patch sizes of the checkpoint.
+        more: further suggestions.
     """
     clip = "an image" if size.frames == 1 else f"{size.pixel_frames} frames"
     coarser = " or ".join(str(p) for p in patches if size.tokens(p) < size.tokens(patch))

@@ -1,4 +1,4 @@
-"""Weight files: reading them, and holding them against the network that they should fit."""
+"""Reads weight files, and checks that weights fit a network."""
 
 from __future__ import annotations
 
@@ -9,11 +9,20 @@ import torch
 
 from ..errors import LuminaError
 
+# Tensors by parameter name.
 Weights = dict[str, torch.Tensor]
 
 
 def read_safetensors(file: Path, header_only: bool = False) -> tuple[Weights, dict[str, str]]:
-    """Tensors by name and the metadata; with ``header_only`` the tensors are on the meta device. Raises LuminaError."""
+    """Tensors by name, and the metadata.
+
+    Args:
+        file: a .safetensors file.
+        header_only: read shapes alone; the tensors are then on the meta device, in float32.
+
+    Raises:
+        LuminaError: the file cannot be read.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -30,53 +39,81 @@ def read_safetensors(file: Path, header_only: bool = False) -> tuple[Weights, di
 
 
 def read_pth(file: Path) -> Weights:
-    """Tensors by name from a .pth file, without running code in it. Raises LuminaError."""
+    """Tensors by name from a .pth file, on the CPU. Code in the file is not run.
+
+    Raises:
+        LuminaError: the file cannot be read, or holds something other than tensors.
+    """
     try:
         weights = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises nearly anything on a damaged file
+    except Exception as error:  # torch raises many types on a damaged file
         raise unreadable(file.name, error) from None
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise LuminaError(f"{file.name} is not a table of weights by name; use the released file.")
+        raise LuminaError(
+            f"{file.name} is not a dictionary of tensors by name; use the released file.", field="file", kind="file"
+        )
     return weights
 
 
 def unreadable(name: str, error: Exception) -> LuminaError:
-    """The sentence for a file that could not be read."""
+    """The error for a file that could not be read.
+
+    Args:
+        name: of the file.
+        error: what was raised while reading it.
+    """
     if type(error).__name__ == "UnpicklingError":
         # torch's own text is a page of advice on how to run the code in the file.
         return LuminaError(
-            f"{name} holds more than weights, so it was not opened; fetch a fresh copy, best as .safetensors."
+            f"{name} contains pickled objects other than tensors and was not loaded; download the .safetensors file.",
+            field="file",
+            kind="file",
         )
     reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
     return LuminaError(
-        f"{name} cannot be read ({reason}); it is truncated or another kind of file, so fetch a fresh copy."
+        f"{name} cannot be read ({reason}); it is truncated or not a weights file, so download it again.",
+        field="file",
+        kind="file",
     )
 
 
 def check_fit(name: str, weights: Mapping[str, torch.Tensor], network: torch.nn.Module, what: str) -> None:
-    """Raise LuminaError that names missing, unexpected and misshapen keys unless ``weights`` fit ``network`` exactly.
+    """Check that keys and shapes of ``weights`` are exactly those of ``network``.
 
-    ``name`` is the file's, ``what`` the network in words.
+    Args:
+        name: of the file.
+        weights: tensors by name, or their shapes on the meta device.
+        network: may be on the meta device.
+        what: describes the network in the message.
+
+    Raises:
+        LuminaError: keys are missing or unexpected, or have another shape; the message names the first ones.
     """
     expected = {key: value.shape for key, value in network.state_dict().items()}
     faults = {
         "missing": sorted(expected.keys() - weights.keys()),
         "unexpected": sorted(weights.keys() - expected.keys()),
-        "of another shape": [k for k in expected if k in weights and weights[k].shape != expected[k]],
+        "of a different shape": [k for k in expected if k in weights and weights[k].shape != expected[k]],
     }
-    told = [f"{len(keys)} {fault} ({_some(keys)})" for fault, keys in faults.items() if keys]
-    if told:
-        raise LuminaError(f"{name} does not fit {what}: keys {', '.join(told)}; use a whole, unmodified file.")
+    found = [f"{len(keys)} {fault} ({_some(keys)})" for fault, keys in faults.items() if keys]
+    if found:
+        raise LuminaError(
+            f"{name} does not fit {what}: keys {', '.join(found)}; use a complete, unmodified file.",
+            field="file",
+            kind="file",
+        )
 
 
 def check_finite(name: str, weights: Mapping[str, torch.Tensor]) -> None:
-    """Raise LuminaError when a tensor holds NaN or infinity."""
+    """Raise LuminaError if a tensor of file ``name`` holds NaN or infinite values."""
     for key, value in weights.items():
-        # A sum is NaN or infinite when any element is, and needs no mask of the tensor's size. One-byte floats of
-        # quantised files cannot be summed.
+        # The sum is NaN or infinite if any element is, and needs no mask of the tensor's size. The 8-bit floats of
+        # quantized files cannot be summed.
         summable = value.is_floating_point() and value.element_size() > 1
         if summable and not bool(torch.isfinite(value.sum(dtype=torch.float64))):
-            raise LuminaError(f"{name} holds NaN or infinite values in {key}; fetch a fresh copy.")
+            raise LuminaError(
+                f"{name} holds NaN or infinite values in {key}; download it again.", field="file", kind="numerics"
+            )
 
 
 def _some(keys: list[str]) -> str:

@@ -230,7 +230,7 @@ def _named(name: str, parse: Callable[[str], T], text: str) -> T:
     try:
         return parse(text)
     except ScheduleError as error:
-        raise ScheduleError(f"{name} schedule '{text}': {error}", error.segment) from None
+        raise ScheduleError(f"{name} schedule '{text}': {error}", error.segment, name) from None
 
 
 def _points(points: int, times: str) -> int:

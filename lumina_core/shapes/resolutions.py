@@ -1,7 +1,7 @@
-"""Picture sizes of one area: all that there are, and the one for an aspect ratio.
+"""Resolution buckets: the frame sizes of one area, and the size for an aspect ratio.
 
-Source: imgproc.py of Lumina-Video (``generate_crop_size_list``), by which its training cut its pictures and its README
-lists the sizes to sample at: whole 32 x 32 squares whose number is kept, sides up to 4 : 1.
+Source: ``generate_crop_size_list`` in imgproc.py of Lumina-Video, which crops the training data, and whose sizes its
+README lists for sampling: at most as many 32 x 32 squares as the square of the area has, aspect ratios up to 4:1.
 """
 
 from __future__ import annotations
@@ -13,54 +13,70 @@ from dataclasses import dataclass
 
 from ..errors import LuminaError
 
-SQUARE = 32
-"""Pixels per side: a token of the coarsest patch size, 2x4, of the VAE's 8 x 8 pixels."""
-WIDEST = 4
-"""Longest side over shortest, at most."""
+# Sides are multiples of this many pixels: a token of patch size 2x4 has 4 latent pixels of 8 pixels per side.
+SIDE_MULTIPLE = 32
+# Largest ratio of the longer to the shorter side.
+MAX_RATIO = 4
+# Width and height in pixels.
 Size = tuple[int, int]
-"""Width and height in pixels."""
 
 
 @dataclass(frozen=True)
 class Area:
-    """What a model was made for: ``side`` in pixels of a square of the area, frames of a clip, frames per second."""
+    """What a model was trained on.
+
+    Args:
+        side: in pixels, of the square that has the area of a frame.
+        frames: video frames of a clip.
+        fps: frames per second.
+    """
 
     side: int
     frames: int
     fps: int
 
 
+# The released models by their training size, the first stage of training, and the bundled model.
 AREAS = {
     "960-class": Area(960, 96, 24),
     "512-class": Area(512, 64, 16),
     "256-class": Area(256, 32, 8),
     "mini": Area(64, 32, 8),
 }
-"""The released models by their training size, the first stage of training, and the bundled model."""
+# Common aspect ratios, width to height.
 RATIOS = ("16:9", "3:2", "4:3", "5:4", "1:1", "2:1", "21:9", "3:1", "4:1")
-"""The usual ones, width to height."""
 
 
 def area_sizes(side: int, field: str = "size") -> list[Size]:
-    """Sizes (width, height) of the area of a square of this side, widest first.
+    """Sizes (width, height) in pixels with the area of a square of this side, widest first.
 
-    Of n squares of 32 pixels a size has at most n, and one more across and down would be more than n: none wastes
-    area. With a size its upright twin is in the list.
-    Raises LuminaError that names the ``field`` for a side below 32.
+    If the square has n cells of 32 x 32 pixels, a size has at most n, and would have more with one more row and column.
+    With each size the list has its portrait counterpart.
+
+    Args:
+        side: of the square, in pixels.
+        field: name of the setting in the error.
+
+    Raises:
+        LuminaError: a side below 32.
     """
-    if side < SQUARE:
-        raise LuminaError(f"{field} is {side}, expected {SQUARE} pixels or more: the side of a square of the area.")
-    total = round((side / SQUARE) ** 2)
+    if side < SIDE_MULTIPLE:
+        raise LuminaError(
+            f"{field} is {side}, expected {SIDE_MULTIPLE} pixels or more: the side of a square of the area.",
+            field=field,
+            kind="value",
+        )
+    total = round((side / SIDE_MULTIPLE) ** 2)
     return [
-        (width * SQUARE, height * SQUARE)
+        (width * SIDE_MULTIPLE, height * SIDE_MULTIPLE)
         for width in range(total, 0, -1)
         for height in range(max(1, total // (width + 1)), total // width + 1)
-        if max(width, height) <= WIDEST * min(width, height)
+        if max(width, height) <= MAX_RATIO * min(width, height)
     ]
 
 
 def nearest_size(width: float, height: float, sizes: Sequence[Size]) -> Size:
-    """The size that keeps most of a picture of width x height; of several the largest."""
+    """The size whose crop keeps most of a frame of width x height; among equals, the largest."""
 
     def kept(size: Size) -> float:
         across, down = size[0] * height, size[1] * width
@@ -70,9 +86,15 @@ def nearest_size(width: float, height: float, sizes: Sequence[Size]) -> Size:
 
 
 def pick_size(side: int, ratio: str, field: str = "ratio") -> Size:
-    """The size of an area for a ratio, such as 16:9, 2.39:1 or 1.78, or one of its sizes itself, such as 1248x704.
+    """The size (width, height) in pixels of an area for an aspect ratio.
 
-    Raises LuminaError that names the ``field`` for another text, a ratio beyond 4:1 and a size of another area.
+    Args:
+        side: of the square of the area, in pixels.
+        ratio: such as 16:9, 2.39:1 or 1.78, or one of the area's sizes, such as 1248x704.
+        field: name of the setting in the error.
+
+    Raises:
+        LuminaError: text of another form, a ratio beyond 4:1, or a size that the area does not have.
 
     Examples:
         >>> pick_size(960, "16:9")
@@ -82,8 +104,12 @@ def pick_size(side: int, ratio: str, field: str = "ratio") -> Size:
     if whole := re.fullmatch(r"\s*(\d{1,6})\s*[x×]\s*(\d{1,6})\s*", ratio):
         return _listed((int(whole[1]), int(whole[2])), sizes, side, field)
     width, height = _sides(ratio, field)
-    if not 1 / WIDEST <= width / height <= WIDEST:
-        raise LuminaError(f"{field} is '{ratio}', beyond {WIDEST}:1, the widest there is; write one up to {WIDEST}:1.")
+    if not 1 / MAX_RATIO <= width / height <= MAX_RATIO:
+        raise LuminaError(
+            f"{field} is '{ratio}', beyond {MAX_RATIO}:1; write an aspect ratio from 1:{MAX_RATIO} to {MAX_RATIO}:1.",
+            field=field,
+            kind="value",
+        )
     return nearest_size(width, height, sizes)
 
 
@@ -92,13 +118,15 @@ def _listed(size: Size, sizes: list[Size], side: int, field: str) -> Size:
         return size
     near = min(sizes, key=lambda other: abs(other[0] - size[0]) + abs(other[1] - size[1]))
     raise LuminaError(
-        f"{field} is '{size[0]}x{size[1]}', which is none of the {len(sizes)} sizes of the area {side}x{side}; the "
-        f"nearest is {near[0]}x{near[1]}."
+        f"{field} is '{size[0]}x{size[1]}', which is none of the {len(sizes)} sizes of the area {side}x{side}; use "
+        f"the nearest one, {near[0]}x{near[1]}.",
+        field=field,
+        kind="value",
     )
 
 
 def _sides(text: str, field: str) -> tuple[float, float]:
-    """Width and height of a ratio, the colon of a Chinese keyboard included."""
+    """Width and height of a ratio; full-width colons, as Chinese keyboards have, are accepted."""
     parts = text.replace("：", ":").split(":")
     try:
         numbers = [float(part) for part in parts]
@@ -106,6 +134,8 @@ def _sides(text: str, field: str) -> tuple[float, float]:
         numbers = []
     if len(numbers) not in (1, 2) or not all(math.isfinite(number) and number > 0 for number in numbers):
         raise LuminaError(
-            f"{field} is '{text}'; write width:height, such as 16:9 or 2.39:1, or a size, such as 1248x704."
+            f"{field} is '{text}'; write width:height, such as 16:9 or 2.39:1, or a size, such as 1248x704.",
+            field=field,
+            kind="value",
         )
     return numbers[0], numbers[1] if len(numbers) == 2 else 1.0

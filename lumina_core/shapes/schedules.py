@@ -1,8 +1,8 @@
-"""Values that change with flow time, and the only parser of their text form.
+"""Schedules: values that change with the timestep, and the parser of their text form.
 
-Grammar, one for every kind of value: ``first | t1: second | t2: third``. The first value holds from t = 0; each later
-one holds from its threshold on. Thresholds lie inside (0, 1), rise from left to right, and are compared with the
-time-shifted t by ``>=``; the last match wins (official ``value_from_time_aware_config``).
+Every kind of value has the same grammar: ``first | t1: second | t2: third``. The first value applies from t = 0, and
+each later one from its threshold on. Thresholds lie in (0, 1) and increase from left to right. They are compared with
+the time-shifted t by ``>=``, and the last match wins (official ``value_from_time_aware_config``).
 """
 
 from __future__ import annotations
@@ -21,18 +21,28 @@ _PATCH = re.compile(r"(\d+)\s*[xX×]\s*(\d+)")
 
 
 class ScheduleError(LuminaError):
-    """A schedule that does not parse; the sentence names the segment, and ``segment`` is it, counted from 1."""
+    """A schedule that cannot be parsed.
 
-    def __init__(self, sentence: str, segment: int | None = None):
-        super().__init__(sentence)
+    Args:
+        message: see ``LuminaError``; it names the segment.
+        segment: number of the segment at fault, from 1; None if it is the whole schedule.
+        field: the setting that holds the schedule, where it is known.
+    """
+
+    def __init__(self, message: str, segment: int | None = None, field: str | None = None):
+        super().__init__(message, field=field, kind="value")
         self.segment = segment
 
 
 @dataclass(frozen=True, order=True)
 class PatchSize:
-    """How many latent frames and how many latent pixels per side one token covers, written ``2x4``.
+    """Latent frames and latent pixels per side that one token covers, written ``2x4``.
 
-    Checkpoint keys say it the other way round: ``all_x_embedder.4-2`` is space 4, frames 2.
+    Checkpoint keys have the reverse order: ``all_x_embedder.4-2`` has space 4 and frames 2.
+
+    Args:
+        frames: latent frames.
+        space: latent pixels along height and along width.
 
     Examples:
         >>> patch = PatchSize.parse("2x4")
@@ -48,17 +58,18 @@ class PatchSize:
 
     @property
     def key(self) -> str:
-        """The published key segment, ``<space>-<frames>``."""
+        """Its part of a checkpoint key, ``<space>-<frames>``."""
         return f"{self.space}-{self.frames}"
 
     @classmethod
     def from_key(cls, key: str) -> PatchSize:
+        """The inverse of ``key``. Raises ValueError for text of another form."""
         space, frames = key.split("-")
         return cls(int(frames), int(space))
 
     @classmethod
     def parse(cls, text: str) -> PatchSize:
-        """Read ``2x4``; raises ScheduleError."""
+        """Parse text such as ``2x4``. Raises ScheduleError."""
         match = _PATCH.fullmatch(text.strip())
         if match is None or "0" in match.groups():
             raise ScheduleError(f"'{text.strip()}' is not a patch size; write frames x space, such as 1x2, 2x2 or 2x4.")
@@ -68,6 +79,13 @@ class PatchSize:
 @dataclass(frozen=True)
 class Piecewise(Generic[T]):
     """A step function of t: ``values[0]`` from t = 0, ``values[i]`` from ``thresholds[i - 1]`` on.
+
+    Args:
+        values: one more than thresholds.
+        thresholds: timesteps in (0, 1), increasing.
+
+    Raises:
+        ScheduleError: a wrong number of values, or thresholds out of range or order.
 
     Examples:
         >>> schedule = parse_patch("2x4 | 0.03: 2x2 | 0.125: 1x2")
@@ -104,10 +122,11 @@ class Piecewise(Generic[T]):
 
     @classmethod
     def constant(cls, value: T) -> Piecewise[T]:
+        """The schedule that has ``value`` at every t."""
         return cls((value,))
 
     def at(self, t: float) -> T:
-        """The value at flow time t (already rounded to the run's dtype by the caller)."""
+        """The value at timestep t, which the caller has rounded to the run's dtype."""
         value = self.values[0]
         for threshold, later in zip(self.thresholds, self.values[1:], strict=True):
             if t < threshold:
@@ -116,7 +135,7 @@ class Piecewise(Generic[T]):
         return value
 
     def format(self) -> str:
-        """Canonical text; ``parse(s.format()) == s``."""
+        """Canonical text, which parses to an equal schedule."""
         parts = [_value_text(self.values[0])]
         for threshold, value in zip(self.thresholds, self.values[1:], strict=True):
             parts.append(f"{_number_text(threshold)}: {_value_text(value)}")
@@ -126,12 +145,12 @@ class Piecewise(Generic[T]):
 
 
 def parse_patch(text: str) -> Piecewise[PatchSize]:
-    """Read a patch schedule such as ``2x4 | 0.03: 2x2 | 0.125: 1x2``; raises ScheduleError."""
+    """Parse a patch schedule such as ``2x4 | 0.03: 2x2 | 0.125: 1x2``. Raises ScheduleError."""
     return _parse(text, PatchSize.parse)
 
 
 def parse_number(text: str) -> Piecewise[float | None]:
-    """Read a schedule of numbers such as ``20 | 0.2: 0``; ``none`` is no value. Raises ScheduleError."""
+    """Parse a schedule of numbers such as ``20 | 0.2: 0``; ``none`` gives None. Raises ScheduleError."""
     return _parse(text, _parse_value)
 
 

@@ -20,7 +20,7 @@ from ...lumina_core.errors import LuminaError
 from ...lumina_core.network.config import VideoConfig
 from ...lumina_core.network.next_dit import NextDiT
 from ...lumina_core.network.video import MultiScaleNextDiT
-from ...lumina_core.runtime.devices import why_no_bf16
+from ...lumina_core.runtime.devices import bf16_unsupported_reason
 from ...lumina_core.runtime.oom import oom_message
 from ...lumina_core.runtime.tensor_files import check_finite, unreadable
 from ...lumina_core.sampling.denoiser import NO_MOTION
@@ -211,7 +211,7 @@ def make_patcher(
             weight_dtype=comfy.utils.weight_dtype(weights),
         )
     cast = comfy.model_management.unet_manual_cast(dtype, device, supported)
-    lacking = why_no_bf16(device)
+    lacking = bf16_unsupported_reason(device)
     if lacking and (cast or dtype) == torch.float32:
         logger.info("Lumina-Video: running the model in fp32, which needs twice the memory, because %s.", lacking)
     model_config.set_inference_dtype(dtype, cast)

@@ -67,7 +67,7 @@ def _header(**changes):
     [
         (lambda w: w.pop("null_sync"), None, "1 missing (null_sync)"),
         (lambda w: w.update(extra=torch.zeros(1)), None, "1 unexpected (extra)"),
-        (lambda w: w.update(null_sync=torch.zeros(1, 9)), None, "1 of another shape (null_sync)"),
+        (lambda w: w.update(null_sync=torch.zeros(1, 9)), None, "1 of a different shape (null_sync)"),
         (lambda w: w["x_embedder.bias"].fill_(float("nan")), None, "NaN or infinite values in x_embedder.bias"),
         (lambda w: None, {}, "is no Lumina-V2A sound model"),
         (lambda w: None, {"lumina_video": "{}"}, "it is a Lumina-Video checkpoint"),

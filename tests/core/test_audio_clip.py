@@ -230,7 +230,7 @@ def test_another_clip_in_one_file_is_told(single, original):
     weights["visual.transformer.resblocks.7.attn.new"] = torch.zeros(1)
     weights["ln_final.weight"] = torch.zeros(9)
     save_file(weights, single / "dfn.safetensors")
-    with pytest.raises(LuminaError, match=r"4 unexpected \(.*1 of another shape \(text_model.final_layer_norm"):
+    with pytest.raises(LuminaError, match=r"4 unexpected \(.*1 of a different shape \(text_model.final_layer_norm"):
         load_clip(single)
 
 
@@ -276,7 +276,7 @@ def test_folders_of_something_else_are_told(folder, tmp_path):
 def test_sizes_that_do_not_fit_the_weights_are_told(folder, tmp_path):
     copied(folder, tmp_path)
     edited(tmp_path, projection_dim=13)
-    with pytest.raises(LuminaError, match="2 of another shape"):
+    with pytest.raises(LuminaError, match="2 of a different shape"):
         load_clip(tmp_path)
     edited(tmp_path, vision_config="large")
     with pytest.raises(LuminaError, match=r"config\.json beside model\.safetensors makes no CLIP"):

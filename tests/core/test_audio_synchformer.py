@@ -254,7 +254,7 @@ class Hidden:
         ("a.safetensors", {"some.weight": torch.zeros(1)}, "no visual encoder"),
         ("a.pth", [1, 2], "not a table of weights"),
         ("a.pth", {"model": {"epoch": 1}}, "not a table of weights"),
-        ("a.pth", {"model": Hidden()}, "holds more than weights"),
+        ("a.pth", {"model": Hidden()}, "contains pickled objects other than tensors"),
     ],
 )
 def test_files_of_something_else_are_told(tmp_path, capsys, name, content, told):

@@ -223,14 +223,14 @@ def test_code_in_pth_is_refused(tmp_path, weights):
             return (tmp_path / "ran").touch, ()
 
     torch.save({**weights, "pad_token": Payload()}, tmp_path / PTH)
-    assert f"{PTH} holds more than weights" in refusal(tmp_path)
+    assert f"{PTH} contains pickled objects other than tensors" in refusal(tmp_path)
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"a": 1}, torch.zeros(2)], ids=["list", "number", "tensor"])
 def test_pth_without_a_table(tmp_path, content):
     torch.save(content, tmp_path / PTH)
-    assert "is not a table of weights by name" in refusal(tmp_path)
+    assert "is not a dictionary of tensors" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_values_that_are_not_finite(save, weights, bad):
     damaged = weights["layers.1.attention.wo.weight"].clone()
     damaged[3, 5] = bad
     message = refusal(save(**{"layers.1.attention.wo.weight": damaged}))
-    assert message == f"{SAFETENSORS} holds NaN or infinite values in layers.1.attention.wo.weight; fetch a fresh copy."
+    assert message == f"{SAFETENSORS} holds NaN or infinite values in layers.1.attention.wo.weight; download it again."
 
 
 def test_large_finite_values_pass(save, weights):
@@ -283,7 +283,7 @@ def test_missing_unexpected_and_misshapen_keys_are_named(save):
     assert "does not fit a Lumina-Video network of width 64 and 3 layers" in message
     assert "2 missing (cap_embedder.0.bias, pad_token)" in message
     assert "1 unexpected (layers.0.attention.extra)" in message
-    assert "1 of another shape (layers.1.ffn_norm1.weight)" in message
+    assert "1 of a different shape (layers.1.ffn_norm1.weight)" in message
 
 
 def test_long_lists_of_keys_are_cut(save):

@@ -37,18 +37,18 @@ OLD, NEW = (7, 5), (8, 0)
     "kind, capability, name, dtype, told",
     [
         ("cuda", NEW, "auto", torch.bfloat16, None),
-        ("cuda", OLD, "auto", torch.float32, "fp32 is used, as compute capability 7.5 has no bf16, which"),
-        ("cuda", OLD, "bf16", torch.bfloat16, "bf16 may be slow or fail, as compute capability 7.5"),
+        ("cuda", OLD, "auto", torch.float32, "fp32 is used because compute capability 7.5 has no bf16, which"),
+        ("cuda", OLD, "bf16", torch.bfloat16, "bf16 may be slow or fail because compute capability 7.5"),
         ("cuda", OLD, "fp16", torch.float16, None),
         ("cuda", None, "auto", torch.bfloat16, None),
-        ("mps", None, "auto", torch.float32, "fp32 is used, as MPS has bf16 on some systems only"),
-        ("mps", None, "bf16", torch.bfloat16, "bf16 may be slow or fail, as MPS"),
+        ("mps", None, "auto", torch.float32, "fp32 is used because MPS has bf16 on some systems only"),
+        ("mps", None, "bf16", torch.bfloat16, "bf16 may be slow or fail because MPS"),
         ("cpu", None, "auto", torch.float32, None),
         ("cpu", None, "bf16", torch.bfloat16, None),
     ],
 )
 def test_a_device_without_bf16_is_told_of_once(monkeypatch, caplog, kind, capability, name, dtype, told):
-    devices._say_once.cache_clear()
+    devices._warn_once.cache_clear()
     monkeypatch.setattr(devices, "cuda_capability", lambda device: capability)
     for _ in range(2):
         assert pick_dtype(name, torch.device(kind)) == dtype

@@ -112,7 +112,7 @@ def test_settings_of_another_kind_are_told(save, tmp_path):
 def test_missing_unexpected_and_misshapen_keys_are_named(save):
     told = refusal(save(**{"layers.1.ffn_norm2.weight": None, "extra": torch.zeros(2), "pad_token": torch.zeros(3)}))
     assert f"{RELEASED} does not fit a Lumina-Next of width {DIM} and 2 layers" in told
-    for part in ("1 missing (layers.1.ffn_norm2.weight)", "1 unexpected (extra)", "1 of another shape (pad_token)"):
+    for part in ("1 missing (layers.1.ffn_norm2.weight)", "1 unexpected (extra)", "1 of a different shape (pad_token)"):
         assert part in told
 
 

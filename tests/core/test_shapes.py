@@ -68,7 +68,7 @@ def test_frames_must_divide_by_the_vae(frames, nearest):
         (
             LatentSize(2, 8192, 8192),
             P22,
-            "65536x65536 with 8 frames, which is 16777216 tokens at patch size 2x2; use at most 4194304",
+            "65536x65536 with 8 frames, which is 16777216 tokens at patch size 2x2, and at most 4194304",
         ),
     ],
 )

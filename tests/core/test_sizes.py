@@ -11,7 +11,7 @@ from lumina_core.errors import LuminaError
 from lumina_core.network.config import VideoConfig
 from lumina_core.sampling.presets import PRESETS
 from lumina_core.shapes.latents import VideoSize
-from lumina_core.shapes.resolutions import AREAS, RATIOS, SQUARE, area_sizes, nearest_size, pick_size
+from lumina_core.shapes.resolutions import AREAS, RATIOS, SIDE_MULTIPLE, area_sizes, nearest_size, pick_size
 
 OFFICIAL = json.loads((Path(__file__).parents[1] / "fixtures" / "official_sizes.json").read_text(encoding="utf-8"))
 """What ``generate_crop_size_list`` of the official imgproc.py returned for each training size, in its order."""
@@ -19,11 +19,11 @@ OFFICIAL = json.loads((Path(__file__).parents[1] / "fixtures" / "official_sizes.
 
 def walked(side):
     """The official walk: down in width, up in height as far as the area allows; sides up to 4 : 1."""
-    total = round((side / SQUARE) ** 2)
+    total = round((side / SIDE_MULTIPLE) ** 2)
     sizes, across, down = [], total, 1
     while across > 0:
         if max(across, down) / min(across, down) <= 4:
-            sizes.append((across * SQUARE, down * SQUARE))
+            sizes.append((across * SIDE_MULTIPLE, down * SIDE_MULTIPLE))
         if across * (down + 1) <= total:
             down += 1
         else:
@@ -47,9 +47,9 @@ def test_other_areas_are_walked_as_the_official_ones(side):
 
 @pytest.mark.parametrize("area", AREAS.values(), ids=AREAS)
 def test_sizes_fill_the_area_and_turn(area):
-    sizes, squares = area_sizes(area.side), (area.side // SQUARE) ** 2
+    sizes, squares = area_sizes(area.side), (area.side // SIDE_MULTIPLE) ** 2
     for width, height in sizes:
-        across, down = width // SQUARE, height // SQUARE
+        across, down = width // SIDE_MULTIPLE, height // SIDE_MULTIPLE
         assert across * down <= squares < (across + 1) * (down + 1)
         assert (height, width) in sizes
 

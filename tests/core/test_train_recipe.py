@@ -82,7 +82,7 @@ def test_the_least_that_a_recipe_says():
         ("tasks", [1], "tasks, is [1]; write names with fields below them."),
         ("tasks.fine", 7, "the recipe, tasks, fine is 7; write fields with values."),
         ("sources.clips.encoded", 7, "encoded, is 7; write a path."),
-        ("tasks.fine.patch", 12, "patch, is 12; write a text."),
+        ("tasks.fine.patch", 12, "patch, is 12; write text."),
     ],
 )
 def test_fields_that_are_not_as_they_should_be(path, value, words):

@@ -347,7 +347,7 @@ def without_bf16(checkpoint: str, dtype: torch.dtype | None) -> dict:
         Log() as log,
         patch.object(management, "should_use_bf16", lambda *_, **__: False),
         patch.object(management, "should_use_fp16", lambda *_, **__: True),
-        patch.object(model_support, "why_no_bf16", lambda device: "this card has no bf16"),
+        patch.object(model_support, "bf16_unsupported_reason", lambda device: "this card has no bf16"),
     ):
         model = load_model(checkpoint, dtype).model
     return {"stored": str(model.get_dtype()), "cast": str(model.manual_cast_dtype), "log": log.lines}

@@ -65,7 +65,6 @@ NOT_YET: set[str] = {
     "lumina_core/network/extrapolation.py",
     "lumina_core/network/forward_options.py",
     "lumina_core/network/image.py",
-    "lumina_core/network/video.py",
     "lumina_core/pipelines/audio.py",
     "lumina_core/pipelines/base.py",
     "lumina_core/pipelines/bundle.py",

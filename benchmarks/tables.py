@@ -109,6 +109,10 @@ _ALL = (
     Table("approximate options", "options", "rows", {
         "option": "{option}", **CHANGES, "FLOPs at 1248x704x96": "{real_pflop:.1f} PFLOP ({real_flops:.2f})", **EFFECTS,
     }),
+    Table("motion accuracy", "motion_accuracy", "rows", {
+        "DIS preset": "{preset}", "slope": "{slope:.2f}", "intercept": "{intercept:.2f}", "Spearman": "{spearman:.2f}",
+        "after H.264 / before": "{h264:.2f}", **{f"pan {p}": f"{{pan_{p}:.2f}}" for p in (2, 8, 16, 32, 64)},
+    }),
     Table("context drop, one forward pass", "context_drop", "passes", {"size": "{size}", "FLOPs": "{flops:.2f}"}),
     Table("context drop, whole schedules", "context_drop", "schedules", {
         "schedule": "`{schedule}`", "T = 0.1": "{t01:.2f}", "T = 0.2": "{t02:.2f}", "T = 0.3": "{t03:.2f}",

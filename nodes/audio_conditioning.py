@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..lumina_core.audio.features import shortness
+from ..lumina_core.audio.features import short_clip_notice
 from ..lumina_core.audio.mel import SAMPLE_RATE
-from ..lumina_core.audio.waveform import SILENT, check_loudness, is_silent, loudness
+from ..lumina_core.audio.waveform import SILENT, check_loudness, is_silent, normalize_loudness
 from ..lumina_core.errors import LuminaError
 from ..lumina_core.network.audio_config import ROWS_PER_SECOND, AudioConfig
 from .audio_inputs import ABSENT, clip_fault, clip_features, clip_inputs
@@ -64,7 +64,7 @@ def audio_conditioning(
     The negative one is without the video, too, so that one cfg guides both.
     """
     clip, warnings = clip_features(features, fps, images, video)
-    warnings += filter(None, [shortness(clip.seconds)])
+    warnings += filter(None, [short_clip_notice(clip.seconds)])
     texts, masks = features.loaded().text([prompt, negative_prompt])
     seen = {VISUAL: to_result_device(clip.visual), SYNC: to_result_device(clip.sync)}
 
@@ -100,7 +100,7 @@ def decode_audio(codec: HostCodec, latent: dict, lufs: float, seconds: float = 0
     seconds = seconds or latent.get(SECONDS) or samples.shape[-2] / ROWS_PER_SECOND
     waveform = codec.decode(samples, round(seconds * SAMPLE_RATE))
     if lufs:
-        waveform = loudness(waveform, lufs)
+        waveform = normalize_loudness(waveform, lufs)
     return {"waveform": waveform[:, None], "sample_rate": SAMPLE_RATE}, [SILENT] * is_silent(waveform)
 
 

@@ -1,10 +1,11 @@
-"""CLIP from files: a folder of transformers, or DFN5B in one file of open_clip."""
+"""Loads CLIP from a transformers folder, or DFN5B from a single open_clip file."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,8 +16,9 @@ from .clip import ClipFeatures
 _HF_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 _TOKENIZERS = ("tokenizer.json", "vocab.json")
-_CURE = "give a CLIP folder of transformers, or the single file of DFN5B-CLIP-ViT-H-14"
-DFN5B = {
+_FIX = "give a CLIP folder in the transformers layout, or the single file of DFN5B-CLIP-ViT-H-14"
+# open_clip files state neither sizes nor the activation, so this is the only model that is loaded from one.
+DFN5B: dict[str, Any] = {
     "projection_dim": 1024,
     "vision_config": {
         "hidden_size": 1280,
@@ -39,8 +41,8 @@ DFN5B = {
         "projection_dim": 1024,
     },
 }
-"""open_clip's files state no sizes, nor which GELU; so only this network is taken from one."""
-_PLAIN = {
+# open_clip names outside the blocks, and the transformers names.
+_OUTSIDE_BLOCKS = {
     "logit_scale": "logit_scale",
     "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
     "positional_embedding": "text_model.embeddings.position_embedding.weight",
@@ -53,7 +55,9 @@ _PLAIN = {
     "visual.ln_post": "vision_model.post_layernorm",
     "visual.proj": "visual_projection.weight",
 }
+# open_clip stores these as (in, out) matrices.
 _TRANSPOSED = ("text_projection", "visual.proj")
+# open_clip names within a block, and the transformers names.
 _IN_BLOCK = {
     "ln_1": "layer_norm1",
     "ln_2": "layer_norm2",
@@ -67,22 +71,28 @@ _BLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+)")
 def load_clip(
     path: str | Path, device: torch.device | str = "cpu", tokenizer: str | Path | None = None
 ) -> ClipFeatures:
-    """Load CLIP in float32 from a folder of transformers or a single open_clip file; nothing is downloaded.
+    """Load CLIP in float32 from local files.
 
-    tokenizer: folder of CLIP's tokenizer; else it must lie beside the weights. Raises LuminaError.
+    Args:
+        path: a transformers folder, or a single open_clip file of DFN5B.
+        device: where the weights go.
+        tokenizer: folder of CLIP's tokenizer; by default the folder of the weights.
+
+    Raises:
+        LuminaError: a file is missing, damaged or of another model.
     """
     path = Path(path)
     if not path.exists():
-        raise LuminaError(f"CLIP '{path}' does not exist; {_CURE}.")
+        raise LuminaError(f"CLIP '{path}' does not exist; {_FIX}.", field="clip", kind="missing")
     folder = path if path.is_dir() else path.parent
     settings, weights, name = _transformers(path) if _is_transformers(path) else _open_clip(path)
     model = _build(settings, weights, name)
-    words = _tokenizer(Path(tokenizer) if tokenizer else folder)
-    return ClipFeatures(model, words).eval().requires_grad_(False).to(device)
+    features = ClipFeatures(model, _tokenizer(Path(tokenizer) if tokenizer else folder))
+    return features.eval().requires_grad_(False).to(device)
 
 
 def from_open_clip(weights: Weights) -> Weights:
-    """open_clip's names and layouts to transformers'; names that neither knows stay as they are."""
+    """Convert open_clip weights to the names and layouts of transformers; unknown names are kept."""
     found: Weights = {}
     for key, value in weights.items():
         found.update(_renamed(key, value))
@@ -102,7 +112,7 @@ def _renamed(key: str, value: torch.Tensor) -> Weights:
     if key in _TRANSPOSED:
         value = value.T.contiguous()
     part, _, kind = key.rpartition(".")
-    return {_PLAIN.get(key) or (f"{_PLAIN[part]}.{kind}" if part in _PLAIN else key): value}
+    return {_OUTSIDE_BLOCKS.get(key) or (f"{_OUTSIDE_BLOCKS[part]}.{kind}" if part in _OUTSIDE_BLOCKS else key): value}
 
 
 def _is_transformers(path: Path) -> bool:
@@ -112,15 +122,23 @@ def _is_transformers(path: Path) -> bool:
 def _transformers(folder: Path) -> tuple[dict, Weights, str]:
     file = next((folder / name for name in _HF_WEIGHTS if (folder / name).is_file()), None)
     if file is None:
-        raise LuminaError(f"CLIP folder '{folder}' holds no {_HF_WEIGHTS[0]} (or .bin); fetch the weights into it.")
+        raise LuminaError(
+            f"CLIP folder '{folder}' has no {_HF_WEIGHTS[0]} (or .bin); download the weights into it.",
+            field="clip",
+            kind="missing",
+        )
     try:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = settings.get("model_type")
     except (ValueError, AttributeError, OSError) as error:
-        raise LuminaError(f"{folder / 'config.json'} is not readable JSON; fetch the file again.") from error
+        raise LuminaError(
+            f"{folder / 'config.json'} is not readable JSON; download the file again.", field="clip", kind="file"
+        ) from error
     if kind != "clip":
-        raise LuminaError(f"'{folder}' holds a model of type {kind!r}, expected 'clip'; {_CURE}.")
-    # Older files carry the positions' numbers as if they were weights.
+        raise LuminaError(
+            f"'{folder}' contains a model of type {kind!r}, expected 'clip'; {_FIX}.", field="clip", kind="mismatch"
+        )
+    # Older files contain the position indices as if they were weights.
     weights = {key: value for key, value in _read(file).items() if not key.endswith(".position_ids")}
     return settings, weights, file.name
 
@@ -129,10 +147,14 @@ def _open_clip(path: Path) -> tuple[dict, Weights, str]:
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
         if len(files) != 1:
-            raise LuminaError(f"CLIP folder '{path}' holds no config.json and {len(files)} weight files; {_CURE}.")
+            raise LuminaError(
+                f"CLIP folder '{path}' has no config.json and {len(files)} weight files; {_FIX}.",
+                field="clip",
+                kind="missing",
+            )
         path = files[0]
     if path.suffix not in _SUFFIXES:
-        raise LuminaError(f"'{path.name}' is not a CLIP file; {_CURE}.")
+        raise LuminaError(f"'{path.name}' is not a CLIP file; {_FIX}.", field="clip", kind="file")
     return DFN5B, from_open_clip(_read(path)), path.name
 
 
@@ -140,39 +162,46 @@ def _read(file: Path) -> Weights:
     return read_safetensors(file)[0] if file.suffix == ".safetensors" else read_pth(file)
 
 
-def _build(settings: dict, weights: Weights, name: str) -> torch.nn.Module:
+def _build(settings: dict, weights: Weights, name: str) -> Any:
     from transformers import CLIPConfig, CLIPModel
 
     try:
-        config = CLIPConfig.from_dict(settings)
+        config: Any = CLIPConfig.from_dict(settings)
         with torch.device("meta"):
-            model = CLIPModel(config)
-    except Exception as error:  # transformers raises nearly anything on a damaged config
-        reason = _first_line(error)
-        raise LuminaError(f"The config.json beside {name} makes no CLIP ({reason}); fetch it again.") from None
+            model: Any = CLIPModel(config)
+    except Exception as error:  # transformers raises almost any exception on a damaged config
+        raise LuminaError(
+            f"The config.json next to {name} does not describe a CLIP ({_first_line(error)}); download it again.",
+            field="clip",
+            kind="file",
+        ) from None
     vision = config.vision_config
     check_fit(name, weights, model, f"a CLIP of width {vision.hidden_size} and {vision.num_hidden_layers} layers")
     check_finite(name, weights)
     weights = {key: value.to(torch.float32) for key, value in weights.items()}
     model.load_state_dict(weights, strict=True, assign=True)
     for part in (model.text_model.embeddings, model.vision_model.embeddings):
-        # The one buffer that no file holds.
+        # The only buffer that is not in the file.
         part.position_ids = torch.arange(part.position_ids.shape[1])[None]
     return model
 
 
-def _tokenizer(folder: Path):
+def _tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         raise LuminaError(
-            f"'{folder}' holds no tokenizer ({' or '.join(_TOKENIZERS)}); put CLIP's tokenizer files into it."
+            f"'{folder}' has no tokenizer ({' or '.join(_TOKENIZERS)}); put CLIP's tokenizer files into it.",
+            field="clip",
+            kind="missing",
         )
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # and on a damaged tokenizer
+    except Exception as error:  # also on a damaged tokenizer
         raise LuminaError(
-            f"The tokenizer in '{folder}' cannot be read ({_first_line(error)}); fetch the folder again."
+            f"The tokenizer in '{folder}' cannot be read ({_first_line(error)}); download the folder again.",
+            field="clip",
+            kind="file",
         ) from error
 
 

@@ -1,12 +1,13 @@
-"""Waveforms to latents and back, by AudioLDM's parts: log-mel, a VAE over its picture, and a vocoder.
+"""AudioLDM's codec between waveforms and latents: log-mel spectrogram, a VAE on the spectrogram, and a vocoder.
 
-The classes are diffusers' ``AutoencoderKL`` and transformers' ``SpeechT5HifiGan``; they run in float32, since both
-lose much in half precision.
+The VAE is diffusers' ``AutoencoderKL``, the vocoder transformers' ``SpeechT5HifiGan``. Both run in float32, because
+half precision costs audible quality. Shapes: B batch, N samples, C latent channels, T latent frames.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,44 +15,51 @@ from torch import nn
 from ..errors import LuminaError
 from .mel import BINS, HOP, SAMPLE_RATE, log_mel
 
-ROW_SAMPLES = 4 * HOP
-"""Samples of a latent row: 40 ms."""
+LATENT_HOP = 4 * HOP  # samples per latent frame: 40 ms
 
 
 class AudioCodec(nn.Module):
-    """Made by ``codec.load_audio_codec``.
+    """A VAE and a vocoder. Created by ``codec_loader.load_audio_codec``.
 
     Args:
-        vae: an ``AutoencoderKL`` of one channel in and out that divides frames and bins by 4.
-        vocoder: log-mel (B, frames, 64) to waveforms (B, at least 160 * frames).
+        vae: an ``AutoencoderKL`` with one input and one output channel that downsamples mel frames and mel bins by 4.
+        vocoder: maps log-mel spectrograms (B, frames, 64) to waveforms (B, at least 160 * frames).
+
+    Attributes:
+        channels: latent channels C.
+        bins: latent frequency bins, 16.
+        scale: factor that gives the latents unit standard deviation.
     """
 
     def __init__(self, vae: nn.Module, vocoder: nn.Module):
         super().__init__()
-        self.vae, self.vocoder = vae, vocoder
-        self.channels: int = vae.config.latent_channels
+        # The attributes of a diffusers model are not declared on torch.nn.Module.
+        self.vae: Any = vae
+        self.vocoder = vocoder
+        self.channels: int = self.vae.config.latent_channels
         self.bins = BINS // 4
-        self.scale: float = vae.config.scaling_factor
+        self.scale: float = self.vae.config.scaling_factor
 
     @staticmethod
-    def rows_for(seconds: float) -> int:
-        """Latent rows of a sound, rounded up to an even number, which tokens of two rows divide."""
-        return 2 * math.ceil(round(seconds * SAMPLE_RATE / ROW_SAMPLES, 6) / 2)
+    def latent_frames(seconds: float) -> int:
+        """Number of latent frames for a duration, rounded up to an even number, because a token covers two."""
+        return 2 * math.ceil(round(seconds * SAMPLE_RATE / LATENT_HOP, 6) / 2)
 
     @torch.no_grad()
     def posterior(self, waveform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of the latents of waveforms (B, N) at 16 kHz, each (B, C, rows, 16).
+        """Mean and standard deviation, each (B, C, T, 16), of the latents of waveforms (B, N) at 16 kHz.
 
-        A sound that ends within a row is filled up with silence. Raises LuminaError.
+        The last latent frame is padded with silence. Raises LuminaError for another shape, less than 40 ms, and values
+        that are not finite.
         """
         _check_waveform(waveform)
-        rows = self.rows_for(waveform.shape[1] / SAMPLE_RATE)
-        filled = nn.functional.pad(waveform.float(), (0, rows * ROW_SAMPLES - waveform.shape[1]))
-        found = self.vae.encode(log_mel(filled)).latent_dist
-        return found.mean * self.scale, found.std * self.scale
+        length = self.latent_frames(waveform.shape[1] / SAMPLE_RATE) * LATENT_HOP
+        padded = nn.functional.pad(waveform.float(), (0, length - waveform.shape[1]))
+        posterior = self.vae.encode(log_mel(padded)).latent_dist
+        return posterior.mean * self.scale, posterior.std * self.scale
 
     def encode(self, waveform: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Latents (B, C, rows, 16) of waveforms (B, N): a draw with ``generator``, else the mean."""
+        """Latents (B, C, T, 16) of waveforms (B, N): a sample drawn with ``generator``, or the mean without one."""
         mean, std = self.posterior(waveform)
         if generator is None:
             return mean
@@ -59,30 +67,38 @@ class AudioCodec(nn.Module):
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Log-mel (B, 1, 4 * rows, 64) of latents (B, C, rows, 16). Raises LuminaError."""
+        """Log-mel spectrograms (B, 1, 4 * T, 64) of latents (B, C, T, 16). Raises LuminaError for another shape."""
         if latents.ndim != 4 or (latents.shape[1], latents.shape[3]) != (self.channels, self.bins):
             raise LuminaError(
-                f"The sound latents have shape {tuple(latents.shape)}, and this codec decodes (batch, {self.channels}, "
-                f"rows, {self.bins}); use the codec that the sound model was trained with."
+                f"The audio latents have shape {tuple(latents.shape)}, and this codec decodes (batch, {self.channels}, "
+                f"frames, {self.bins}); use the codec that the audio model was trained with.",
+                field="latents",
+                kind="mismatch",
             )
         return self.vae.decode(latents.float() / self.scale).sample
 
     @torch.no_grad()
     def to_waveform(self, latents: torch.Tensor, samples: int) -> torch.Tensor:
-        """Waveforms (B, samples) at 16 kHz. Raises LuminaError when the latents end before that."""
-        if not 0 < samples <= latents.shape[2] * ROW_SAMPLES:
+        """Waveforms (B, samples) at 16 kHz of latents (B, C, T, 16). Raises LuminaError if the latents are shorter."""
+        if not 0 < samples <= latents.shape[2] * LATENT_HOP:
             raise LuminaError(
-                f"{samples} samples ({samples / SAMPLE_RATE:g} s) are asked of sound latents that hold "
-                f"{latents.shape[2] * ROW_SAMPLES}; make longer latents, or ask for less."
+                f"samples is {samples} ({samples / SAMPLE_RATE:g} s), and the audio latents cover "
+                f"{latents.shape[2] * LATENT_HOP}; make longer latents, or request fewer samples.",
+                field="samples",
+                kind="value",
             )
         return self.vocoder(self.decode(latents)[:, 0])[:, :samples]
 
 
 def _check_waveform(waveform: torch.Tensor) -> None:
-    if waveform.ndim != 2 or waveform.shape[1] < ROW_SAMPLES:
+    if waveform.ndim != 2 or waveform.shape[1] < LATENT_HOP:
         raise LuminaError(
-            f"The waveform has shape {tuple(waveform.shape)}; expected (batch, samples) with {ROW_SAMPLES} samples "
-            "(40 ms) or more at 16 kHz."
+            f"The waveform has shape {tuple(waveform.shape)}; expected (batch, samples) with {LATENT_HOP} samples "
+            "(40 ms) or more at 16 kHz.",
+            field="waveform",
+            kind="value",
         )
     if not bool(torch.isfinite(waveform).all()):
-        raise LuminaError("The waveform holds NaN or infinite values; take another recording.")
+        raise LuminaError(
+            "The waveform contains NaN or infinite values; use another recording.", field="waveform", kind="numerics"
+        )

@@ -1,7 +1,7 @@
-"""Files of an audio codec into an ``AudioCodec``, every key and shape checked before anything is used.
+"""Loads an ``AudioCodec`` from files; every key and shape is checked.
 
-Layouts: a folder with vae/ and vocoder/ as diffusers keeps AudioLDM's (config.json and weights in each), or
-AudioLDM's own single checkpoint.
+Layouts: a folder with vae/ and vocoder/ as in diffusers' AudioLDM (config.json and weights in each), or AudioLDM's
+original single checkpoint.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from .mel import BINS, HOP, SAMPLE_RATE
 
 __all__ = ["AudioCodec", "load_audio_codec", "read_codec_channels"]
 
+# Subfolders of a codec, and the config file in each.
 VAE, VOCODER, CONFIG = "vae", "vocoder", "config.json"
-GRIFFIN_LIM = "GriffinLim"
+GRIFFIN_LIM = "GriffinLim"  # `_class_name` of a vocoder config without weights
 _WEIGHTS = {
     VAE: ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"),
     VOCODER: ("model.safetensors", "pytorch_model.bin"),
@@ -32,7 +33,10 @@ _WEIGHTS = {
 
 
 def load_audio_codec(path: str | Path, device: torch.device | str = "cpu") -> AudioCodec:
-    """Load a codec from a folder or a single file, float32, on ``device``. Raises LuminaError."""
+    """Load a codec in float32 from a folder or a single file.
+
+    Raises LuminaError for files that are missing, damaged or not AudioLDM's.
+    """
     path = Path(path)
     if _is_folder(path):
         vae, vocoder = _vae(path / VAE), _vocoder(path / VOCODER)
@@ -46,7 +50,7 @@ def load_audio_codec(path: str | Path, device: torch.device | str = "cpu") -> Au
 
 
 def read_codec_channels(path: str | Path) -> int:
-    """Latent channels of what ``load_audio_codec(path)`` would load, by its config. Raises LuminaError."""
+    """Latent channels of the codec at ``path``, read from its config. Raises LuminaError for a missing or bad file."""
     path = Path(path)
     if _is_folder(path):
         for part in (VAE, VOCODER):
@@ -58,14 +62,18 @@ def read_codec_channels(path: str | Path) -> int:
 def _is_folder(path: Path) -> bool:
     if not path.exists():
         raise LuminaError(
-            f"The sound codec '{path}' does not exist; give a folder with {VAE}/ and {VOCODER}/ as in cvssp/audioldm, "
-            "or AudioLDM's checkpoint."
+            f"Audio codec '{path}' does not exist; give a folder with {VAE}/ and {VOCODER}/ as in cvssp/audioldm, "
+            "or AudioLDM's checkpoint.",
+            field="codec",
+            kind="missing",
         )
     missing = [part for part in (VAE, VOCODER) if path.is_dir() and not (path / part / CONFIG).is_file()]
     if missing:
         raise LuminaError(
-            f"The folder of the sound codec '{path}' holds no {missing[0]}/{CONFIG}; it needs {VAE}/ and {VOCODER}/ as "
-            "in cvssp/audioldm."
+            f"The audio codec folder '{path}' has no {missing[0]}/{CONFIG}; it needs {VAE}/ and {VOCODER}/ as "
+            "in cvssp/audioldm.",
+            field="codec",
+            kind="missing",
         )
     return path.is_dir()
 
@@ -73,7 +81,7 @@ def _is_folder(path: Path) -> bool:
 def _vae(folder: Path) -> nn.Module:
     module = build_autoencoder(_check_vae(_read_config(folder), str(folder)), str(folder))
     weights = current_names(_read_weights(folder))
-    return _filled(f"{folder.name}/{_weights_file(folder).name}", module, weights, "the VAE of the config beside it")
+    return _filled(f"{folder.name}/{_weights_file(folder).name}", module, weights, "the VAE of the config next to it")
 
 
 def _vocoder(folder: Path) -> nn.Module:
@@ -83,7 +91,7 @@ def _vocoder(folder: Path) -> nn.Module:
     module = _build_vocoder(config, str(folder))
     weights = _read_weights(folder)
     name = f"{folder.name}/{_weights_file(folder).name}"
-    return _filled(name, module, weights, "the vocoder of the config beside it")
+    return _filled(name, module, weights, "the vocoder of the config next to it")
 
 
 def _check_vae(config: dict[str, Any], where: str) -> dict[str, Any]:
@@ -91,13 +99,21 @@ def _check_vae(config: dict[str, Any], where: str) -> dict[str, Any]:
     blocks = config.get("block_out_channels")
     if config.get("_class_name", "AutoencoderKL") != "AutoencoderKL" or channels != [1, 1]:
         raise LuminaError(
-            f"{where} is an {config.get('_class_name', 'VAE')} of {channels[0]} channels, and a sound's has 1; "
-            "use AudioLDM's (cvssp/audioldm) or the bundled one."
+            f"{where} is an {config.get('_class_name', 'VAE')} with {channels[0]} input channels, and an audio VAE "
+            "has 1; use AudioLDM's (cvssp/audioldm) or the bundled one.",
+            field="codec",
+            kind="mismatch",
         )
     if not isinstance(blocks, list) or len(blocks) != 3:
-        raise LuminaError(f"{where} does not divide frames by 4 (block_out_channels {blocks}); use AudioLDM's VAE.")
+        raise LuminaError(
+            f"{where} does not downsample by 4 (block_out_channels {blocks}); use AudioLDM's VAE.",
+            field="codec",
+            kind="mismatch",
+        )
     if not isinstance(config.get("latent_channels"), int):
-        raise LuminaError(f"The config of {where} gives no latent_channels; fetch a fresh copy.")
+        raise LuminaError(
+            f"The config of {where} has no latent_channels; download it again.", field="codec", kind="file"
+        )
     return config
 
 
@@ -111,8 +127,10 @@ def _build_vocoder(config: dict[str, Any], where: str) -> nn.Module:
     found = (settings.model_in_dim, settings.sampling_rate, hop)
     if found != (BINS, SAMPLE_RATE, HOP):
         raise LuminaError(
-            f"The vocoder of {where} takes {found[0]} bins and makes {found[2]} samples a frame at {found[1]} Hz; this "
-            f"needs {BINS}, {HOP} and {SAMPLE_RATE}, as AudioLDM's has."
+            f"The vocoder of {where} takes {found[0]} mel bins and returns {found[2]} samples per frame at {found[1]} "
+            f"Hz, expected {BINS}, {HOP} and {SAMPLE_RATE}; use AudioLDM's vocoder.",
+            field="codec",
+            kind="mismatch",
         )
     with torch.device("meta"):
         return SpeechT5HifiGan(settings)
@@ -129,9 +147,13 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise LuminaError(f"{folder / CONFIG} cannot be read ({error}); fetch a fresh copy.") from None
+        raise LuminaError(
+            f"{folder / CONFIG} cannot be read ({error}); download it again.", field="codec", kind="file"
+        ) from None
     if not isinstance(values, dict):
-        raise LuminaError(f"{folder / CONFIG} is no JSON object; fetch a fresh copy.")
+        raise LuminaError(
+            f"{folder / CONFIG} is not a JSON object; download it again.", field="codec", kind="file"
+        )
     return values
 
 
@@ -141,7 +163,11 @@ def _weights_file(folder: Path) -> Path:
     for name in _WEIGHTS[folder.name]:
         if (folder / name).is_file():
             return folder / name
-    raise LuminaError(f"{folder} holds no {_WEIGHTS[folder.name][0]}; fetch the weights that go with its config.")
+    raise LuminaError(
+        f"{folder} has no {_WEIGHTS[folder.name][0]}; download the weights that belong to its config.",
+        field="codec",
+        kind="missing",
+    )
 
 
 def _read_weights(folder: Path) -> Weights:

@@ -1,9 +1,10 @@
-"""How wide the features of a folder's encoders are, without reading their weights."""
+"""Feature widths of a folder of encoders, read without loading the weights."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from ..errors import LuminaError
 from ..runtime.dataclass_schema import build
@@ -12,12 +13,15 @@ from .clip_loader import DFN5B
 from .synchformer import SyncConfig
 from .synchformer_loader import METADATA_KEY, find_sync_weights
 
+# Subfolders of a folder of encoders.
 CLIP, SYNC = "clip", "sync"
-"""Subfolders of a folder of encoders."""
 
 
 def read_feature_widths(folder: str | Path) -> tuple[int, int, int]:
-    """Widths of the visual, sync and text features that the encoders of a folder make. Raises LuminaError."""
+    """Widths of the visual, sync and text features of the encoders in a folder.
+
+    Raises LuminaError if an encoder is missing or its config is damaged.
+    """
     folder = Path(folder)
     check_feature_folder(folder)
     visual, text = _clip_widths(folder / CLIP)
@@ -25,32 +29,36 @@ def read_feature_widths(folder: str | Path) -> tuple[int, int, int]:
 
 
 def check_feature_folder(folder: Path) -> None:
-    """Raise LuminaError unless a folder holds clip/ and sync/."""
+    """Raise LuminaError unless a folder has the subfolders clip/ and sync/."""
     missing = [name for name in (CLIP, SYNC) if not (folder / name).is_dir()]
     if missing:
-        found = "does not exist" if not folder.is_dir() else f"holds no folder {' or '.join(missing)}"
+        found = "does not exist" if not folder.is_dir() else f"has no folder {' or '.join(missing)}"
         raise LuminaError(
-            f"The folder of sound features '{folder}' {found}; it needs {CLIP}/ with a CLIP and {SYNC}/ with a "
-            "Synchformer."
+            f"The audio feature folder '{folder}' {found}; it needs {CLIP}/ with a CLIP and {SYNC}/ with a "
+            "Synchformer.",
+            field="features",
+            kind="missing",
         )
 
 
 def _clip_widths(folder: Path) -> tuple[int, int]:
-    """Of frames and of texts. A folder without config.json holds one file of open_clip, which only DFN5B comes in."""
+    """Widths for frames and for texts. A folder without config.json has an open_clip file, which can only be DFN5B."""
     file = folder / "config.json"
     if not file.is_file():
         return DFN5B["projection_dim"], DFN5B["text_config"]["hidden_size"]
     from transformers import CLIPConfig
 
     try:
-        config = CLIPConfig.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        config: Any = CLIPConfig.from_dict(json.loads(file.read_text(encoding="utf-8")))
         return config.projection_dim, config.text_config.hidden_size
-    except Exception as error:  # transformers raises nearly anything on a damaged config
-        raise LuminaError(f"{file} describes no CLIP; fetch it again.") from error
+    except Exception as error:  # transformers raises almost any exception on a damaged config
+        raise LuminaError(
+            f"{file} does not describe a CLIP; download it again.", field="clip", kind="file"
+        ) from error
 
 
 def _sync_width(folder: Path) -> int:
-    """Released files are all of one size; ours state theirs."""
+    """Width in the header of this project's files; released files have none and are all of one size."""
     file = find_sync_weights(folder)
     stated = read_safetensors(file, header_only=True)[1].get(METADATA_KEY) if file.suffix == ".safetensors" else None
     if stated is None:
@@ -58,5 +66,7 @@ def _sync_width(folder: Path) -> int:
     try:
         values = json.loads(stated)
     except ValueError:
-        raise LuminaError(f"The header of {file.name} is damaged ('{METADATA_KEY}'); fetch a fresh copy.") from None
+        raise LuminaError(
+            f"The header of {file.name} is damaged ('{METADATA_KEY}'); download it again.", field="sync", kind="file"
+        ) from None
     return build(SyncConfig, values, f"The header of {file.name}").width

@@ -1,7 +1,7 @@
-"""Log-mel spectrograms exactly as AudioLDM makes them, by torchaudio.
+"""Log-mel spectrograms identical to AudioLDM's, computed with torchaudio.
 
-Source: haoheliu/AudioLDM, audio/stft.py and audio/tools.py: magnitudes, not power; Slaney's scale and norm; natural
-logarithm of at least 1e-5.
+Source: haoheliu/AudioLDM, audio/stft.py and audio/tools.py. They use magnitudes instead of power, Slaney's mel scale
+and norm, and the natural logarithm of values clamped to at least 1e-5.
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ from functools import lru_cache
 
 import torch
 
-SAMPLE_RATE = 16000
-HOP = 160
-"""Samples from one frame to the next: 10 ms."""
-BINS = 64
-FLOOR = 1e-5
-_WINDOW = 1024
+SAMPLE_RATE = 16000  # hertz
+HOP = 160  # samples per mel frame: 10 ms
+BINS = 64  # mel bins
+FLOOR = 1e-5  # smallest magnitude before the logarithm
+_WINDOW = 1024  # samples
 
 
 def log_mel(waveform: torch.Tensor) -> torch.Tensor:
-    """Waveforms (B, N) at 16 kHz to (B, 1, N // 160, 64), time first; frames beyond the whole hops are dropped."""
+    """Log-mel spectrograms (B, 1, N // 160, 64) of waveforms (B, N) at 16 kHz; a partial last hop is dropped."""
     spectrogram = _transform().to(waveform.device)(waveform.float())
     frames = spectrogram[..., : waveform.shape[-1] // HOP].clamp(min=FLOOR).log()
     return frames.transpose(1, 2)[:, None]

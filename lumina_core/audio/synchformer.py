@@ -1,7 +1,7 @@
-"""Synchformer's visual encoder: short pieces of a video to a feature for every 80 ms, which tells what moves when.
+"""Synchformer's visual encoder: maps segments of a video to one feature per 80 ms, which encodes the timing of motion.
 
-A vision transformer with divided attention (MotionFormer), as in v-iashin/Synchformer. The parameters carry the
-released names and shapes, so a released file loads strict.
+A vision transformer with divided space-time attention, as in v-iashin/Synchformer (model/modules/motionformer.py).
+Parameters have the released names and shapes, so that a released file loads with ``strict=True``.
 """
 
 from __future__ import annotations
@@ -14,14 +14,10 @@ from torch import nn
 
 from ..errors import LuminaError
 
-SEGMENT = 16
-"""Frames of a segment, at 25 a second."""
-STRIDE = 8
-"""Frames from one segment to the next: half of each segment is seen twice."""
-TUBE = 2
-"""Frames of a token, and so of a feature."""
-SLOTS = SEGMENT // TUBE
-"""Features of a segment."""
+SEGMENT = 16  # frames per segment, at 25 fps
+STRIDE = 8  # frames from one segment to the next: consecutive segments overlap by half
+TUBE = 2  # frames per token, and per feature
+SLOTS = SEGMENT // TUBE  # features per segment
 _EPS = 1e-6
 
 
@@ -30,12 +26,15 @@ class SyncConfig:
     """Sizes of the encoder; the defaults are the released ones.
 
     Args:
-        width: of the features, and of every token.
-        layers: blocks; attention over the sites of a frame follows them.
-        heads: of every attention.
+        width: width of the tokens and of the features.
+        layers: number of blocks before the aggregation of each frame.
+        heads: attention heads.
         mlp: hidden width of the feedforward layers.
-        side: of the square frames in pixels.
+        side: side of the square frames in pixels.
         patch: pixels per side of a token.
+
+    Raises:
+        LuminaError: a size is below 1, or heads and patches do not divide the width and the frame.
     """
 
     width: int = 768
@@ -48,21 +47,25 @@ class SyncConfig:
     def __post_init__(self) -> None:
         for name in ("width", "layers", "heads", "mlp", "side", "patch"):
             if getattr(self, name) < 1:
-                raise LuminaError(f"A sync encoder's {name} is {getattr(self, name)}; expected 1 or more.")
+                raise LuminaError(
+                    f"The sync encoder's {name} is {getattr(self, name)}; expected 1 or more.", field=name, kind="value"
+                )
         if self.width % self.heads or self.side % self.patch:
             raise LuminaError(
-                f"A sync encoder of width {self.width} with {self.heads} heads and {self.side} px frames in patches of "
-                f"{self.patch} does not come out even; heads must divide the width and patches the frame."
+                f"The sync encoder has width {self.width}, {self.heads} heads and {self.side} px frames in patches of "
+                f"{self.patch} px; heads must divide the width, and the patch must divide the frame.",
+                field=None,
+                kind="value",
             )
 
     @property
     def sites(self) -> int:
-        """Tokens of a frame."""
+        """Tokens per frame."""
         return (self.side // self.patch) ** 2
 
 
 class SyncEncoder(nn.Module):
-    """Segments of 16 frames to 8 features each."""
+    """Maps segments of 16 frames to 8 features each. Created by ``synchformer_loader.load_sync_encoder``."""
 
     def __init__(self, config: SyncConfig):
         super().__init__()
@@ -71,21 +74,26 @@ class SyncEncoder(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.sites, width))
         self.temp_embed = nn.Parameter(torch.zeros(1, SLOTS, width))
-        # Of the still-image network that training began with: in every released file, and never run.
+        # The patch embedding of the image model that training started from: in every released file, but never used.
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, config.patch, config.patch)})
         tube = (TUBE, config.patch, config.patch)
         self.patch_embed_3d = nn.ModuleDict({"proj": nn.Conv3d(3, width, tube, tube)})
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width, eps=_EPS)
-        self.spatial_attn_agg = _FrameSummary(config)
+        self.spatial_attn_agg = _FrameAggregation(config)
 
     def forward(self, segments: torch.Tensor) -> torch.Tensor:
-        """Segments (B, S, 3, 16, side, side) in -1..1 to features (B, S, 8, width). Raises LuminaError for others."""
+        """Features (B, S, 8, width) of segments (B, S, 3, 16, side, side) in -1..1.
+
+        Raises LuminaError for another shape.
+        """
         side = self.config.side
         if segments.ndim != 6 or tuple(segments.shape[2:]) != (3, SEGMENT, side, side):
             raise LuminaError(
-                f"The sync encoder got segments of shape {tuple(segments.shape)}, expected (clips, segments, 3, "
-                f"{SEGMENT}, {side}, {side})."
+                f"The segments have shape {tuple(segments.shape)}, expected (clips, segments, 3, {SEGMENT}, {side}, "
+                f"{side}).",
+                field="segments",
+                kind="value",
             )
         x = self._tokens(segments.flatten(0, 1))
         for block in self.blocks:
@@ -95,7 +103,7 @@ class SyncEncoder(nn.Module):
         return features.view(*segments.shape[:2], SLOTS, self.config.width)
 
     def _tokens(self, segments: torch.Tensor) -> torch.Tensor:
-        """(N, 3, 16, side, side) to the class token and all patches, frame after frame: (N, 1 + 8 * sites, width)."""
+        """Class token and patch tokens, ordered by frame: (N, 3, 16, side, side) to (N, 1 + 8 * sites, width)."""
         patches = self.patch_embed_3d["proj"](segments).flatten(3).permute(0, 2, 3, 1)
         patches = patches + self.pos_embed[:, None, 1:] + self.temp_embed[:, :, None]
         first = (self.cls_token + self.pos_embed[:, :1]).expand(len(patches), -1, -1)
@@ -103,7 +111,7 @@ class SyncEncoder(nn.Module):
 
 
 class _Block(nn.Module):
-    """Attention over time, over space, and a feedforward layer, each behind its norm and added."""
+    """Pre-norm residual block: attention over time, attention over space, feedforward."""
 
     def __init__(self, config: SyncConfig):
         super().__init__()
@@ -121,9 +129,9 @@ class _Block(nn.Module):
 
 
 class _DividedAttention(nn.Module):
-    """A patch sees the class token and its group: the same site in all frames, or all sites of its frame.
+    """Divided attention: a patch attends to the class token and its group, the class token to everything.
 
-    The class token sees everything.
+    A group is the same site in all frames (over time), or all sites of one frame (over space).
     """
 
     def __init__(self, config: SyncConfig, over_time: bool):
@@ -133,23 +141,24 @@ class _DividedAttention(nn.Module):
         self.proj = nn.Linear(config.width, config.width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x (N, 1 + 8 * sites, width)."""
+        """Attention output, same shape as x (N, 1 + 8 * sites, width)."""
         q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         first = F.scaled_dot_product_attention(q[:, :, :1], k, v)
-        # Heads go with the batch and groups take their place: the fast kernels want four axes.
+        # Heads join the batch axis and groups take the head axis, because fused kernels need four axes.
         groups = self._groups(q).flatten(0, 1)
-        rest = F.scaled_dot_product_attention(groups, *(self._seen(part).flatten(0, 1) for part in (k, v)))
+        keys, values = (self._attended(part).flatten(0, 1) for part in (k, v))
+        rest = F.scaled_dot_product_attention(groups, keys, values)
         rest = rest.unflatten(0, q.shape[:2])
         rest = (rest.transpose(2, 3) if self.over_time else rest).flatten(2, 3)
         return self.proj(torch.cat([first, rest], dim=2).transpose(1, 2).flatten(2))
 
     def _groups(self, tokens: torch.Tensor) -> torch.Tensor:
-        """The patches of (N, heads, 1 + 8 * sites, d) as (N, heads, groups, tokens of a group, d)."""
+        """The patches of (N, heads, 1 + 8 * sites, d) as (N, heads, groups, tokens per group, d)."""
         frames = tokens[:, :, 1:].unflatten(2, (SLOTS, -1))
         return frames.transpose(2, 3) if self.over_time else frames
 
-    def _seen(self, tokens: torch.Tensor) -> torch.Tensor:
-        """The groups, each behind the class token."""
+    def _attended(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The groups, each with the class token prepended."""
         groups = self._groups(tokens)
         first = tokens[:, :, None, :1].expand(-1, -1, groups.shape[2], -1, -1)
         return torch.cat([first, groups], dim=3)
@@ -165,8 +174,8 @@ class _Feedforward(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))
 
 
-class _FrameSummary(nn.TransformerEncoderLayer):
-    """All patches of a frame to one feature, which is what a class token of its own gathers from them."""
+class _FrameAggregation(nn.TransformerEncoderLayer):
+    """Aggregates the patches of a frame to one feature, the output of a separate class token."""
 
     def __init__(self, config: SyncConfig):
         super().__init__(
@@ -182,5 +191,5 @@ class _FrameSummary(nn.TransformerEncoderLayer):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        """(N, sites, width) to (N, width)."""
+        """Features (N, width) of patches (N, sites, width)."""
         return super().forward(torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1))[:, 0]

@@ -1,4 +1,4 @@
-"""Files of Synchformer's visual encoder: the released layouts, and our own, which states its sizes."""
+"""Loads and saves Synchformer's visual encoder: the released layouts, and this project's, which stores its config."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from ..runtime.dataclass_schema import build
 from ..runtime.tensor_files import Weights, check_finite, check_fit, read_safetensors, unreadable
 from .synchformer import SyncConfig, SyncEncoder
 
+# Safetensors metadata entry of this project's files: a JSON object with the fields of SyncConfig.
 METADATA_KEY = "lumina_sync"
-"""Safetensors metadata entry of our own files: a JSON object with the fields of ``SyncConfig``."""
-WEIGHTS = "model.safetensors"
-"""Name of the file in a folder."""
+WEIGHTS = "model.safetensors"  # file name in a folder
+# Key prefixes of the visual encoder in a complete Synchformer, and in the first stage of its training.
 _PREFIXES = ("vfeat_extractor.", "module.v_encoder.", "v_encoder.")
-"""Of the visual encoder: in a whole Synchformer, and in the first stage of its training."""
+# Entries of the released training states that contain the weights.
 _NESTED = ("model", "state_dict")
-"""Entries of the released training states that hold the weights."""
+# Unused layers of the classifier that the first stage started from.
 _IGNORED = ("pre_logits.", "head.", "head_drop.")
-"""Left over from the classifier that the first stage began with."""
 _SUFFIXES = (".safetensors", ".pth", ".pt")
-_CURE = "give a released Synchformer (such as synchformer_state_dict.pth) or the folder of a sync encoder"
+_FIX = "give a released Synchformer (such as synchformer_state_dict.pth) or the folder of a sync encoder"
 
 
 def load_sync_encoder(path: str | Path, device: torch.device | str = "cpu") -> SyncEncoder:
-    """Load from a .safetensors, .pth or .pt file, or from a folder with one; returns float32, in eval mode.
+    """Load the encoder in float32 and eval mode from a .safetensors, .pth or .pt file, or a folder with one.
 
-    Of a whole Synchformer only the visual encoder is read. Raises LuminaError.
+    Only the visual encoder of a complete Synchformer is loaded. Raises LuminaError for a file that is missing, damaged
+    or of another model.
     """
     file = find_sync_weights(path)
     config, weights = _read(file)
@@ -47,7 +47,7 @@ def load_sync_encoder(path: str | Path, device: torch.device | str = "cpu") -> S
 
 
 def save_sync_encoder(encoder: SyncEncoder, path: Path, dtype: torch.dtype = torch.float16) -> None:
-    """Write our own layout, whole or not at all; ``load_sync_encoder`` reads it as float32."""
+    """Write weights and config atomically to a .safetensors file that ``load_sync_encoder`` reads."""
     from safetensors.torch import save_file
 
     weights = {key: value.detach().to("cpu", dtype).contiguous() for key, value in encoder.state_dict().items()}
@@ -56,23 +56,27 @@ def save_sync_encoder(encoder: SyncEncoder, path: Path, dtype: torch.dtype = tor
 
 
 def find_sync_weights(path: str | Path) -> Path:
-    """The weights file that ``path`` (a file, or a folder with one) means. Raises LuminaError."""
+    """The weights file at ``path``, a file or a folder with one. Raises LuminaError unless there is exactly one."""
     path = Path(path)
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
         named = [file for file in files if file.name == WEIGHTS] or files
         if len(named) != 1:
-            raise LuminaError(f"Folder '{path}' holds {len(files)} weight files and no {WEIGHTS}; {_CURE}.")
+            raise LuminaError(
+                f"Folder '{path}' has {len(files)} weight files and no {WEIGHTS}; {_FIX}.", field="sync", kind="missing"
+            )
         return named[0]
     if not path.is_file():
-        raise LuminaError(f"Sync encoder '{path}' does not exist; {_CURE}.")
+        raise LuminaError(f"Sync encoder '{path}' does not exist; {_FIX}.", field="sync", kind="missing")
     if path.suffix not in _SUFFIXES:
-        raise LuminaError(f"'{path.name}' is not a sync encoder; expected a {', '.join(_SUFFIXES)} file.")
+        raise LuminaError(
+            f"'{path.name}' is not a sync encoder; expected a {', '.join(_SUFFIXES)} file.", field="sync", kind="file"
+        )
     return path
 
 
 def _read(file: Path) -> tuple[SyncConfig, Weights]:
-    """Sizes, and the visual encoder's weights by their own names."""
+    """The config and the weights of the visual encoder, without prefix."""
     if file.suffix == ".safetensors":
         weights, metadata = read_safetensors(file)
         if METADATA_KEY in metadata:
@@ -83,26 +87,32 @@ def _read(file: Path) -> tuple[SyncConfig, Weights]:
         found = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
         if found:
             return SyncConfig(), {key: value for key, value in found.items() if not key.startswith(_IGNORED)}
-    raise LuminaError(f"{file.name} holds no visual encoder of Synchformer (no key begins {_PREFIXES[0]}); {_CURE}.")
+    raise LuminaError(
+        f"{file.name} does not contain Synchformer's visual encoder (no key starts with {_PREFIXES[0]}); {_FIX}.",
+        field="sync",
+        kind="mismatch",
+    )
 
 
 def _config(file: Path, text: str) -> SyncConfig:
     try:
         values = json.loads(text)
     except ValueError:
-        raise LuminaError(f"The header of {file.name} is damaged ('{METADATA_KEY}'); fetch a fresh copy.") from None
+        raise LuminaError(
+            f"The header of {file.name} is damaged ('{METADATA_KEY}'); download it again.", field="sync", kind="file"
+        ) from None
     return build(SyncConfig, values, f"The header of {file.name}")
 
 
 def _read_pickle(file: Path) -> Weights:
-    """Tensors by name, without running code in the file; a training state's other entries are passed over."""
+    """Tensors by name, without running code in the file; other entries of a training state are ignored."""
     try:
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises nearly anything on a damaged file
+    except Exception as error:  # torch raises almost any exception on a damaged file
         raise unreadable(file.name, error) from None
     for name in _NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
     if not isinstance(content, Mapping) or not any(isinstance(value, torch.Tensor) for value in content.values()):
-        raise LuminaError(f"{file.name} is not a table of weights by name; {_CURE}.")
+        raise LuminaError(f"{file.name} is not a state dict of tensors; {_FIX}.", field="sync", kind="file")
     return {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..audio.frame_times import check_frames, pick
+from ..audio.frame_times import check_frames, frame_indices
 from ..errors import LuminaError
 from ..media.reader import frames_at, probe
 from ..shapes.frame_rate import check_fps
@@ -41,7 +41,7 @@ def av_align(frames: torch.Tensor, fps: float, waveform: torch.Tensor) -> float 
     """
     check_fps(fps)
     check_frames(frames)
-    chosen = pick(len(frames), fps, FPS, len(frames) / fps).tolist()
+    chosen = frame_indices(len(frames), fps, FPS, len(frames) / fps).tolist()
     return _score(find_onsets(waveform).times, _motion(frames[place] for place in chosen))
 
 

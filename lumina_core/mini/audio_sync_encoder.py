@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..audio.frame_times import pick
+from ..audio.frame_times import frame_indices
 from ..audio.sync_align import SLOT_SECONDS, slots
 from ..audio.synchformer import SEGMENT, STRIDE, SyncConfig, SyncEncoder
 from ..audio.synchformer_loader import WEIGHTS, load_sync_encoder, save_sync_encoder
@@ -107,7 +107,7 @@ def _initialised(encoder: SyncEncoder) -> SyncEncoder:
 def _clip(scene: AudioScene, source_rate: int) -> torch.Tensor:
     """The whole scene at 25 frames a second, (frames, 3, 64, 64) in -1..1; the last frame runs on to whole segments."""
     frames = draw_audio_scene(scene, source_rate)
-    shown = frames[pick(len(frames), source_rate, SYNC_FPS, SECONDS)].permute(0, 3, 1, 2) * 2 - 1
+    shown = frames[frame_indices(len(frames), source_rate, SYNC_FPS, SECONDS)].permute(0, 3, 1, 2) * 2 - 1
     short = -(len(shown) - SEGMENT) % STRIDE
     return torch.cat([shown, shown[-1:].expand(short, -1, -1, -1)])
 

@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from torch import nn
 
-from ..audio.sync_align import ALIGN_MMAUDIO, ROWS_PER_SLOT, STEP, to_rows
+from ..audio.sync_align import ALIGN_MMAUDIO, LATENT_FRAMES_PER_SLOT, SLOT_STRIDE, to_latent_rate
 from ..errors import LuminaError
 from .audio_conditioning import AudioCondition
 from .audio_config import ROWS_PER_SECOND, AudioConfig
@@ -98,7 +98,7 @@ class AudioNextDiT(nn.Module):
 
     def _check_length(self, rows: int, segments: int) -> None:
         """Raise LuminaError where the features end before the sound does; a last token may be half covered."""
-        covered = ROWS_PER_SLOT * (STEP * segments + STEP)
+        covered = LATENT_FRAMES_PER_SLOT * (SLOT_STRIDE * segments + SLOT_STRIDE)
         if rows > covered + self.config.patch[0]:
             raise LuminaError(
                 f"The sound has {rows} rows ({rows / ROWS_PER_SECOND:g} s), and the video's features cover {covered} "
@@ -148,7 +148,7 @@ class AudioNextDiT(nn.Module):
         time = self.t_embedder(t * self.config.t_scale, dtype)
         if self.config.sync_align == ALIGN_MMAUDIO:
             sync = sync + self.ops.cast(self.sync_pos_emb, sync)
-        sync = to_rows(sync, rows, self.config.sync_align)
+        sync = to_latent_rate(sync, rows, self.config.sync_align)
         high_rate = fp32_linear(self.sync_proj, sync.unflatten(1, (-1, self.config.patch[0])).flatten(2), dtype)
         return (time + pooled)[:, None, :] + high_rate
 

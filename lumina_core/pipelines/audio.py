@@ -15,10 +15,10 @@ import torch
 
 from ..audio.codec_loader import AudioCodec, load_audio_codec, read_codec_channels
 from ..audio.feature_config import read_feature_widths
-from ..audio.features import FeatureEncoder, VideoFeatures, check_seconds, load_feature_encoder, shortness
+from ..audio.features import FeatureEncoder, VideoFeatures, check_seconds, load_feature_encoder, short_clip_notice
 from ..audio.frame_times import check_frames
 from ..audio.mel import SAMPLE_RATE
-from ..audio.waveform import SILENT, check_loudness, is_silent, loudness
+from ..audio.waveform import SILENT, check_loudness, is_silent, normalize_loudness
 from ..checkpoints.audio import CHECKPOINT_NAME, load_audio_model, read_audio_config
 from ..errors import LuminaError
 from ..media.reader import probe
@@ -298,7 +298,7 @@ class LuminaAudioPipeline(Pipeline):
         clip = _Clip(video, frames, fps, features)
         seconds = clip.seconds()
         noise = self.prepare_latents(seconds, seeds, generator, latents)
-        if note := shortness(seconds):
+        if note := short_clip_notice(seconds):
             observer.note(note)
         if output_type == "latent":
             latents, passes = self._latents(noise, clip, prompt, negative_prompt, plan, observer)
@@ -514,4 +514,4 @@ def cut_tokens(encoder: FeatureEncoder, text: str) -> int:
 
 
 def _at_loudness(waveform: torch.Tensor, lufs: float) -> torch.Tensor:
-    return waveform if is_silent(waveform) else loudness(waveform, lufs)
+    return waveform if is_silent(waveform) else normalize_loudness(waveform, lufs)

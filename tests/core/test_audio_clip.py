@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from refusals import refused
 
 from lumina_core.audio import clip_loader as clip_files
 from lumina_core.audio.clip import ClipFeatures
@@ -97,7 +98,7 @@ def test_frames_of_any_shape_are_squashed(clip):
 
 
 def test_dfn5b_sees_the_upper_left_of_a_larger_square(clip, monkeypatch):
-    monkeypatch.setattr("lumina_core.audio.clip._LARGER", {20: 24})
+    monkeypatch.setattr("lumina_core.audio.clip._RESIZE", {20: 24})
     frames = torch.rand(1, 24, 24, 3)
     found = clip.pixels(frames)
     assert found.shape == (1, 3, 20, 20)
@@ -130,19 +131,19 @@ def test_padding_is_not_seen(clip):
 
 @pytest.mark.parametrize("texts", ["a bell", [], [None]])
 def test_texts_that_are_none_are_told(clip, texts):
-    with pytest.raises(LuminaError, match="texts is"):
+    with refused("texts"):
         clip.text(texts)
 
 
 def test_half_a_character_is_told(clip):
-    with pytest.raises(LuminaError, match="unpaired surrogate"):
+    with refused("prompt"):
         clip.text(["a bell", "a drum \ud83d"])
 
 
 def test_features_that_are_not_finite_are_told(folder):
     broken = load_clip(folder)
     broken.model.visual_projection.weight.data[0, 0] = math.inf
-    with pytest.raises(LuminaError, match="not finite"):
+    with refused("clip", "numerics"):
         broken.visual(torch.rand(1, 20, 20, 3))
 
 
@@ -209,7 +210,7 @@ def test_a_tokenizer_from_elsewhere(single, clip, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("words")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (single / name).rename(elsewhere / name)
-    with pytest.raises(LuminaError, match="holds no tokenizer"):
+    with refused("clip", "missing"):
         load_clip(single / "dfn.safetensors")
     found = load_clip(single / "dfn.safetensors", tokenizer=elsewhere)
     assert torch.equal(found.text(TEXTS)[0], clip.text(TEXTS)[0])
@@ -230,7 +231,7 @@ def test_another_clip_in_one_file_is_told(single, original):
     weights["visual.transformer.resblocks.7.attn.new"] = torch.zeros(1)
     weights["ln_final.weight"] = torch.zeros(9)
     save_file(weights, single / "dfn.safetensors")
-    with pytest.raises(LuminaError, match=r"4 unexpected \(.*1 of a different shape \(text_model.final_layer_norm"):
+    with refused("file", "file", "4 unexpected", "final_layer_norm"):
         load_clip(single)
 
 
@@ -256,38 +257,38 @@ def edited(folder, **changes):
 def test_folders_of_something_else_are_told(folder, tmp_path):
     copied(folder, tmp_path)
     edited(tmp_path, model_type="siglip")
-    with pytest.raises(LuminaError, match="'siglip', expected 'clip'"):
+    with refused("clip", "mismatch", "'siglip'", "'clip'"):
         load_clip(tmp_path)
     (tmp_path / "config.json").write_text("{", encoding="utf-8")
-    with pytest.raises(LuminaError, match="not readable JSON"):
+    with refused("clip", "file"):
         load_clip(tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(LuminaError, match=r"holds no model\.safetensors"):
+    with refused("clip", "missing", "model.safetensors"):
         load_clip(tmp_path)
     (tmp_path / "config.json").unlink()
-    with pytest.raises(LuminaError, match="0 weight files"):
+    with refused("clip", "missing", "0"):
         load_clip(tmp_path)
-    with pytest.raises(LuminaError, match="does not exist"):
+    with refused("clip", "missing"):
         load_clip(tmp_path / "no")
-    with pytest.raises(LuminaError, match=r"tokenizer\.json' is not a CLIP file"):
+    with refused("clip", "file", "tokenizer.json"):
         load_clip(tmp_path / "tokenizer.json")
 
 
 def test_sizes_that_do_not_fit_the_weights_are_told(folder, tmp_path):
     copied(folder, tmp_path)
     edited(tmp_path, projection_dim=13)
-    with pytest.raises(LuminaError, match="2 of a different shape"):
+    with refused("file", "file", "2 of"):
         load_clip(tmp_path)
     edited(tmp_path, vision_config="large")
-    with pytest.raises(LuminaError, match=r"config\.json beside model\.safetensors makes no CLIP"):
+    with refused("clip", "file", "config.json", "model.safetensors"):
         load_clip(tmp_path)
 
 
 def test_damaged_tokenizers_and_weights_are_told(folder, tmp_path):
     copied(folder, tmp_path)
     (tmp_path / "tokenizer.json").write_text("{", encoding="utf-8")
-    with pytest.raises(LuminaError, match="tokenizer in .* cannot be read"):
+    with refused("clip", "file"):
         load_clip(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"no weights")
-    with pytest.raises(LuminaError, match=r"model\.safetensors cannot be read"):
+    with pytest.raises(LuminaError, match=r"model\.safetensors"):
         load_clip(tmp_path)

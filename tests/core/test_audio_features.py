@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from refusals import refused
 
 from lumina_core.audio.features import (
     FeatureEncoder,
@@ -150,38 +151,38 @@ def test_segments_are_sixteen_frames_every_eight():
 
 
 @pytest.mark.parametrize(
-    ("frames", "fps", "seconds", "told"),
+    ("frames", "fps", "seconds", "field", "fact"),
     [
-        (counting(1), 25, None, "1 frame,"),
-        (counting(10), 0, None, "fps is 0"),
-        (counting(2), 120, None, "0.0166667 s long"),
-        (counting(10), 25, -1.0, "-1 s long"),
-        (counting(10), 25, math.nan, "nan s long"),
-        (counting(10), 25, 1e6, "1e\\+06 s long"),
-        (counting(10)[..., :2], 25, None, "shape"),
-        (counting(10, 4, 60), 25, None, "60x4"),
+        (counting(1), 25, None, "frames", "1 frame"),
+        (counting(10), 0, None, "fps", "0"),
+        (counting(2), 120, None, "seconds", "0.0166667"),
+        (counting(10), 25, -1.0, "seconds", "-1 s"),
+        (counting(10), 25, math.nan, "seconds", "nan"),
+        (counting(10), 25, 1e6, "seconds", "1e+06"),
+        (counting(10)[..., :2], 25, None, "frames", "(10, "),
+        (counting(10, 4, 60), 25, None, "frames", "60x4"),
     ],
 )
-def test_clips_that_cannot_be_used_are_told(watcher, frames, fps, seconds, told):
-    with pytest.raises(LuminaError, match=told):
+def test_clips_that_cannot_be_used_are_told(watcher, frames, fps, seconds, field, fact):
+    with refused(field, "value", fact):
         watcher.frames(frames, fps, seconds)
 
 
 def test_files_that_cannot_be_used_are_told(watcher, tmp_path):
     write_video(tmp_path / "one.mp4", counting(1), 25)
-    with pytest.raises(LuminaError, match="has 1 frame"):
+    with refused("video", "value", "1"):
         watcher.file(tmp_path / "one.mp4")
     write_video(tmp_path / "ok.mp4", counting(50), 25)
     for start in (2.5, -1.0, math.nan):
-        with pytest.raises(LuminaError, match="start within it"):
+        with refused("start"):
             watcher.file(tmp_path / "ok.mp4", start=start)
-    with pytest.raises(LuminaError, match="does not exist"):
+    with refused("video", "missing"):
         watcher.file(tmp_path / "no.mp4")
 
 
 def test_sync_features_that_are_not_finite_are_told(watcher):
     watcher.sync.forward = lambda pieces: torch.full((1, pieces.shape[1], 8, 1), math.nan)
-    with pytest.raises(LuminaError, match="sync encoder gave values that are not finite"):
+    with refused("sync", "numerics"):
         watcher.frames(counting(10), 25)
 
 
@@ -222,7 +223,7 @@ def test_the_middle_of_a_clip_does_not_depend_on_the_pieces_it_is_read_in(folder
     encoder = load_feature_encoder(folder)
     frames = random(90, 12, 20, 3).sigmoid()
     before = encoder.frames(frames, 25)
-    monkeypatch.setattr("lumina_core.audio.features._FRAMES_AT_ONCE", 7)
+    monkeypatch.setattr("lumina_core.audio.features._BATCH", 7)
     after = encoder.frames(frames, 25)
     torch.testing.assert_close(after.sync, before.sync)
     torch.testing.assert_close(after.visual, before.visual)
@@ -232,12 +233,12 @@ def test_the_middle_of_a_clip_does_not_depend_on_the_pieces_it_is_read_in(folder
 
 
 def test_folders_without_the_encoders_are_told(folder, tmp_path):
-    with pytest.raises(LuminaError, match="does not exist"):
+    with refused("features", "missing"):
         load_feature_encoder(tmp_path / "no")
-    with pytest.raises(LuminaError, match="holds no folder clip or sync"):
+    with refused("features", "missing"):
         load_feature_encoder(tmp_path)
     (tmp_path / "clip").mkdir()
-    with pytest.raises(LuminaError, match="holds no folder sync"):
+    with refused("features", "missing"):
         load_feature_encoder(tmp_path)
 
 
@@ -248,7 +249,7 @@ def test_saved_features_come_back(folder, random, tmp_path):
     back = load_features(tmp_path / "a.safetensors", "clip a")
     assert torch.equal(back.visual, made.visual) and torch.equal(back.sync, made.sync) and back.seconds == made.seconds
     assert load_features(tmp_path / "a.safetensors").seconds == made.seconds
-    with pytest.raises(LuminaError, match="'clip a', not of 'clip b'"):
+    with refused("features", "mismatch", "'clip a'", "'clip b'"):
         load_features(tmp_path / "a.safetensors", "clip b")
 
 
@@ -256,10 +257,10 @@ def test_files_that_hold_no_features_are_told(random, tmp_path):
     from safetensors.torch import save_file
 
     path = tmp_path / "a.safetensors"
-    with pytest.raises(LuminaError, match="cannot be read"):
+    with pytest.raises(LuminaError):
         load_features(path)
     save_file({"visual": torch.zeros(1)}, path)
-    with pytest.raises(LuminaError, match="holds no video features"):
+    with refused("features", "file"):
         load_features(path)
     good = {"visual": random(1, 8, 6), "sync": random(1, 2, 8, 4)}
     header = {"lumina_video_features": '{"of": "x", "seconds": 1.0}'}
@@ -274,5 +275,5 @@ def test_files_that_hold_no_features_are_told(random, tmp_path):
         with pytest.raises(LuminaError, match=r"a\.safetensors"):
             load_features(path)
     save_file(good, path, metadata={"lumina_video_features": '{"of": "x"}'})
-    with pytest.raises(LuminaError, match="damaged"):
+    with refused("features", "file"):
         load_features(path)

@@ -2,11 +2,11 @@
 
 import json
 import math
-import re
 import struct
 
 import pytest
 import torch
+from refusals import refused
 
 from lumina_core.audio.synchformer import SEGMENT, SLOTS, SyncConfig, SyncEncoder
 from lumina_core.audio.synchformer_loader import METADATA_KEY, load_sync_encoder, save_sync_encoder
@@ -148,13 +148,16 @@ def test_the_unused_patches_are_unused(small, random):
 
 @pytest.mark.parametrize("shape", [(1, 3, SEGMENT, 6, 6), (1, 1, 3, 15, 6, 6), (1, 1, 3, SEGMENT, 8, 6)])
 def test_segments_of_another_shape_are_told(small, shape):
-    with pytest.raises(LuminaError, match=re.escape(str(shape))):
+    with refused("segments", "value", str(shape)):
         small(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("sizes", [{"heads": 5}, {"patch": 4}, {"layers": 0}, {"width": -12}])
-def test_sizes_that_make_no_encoder_are_told(sizes):
-    with pytest.raises(LuminaError, match="sync encoder"):
+@pytest.mark.parametrize(
+    ("sizes", "field"),
+    [({"heads": 5}, None), ({"patch": 4}, None), ({"layers": 0}, "layers"), ({"width": -12}, "width")],
+)
+def test_sizes_that_make_no_encoder_are_told(sizes, field):
+    with refused(field):
         SyncConfig(**{**SMALL.__dict__, **sizes})
 
 
@@ -225,20 +228,20 @@ def test_missing_and_misshapen_keys_are_named(released, tmp_path):
     weights["norm.weight"] = torch.zeros(5)
     weights["blocks.9.extra"] = torch.zeros(1)
     write(tmp_path / "a.pth", prefixed(weights, "vfeat_extractor."))
-    with pytest.raises(LuminaError, match=r"1 missing \(temp_embed\).*1 unexpected \(blocks.9.extra\).*\(norm.weight"):
+    with refused("file", "file", "temp_embed", "blocks.9.extra", "norm.weight"):
         load_sync_encoder(tmp_path / "a.pth")
 
 
 def test_a_released_file_of_another_size_does_not_fit(small, tmp_path):
     write(tmp_path / "a.pth", prefixed(small.state_dict(), "vfeat_extractor."))
-    with pytest.raises(LuminaError, match="does not fit Synchformer's visual encoder of width 768"):
+    with refused("file", "file", "768"):
         load_sync_encoder(tmp_path / "a.pth")
 
 
 def test_values_that_are_not_finite_are_told(released, tmp_path):
     weights = released | {"norm.bias": torch.full((SMALL.width,), math.nan)}
     write(tmp_path / "a.pth", prefixed(weights, "vfeat_extractor."))
-    with pytest.raises(LuminaError, match="NaN or infinite values in norm.bias"):
+    with refused("file", "numerics", "norm.bias"):
         load_sync_encoder(tmp_path / "a.pth")
 
 
@@ -248,31 +251,36 @@ class Hidden:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "kind"),
     [
-        ("a.pth", {"some.weight": torch.zeros(1)}, "no visual encoder"),
-        ("a.safetensors", {"some.weight": torch.zeros(1)}, "no visual encoder"),
-        ("a.pth", [1, 2], "not a table of weights"),
-        ("a.pth", {"model": {"epoch": 1}}, "not a table of weights"),
-        ("a.pth", {"model": Hidden()}, "contains pickled objects other than tensors"),
+        ("a.pth", {"some.weight": torch.zeros(1)}, "mismatch"),
+        ("a.safetensors", {"some.weight": torch.zeros(1)}, "mismatch"),
+        ("a.pth", [1, 2], "file"),
+        ("a.pth", {"model": {"epoch": 1}}, "file"),
     ],
 )
-def test_files_of_something_else_are_told(tmp_path, capsys, name, content, told):
+def test_files_of_something_else_are_told(tmp_path, name, content, kind):
     write(tmp_path / name, content)
-    with pytest.raises(LuminaError, match=told):
+    with refused("sync", kind):
         load_sync_encoder(tmp_path / name)
+
+
+def test_code_in_a_file_is_not_run(tmp_path, capsys):
+    write(tmp_path / "a.pth", {"model": Hidden()})
+    with refused("file", "file", "a.pth"):
+        load_sync_encoder(tmp_path / "a.pth")
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
 def test_damaged_files_are_told(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x10\x00 not weights" * 20)
-    with pytest.raises(LuminaError, match=f"{name} "):
+    with refused("file", "file", name):
         load_sync_encoder(tmp_path / name)
 
 
 def test_a_damaged_header_is_told(tmp_path):
-    for text, told in (("{", "damaged"), ('{"wide": 3}', "unknown field"), ('{"heads": 7}', "even")):
+    for text, told in (("{", "damaged"), ('{"wide": 3}', "wide"), ('{"heads": 7}', "7 heads")):
         header = json.dumps({"__metadata__": {METADATA_KEY: text}}).encode()
         (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
         with pytest.raises(LuminaError, match=told):
@@ -280,14 +288,14 @@ def test_a_damaged_header_is_told(tmp_path):
 
 
 def test_places_without_one_file_are_told(tmp_path):
-    with pytest.raises(LuminaError, match="holds 0 weight files"):
+    with refused("sync", "missing", "0"):
         load_sync_encoder(tmp_path)
     (tmp_path / "a.pt").touch()
     (tmp_path / "b.pth").touch()
-    with pytest.raises(LuminaError, match="holds 2 weight files"):
+    with refused("sync", "missing", "2"):
         load_sync_encoder(tmp_path)
-    with pytest.raises(LuminaError, match="does not exist"):
+    with refused("sync", "missing"):
         load_sync_encoder(tmp_path / "c.pth")
     (tmp_path / "d.bin").touch()
-    with pytest.raises(LuminaError, match="d.bin"):
+    with refused("sync", "file", "d.bin"):
         load_sync_encoder(tmp_path / "d.bin")

@@ -120,7 +120,7 @@ def test_features_of_other_widths_are_refused_before_the_work(server, models):
 
 
 @pytest.mark.parametrize(
-    "part, words", [("codec", "of 3 channels, and a sound's has 1"), ("features", "holds no folder sync")]
+    "part, words", [("codec", "3 input channels, and an audio VAE has 1"), ("features", "has no folder sync")]
 )
 def test_foreign_parts_are_told_when_queued(server, models, part, words):
     graph = Graph()

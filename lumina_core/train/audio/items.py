@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ...audio.features import CLIP_FPS
-from ...audio.sync_align import ROWS_PER_SLOT, STEP
+from ...audio.sync_align import LATENT_FRAMES_PER_SLOT, SLOT_STRIDE
 from ...errors import LuminaError
 from ...network.audio_conditioning import AudioCondition
 from ...network.audio_config import ROWS_PER_SECOND
@@ -19,7 +19,7 @@ from ..rng import bernoulli
 from .recipe import AudioRecipe, AudioSource
 from .shards import AudioEntry, AudioItem, AudioSet
 
-STRIDE_ROWS = ROWS_PER_SLOT * STEP
+STRIDE_ROWS = LATENT_FRAMES_PER_SLOT * SLOT_STRIDE
 """Latent rows from one segment's start to the next."""
 
 

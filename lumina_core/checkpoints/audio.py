@@ -1,4 +1,4 @@
-"""Sound checkpoints: one .safetensors file with the whole ``AudioConfig`` in its header, loaded strict."""
+"""Loads Lumina-V2A checkpoints: one .safetensors file whose header holds the ``AudioConfig``, loaded strictly."""
 
 from __future__ import annotations
 
@@ -18,18 +18,27 @@ from ..runtime.tensor_files import Weights, check_finite, check_fit, read_safete
 from .video import METADATA_KEY as VIDEO_METADATA_KEY
 from .video import clean_keys
 
+# Safetensors metadata entry: a JSON object with every field of AudioConfig.
 METADATA_KEY = "lumina_v2a"
-"""Safetensors metadata entry: a JSON object with every field of ``AudioConfig``."""
+# Name of the checkpoint in the folder of an audio model.
 CHECKPOINT_NAME = "model.safetensors"
-"""In a sound folder."""
 
 
 def load_audio_model(
     path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> AudioNextDiT:
-    """Load a sound model from a .safetensors file, or from a folder that holds it.
+    """Load an audio model.
 
-    Returns the network in eval mode on ``device`` in ``dtype``. Raises LuminaError.
+    Args:
+        path: a .safetensors file, or a folder with model.safetensors.
+        device: of the network.
+        dtype: of its parameters.
+
+    Returns:
+        The network in eval mode, without gradients.
+
+    Raises:
+        LuminaError: the file is missing, damaged or not an audio model.
     """
     config, weights = read_audio_checkpoint(path)
     with torch.device("meta"):
@@ -40,7 +49,7 @@ def load_audio_model(
 
 
 def read_audio_checkpoint(path: str | Path) -> tuple[AudioConfig, Weights]:
-    """Sizes and weights, every key, shape and value checked. Raises LuminaError."""
+    """Configuration and weights, with every key, shape and value checked. Raises LuminaError."""
     file = find_audio_weights(path)
     weights, metadata = read_safetensors(file)
     weights = clean_keys(weights)
@@ -50,32 +59,48 @@ def read_audio_checkpoint(path: str | Path) -> tuple[AudioConfig, Weights]:
 
 
 def read_audio_config(path: str | Path) -> AudioConfig:
-    """What ``load_audio_model(path)`` would build, every key and shape checked, in the time of reading a header."""
+    """The configuration of the network that ``load_audio_model(path)`` loads, with every key and shape checked.
+
+    Reads the header alone. Raises LuminaError.
+    """
     file = find_audio_weights(path)
     weights, metadata = read_safetensors(file, header_only=True)
     return detect_audio_config(file.name, clean_keys(weights), metadata)
 
 
 def audio_metadata(config: AudioConfig) -> dict[str, str]:
-    """The header entries of a checkpoint of this configuration."""
+    """The safetensors metadata for a checkpoint of this configuration."""
     return {METADATA_KEY: json.dumps(asdict(config))}
 
 
 def find_audio_weights(path: str | Path) -> Path:
-    """The weights file that ``path`` (a file, or a folder with model.safetensors) means. Raises LuminaError."""
+    """The weights file of ``path``, which is that file or a folder with model.safetensors. Raises LuminaError."""
     path = Path(path)
     file = path / CHECKPOINT_NAME if path.is_dir() else path
     if not file.is_file():
         empty = f"Folder '{path}' holds no {CHECKPOINT_NAME}"
-        what = empty if path.is_dir() else f"Sound model '{path}' does not exist"
-        raise LuminaError(f"{what}; give a sound model's .safetensors file or its folder.")
+        found = empty if path.is_dir() else f"Audio model '{path}' does not exist"
+        raise LuminaError(
+            f"{found}; give the .safetensors file of an audio model or its folder.", field="model", kind="missing"
+        )
     if file.suffix != ".safetensors":
-        raise LuminaError(f"'{file.name}' is not a sound model; expected a .safetensors file.")
+        raise LuminaError(
+            f"'{file.name}' is not an audio model; expected a .safetensors file.", field="model", kind="file"
+        )
     return file
 
 
 def detect_audio_config(name: str, weights: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> AudioConfig:
-    """Sizes from the header of file ``name``; checks every key and shape of its weights. Raises LuminaError."""
+    """The configuration in a header, after checking every key and shape against it.
+
+    Args:
+        name: of the file.
+        weights: tensors by name, or their shapes on the meta device.
+        metadata: of the file.
+
+    Raises:
+        LuminaError: not an audio model, or keys or shapes that do not fit its configuration.
+    """
     config = _config(name, metadata)
     with torch.device("meta"):
         network = AudioNextDiT(config)
@@ -85,13 +110,17 @@ def detect_audio_config(name: str, weights: Mapping[str, torch.Tensor], metadata
 
 def _config(name: str, metadata: Mapping[str, str]) -> AudioConfig:
     if METADATA_KEY not in metadata:
-        found = "a Lumina-Video checkpoint, for pictures" if VIDEO_METADATA_KEY in metadata else "something else"
+        found = ", which is a Lumina-Video checkpoint" if VIDEO_METADATA_KEY in metadata else ""
         raise LuminaError(
-            f"{name} is no Lumina-V2A sound model (no '{METADATA_KEY}' in its header; it is {found}); the paper's "
-            "authors released none, so use the bundled mini voice or one trained with recipes/audio."
+            f"{name}{found}, is not a Lumina-V2A audio model (its header has no '{METADATA_KEY}'); the paper's authors "
+            "released none, so use the bundled mini audio model or one trained with recipes/audio.",
+            field="model",
+            kind="file",
         )
     try:
         values = json.loads(metadata[METADATA_KEY])
     except ValueError:
-        raise LuminaError(f"The header of {name} is damaged ('{METADATA_KEY}'); fetch a fresh copy.") from None
+        raise LuminaError(
+            f"The header of {name} is damaged ('{METADATA_KEY}'); download it again.", field="model", kind="file"
+        ) from None
     return build(AudioConfig, values, f"The header of {name}")

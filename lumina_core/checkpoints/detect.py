@@ -1,4 +1,4 @@
-"""What a file of weights is, by the names in it, so that the wrong one is told by its name."""
+"""Recognizes the architecture of a checkpoint by its key names, so that an error can name what a wrong file is."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from ..errors import LuminaError
 
 @dataclass(frozen=True)
 class Kind:
-    """A family of checkpoints.
+    """An architecture of checkpoints.
 
     Args:
-        name: what it is, in words.
-        cure: what to do with it.
-        fits: whether these key names are of it.
+        name: with its article, for messages.
+        advice: a clause that says what loads it.
+        fits: whether key names are those of this architecture.
     """
 
     name: str
-    cure: str
+    advice: str
     fits: Callable[[Collection[str]], bool]
 
 
 def _has(*beginnings: str) -> Callable[[Collection[str]], bool]:
-    """Every one of these begins a key."""
+    """A test that for each of these prefixes some key begins with it."""
     return lambda keys: all(any(key.startswith(beginning) for key in keys) for beginning in beginnings)
 
 
 def _either(*tests: Callable[[Collection[str]], bool]) -> Callable[[Collection[str]], bool]:
+    """A test that at least one of ``tests`` passes."""
     return lambda keys: any(test(keys) for test in tests)
 
 
 _UNSUPPORTED = "it is not supported"
 VIDEO = Kind("a Lumina-Video checkpoint", "Load Lumina-Video Model reads it", _has("all_x_embedder."))
-SOUND = Kind("a Lumina-V2A sound model", "Load Lumina-Video Audio Model reads it", _has("sync_proj.", "visual_proj."))
-# Layer names tell a Lumina-Next from the family's others, which share the names around the layers.
+AUDIO = Kind("a Lumina-V2A audio model", "Load Lumina-Video Audio Model reads it", _has("sync_proj.", "visual_proj."))
+# Related models share the names outside of the layers, so a Lumina-Next is recognized by names in its layers.
 IMAGE = Kind(
     "a Lumina-Next image checkpoint",
     "Load Lumina-Next Model reads it",
@@ -44,9 +45,10 @@ IMAGE = Kind(
         _has("patch_embedder.", "time_caption_embed.", "layers.0.attn2."),
     ),
 )
+# In the order in which they are tried.
 KINDS = (
     VIDEO,
-    SOUND,
+    AUDIO,
     Kind(
         "a Lumina-Image-2.0 checkpoint",
         "ComfyUI itself reads it, by Load Diffusion Model or Load Checkpoint",
@@ -54,23 +56,24 @@ KINDS = (
     ),
     Kind("a class-conditional ImageNet model of Lumina-T2X", _UNSUPPORTED, _has("y_embedder.", "layers.0.")),
     Kind(
-        "a Flag-DiT of Lumina-T2X for pictures (Lumina-T2I)",
+        "a Flag-DiT of Lumina-T2X for images (Lumina-T2I)",
         _UNSUPPORTED,
         _has("layers.0.attention_norm."),
     ),
     Kind("a Flag-DiT of Lumina-T2X for audio or music", _UNSUPPORTED, _has("proj_in.", "blocks.0.attention_norm.")),
     IMAGE,
 )
-"""In the order they are tried."""
 
 
 def kind_of(keys: Collection[str]) -> Kind | None:
-    """The kind of a file with these key names, None for a stranger."""
+    """The architecture with these key names; None if it is not recognized."""
     return next((kind for kind in KINDS if kind.fits(keys)), None)
 
 
 def refuse_other_kinds(name: str, keys: Collection[str], wanted: Kind) -> None:
-    """Raise LuminaError where file ``name``, by its keys, is of another kind than ``wanted``; strangers pass."""
+    """Raise LuminaError if the keys of file ``name`` are those of a recognized architecture other than ``wanted``."""
     found = kind_of(keys)
     if found not in (None, wanted):
-        raise LuminaError(f"{name} is {found.name}, not {wanted.name}; {found.cure}.")
+        raise LuminaError(
+            f"{name} is {found.name}, not {wanted.name}; {found.advice}.", field="checkpoint", kind="mismatch"
+        )

@@ -1,4 +1,4 @@
-"""Lumina-Next checkpoint files to networks: the released layout and diffusers', told apart by their keys."""
+"""Loads Lumina-Next checkpoints in the released layout or in that of diffusers, which their keys distinguish."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .video import ARGS_NAME, clean_keys, layer_sizes, read_file
 _NAMES = [f"consolidated{ema}.00-of-01{end}" for ema in ("", "_ema") for end in (".safetensors", ".pth")]
 _NAMES += [f"{folder}diffusion_pytorch_model.safetensors" for folder in ("transformer/", "")]
 _LAYER = re.compile(r"layers\.\d+\.")
-# Names in diffusers' file and the released ones, outside of the layers,
+# From diffusers' names to the released ones, outside of the layers.
 _OUTER = {
     "patch_embedder.proj": "x_embedder",
     "norm_out.linear_1": "final_layer.adaLN_modulation.1",
@@ -31,7 +31,7 @@ _OUTER = {
     "time_caption_embed.caption_embedder.0": "cap_embedder.0",
     "time_caption_embed.caption_embedder.1": "cap_embedder.1",
 }
-# and after ``layers.<number>.``. The queries of both attentions are one's.
+# The same after ``layers.<number>.``. Both attentions of a layer share one query projection.
 _PER_LAYER = {
     "gate": "attention.gate",
     "attn1.to_q": "attention.wq",
@@ -58,9 +58,18 @@ _PER_LAYER = {
 def load_image_model(
     path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> ImageNextDiT:
-    """Load a Lumina-Next from a released or diffusers folder, or from one .safetensors or .pth file.
+    """Load a Lumina-Next.
 
-    Returns the network in eval mode on ``device`` in ``dtype``. Raises LuminaError.
+    Args:
+        path: a folder in the released or the diffusers layout, or one .safetensors or .pth file.
+        device: of the network.
+        dtype: of its parameters.
+
+    Returns:
+        The network in eval mode, without gradients.
+
+    Raises:
+        LuminaError: the file is missing, damaged or another kind of checkpoint.
     """
     file = find_image_weights(path)
     config, weights = image_parts(file, read_file(file)[0])
@@ -81,18 +90,27 @@ def read_image_config(path: str | Path) -> ImageConfig:
 
 
 def find_image_weights(path: str | Path) -> Path:
-    """The weights file that ``path`` (a file, or a folder of either layout) means. Raises LuminaError."""
+    """The weights file of ``path``, which is that file or a folder in either layout. Raises LuminaError."""
     path = Path(path)
     found = next((file for file in (path, *(path / name for name in _NAMES)) if file.is_file()), None)
     if found is None:
-        raise LuminaError(f"'{path}' holds no Lumina-Next weights, such as {_NAMES[0]} or {_NAMES[-2]}.")
+        raise LuminaError(
+            f"'{path}' holds no Lumina-Next weights, such as {_NAMES[0]} or {_NAMES[-2]}; give their folder or file.",
+            field="checkpoint",
+            kind="missing",
+        )
     return found
 
 
 def image_parts(file: Path, weights: Mapping[str, torch.Tensor]) -> tuple[ImageConfig, Weights]:
-    """Config and weights by released names, of what was read from ``file``; every key, shape and value is checked.
+    """Configuration and weights by released names, with every key, shape and value checked.
 
-    Raises LuminaError.
+    Args:
+        file: the settings beside it are read.
+        weights: tensors of ``file`` in either layout.
+
+    Raises:
+        LuminaError: another kind of checkpoint, or keys, shapes or values that are wrong.
     """
     weights = clean_keys(weights)
     refuse_other_kinds(file.name, weights, IMAGE)
@@ -103,7 +121,9 @@ def image_parts(file: Path, weights: Mapping[str, torch.Tensor]) -> tuple[ImageC
     except (KeyError, ValueError, IndexError, ZeroDivisionError):
         raise LuminaError(
             f"{file.name} is not a Lumina-Next checkpoint; expected keys such as x_embedder.weight and "
-            "layers.0.attention.wk_y.weight, or diffusers' patch_embedder.proj.weight."
+            "layers.0.attention.wk_y.weight, or diffusers' patch_embedder.proj.weight.",
+            field="checkpoint",
+            kind="file",
         ) from None
     with torch.device("meta"):
         network = ImageNextDiT(config)
@@ -112,13 +132,13 @@ def image_parts(file: Path, weights: Mapping[str, torch.Tensor]) -> tuple[ImageC
 
 
 def _released(name: str, weights: Weights) -> Weights:
-    """The weights by released names, whichever layout they come in. Raises LuminaError."""
+    """The weights by released names, from either layout. Raises LuminaError."""
     found: Weights = {}
     for key, value in weights.items():
         new = _released_key(key)
         if new in found and not value.is_meta and not torch.equal(found[new], value):
             raise LuminaError(
-                f"{name} has two different values of {new}, but Lumina-Next has one; fetch it again.",
+                f"{name} has two different values of {new}, but Lumina-Next has one; download it again.",
                 field="checkpoint",
                 kind="file",
             )
@@ -127,7 +147,7 @@ def _released(name: str, weights: Weights) -> Weights:
 
 
 def _released_key(key: str) -> str:
-    """The released name of one in diffusers' file; any other stays."""
+    """The released name for a key of diffusers; any other key is unchanged."""
     module, dot, parameter = key.rpartition(".")
     if parameter not in ("weight", "bias"):
         module, dot, parameter = key, "", ""
@@ -139,14 +159,14 @@ def _released_key(key: str) -> str:
 
 
 def _config(weights: Weights, side: int) -> ImageConfig:
-    dim, numbers = weights["x_embedder.weight"].shape
-    doubled = weights["final_layer.linear.weight"].shape[0] == 2 * numbers
+    dim, elements = weights["x_embedder.weight"].shape
+    doubled = weights["final_layer.linear.weight"].shape[0] == 2 * elements
     train = LatentSize(1, side, side)
-    return ImageConfig(channels=numbers // 4, learn_sigma=doubled, train_size=train, **layer_sizes(weights, dim))
+    return ImageConfig(channels=elements // 4, learn_sigma=doubled, train_size=train, **layer_sizes(weights, dim))
 
 
 def _train_side(file: Path) -> int:
-    """Latent side of the training pictures, from the settings beside the weights, else the released one."""
+    """Side of the training images in latent pixels, from the settings beside the weights, else the released one."""
     config, args, side = file.parent / "config.json", file.parent / ARGS_NAME, 128
     try:
         if config.is_file():
@@ -156,5 +176,9 @@ def _train_side(file: Path) -> int:
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, TypeError, OSError):
         side = None
     if not isinstance(side, int) or side < 2:
-        raise LuminaError(f"The settings beside {file.name} give no size of the training pictures; fetch them again.")
+        raise LuminaError(
+            f"The settings beside {file.name} give no size of the training images; download them again.",
+            field="checkpoint",
+            kind="file",
+        )
     return side

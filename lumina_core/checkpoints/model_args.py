@@ -1,7 +1,7 @@
-"""Read ``model_args.pth`` without running what is in it.
+"""Reads ``model_args.pth`` without running code in it.
 
-The released file is a pickled ``argparse.Namespace``. This reader walks the opcodes and keeps plain values; anything
-that would import or call something else is refused, so no code in the file can run.
+The released file is a pickled ``argparse.Namespace``. This reader interprets the pickle opcodes itself and keeps plain
+values. A file that would import or call anything else is refused.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from typing import Any
 
 from ..errors import LuminaError
 
+# Settings take a few KiB.
 MAX_BYTES = 1 << 20
+# Stand on the stack for the class argparse.Namespace and for the pickle machine's mark.
 _NAMESPACE = object()
 _MARK = object()
+# Opcodes by what they push.
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
 _VALUES = {
@@ -27,36 +30,48 @@ _IGNORED = {"PROTO", "FRAME"}
 
 
 def read_model_args(path: str | Path) -> dict[str, Any]:
-    """Fields of the Namespace in ``path``, plain values only; raises LuminaError."""
+    """The fields of the Namespace in a file, as plain values.
+
+    Raises:
+        LuminaError: the file cannot be read, holds no Namespace, or would import or call something.
+    """
     path = Path(path)
     try:
         stream = io.BytesIO(_pickle_bytes(path))
-        # A file of the old torch format holds a magic number, a version and system facts before the object.
+        # A file in torch's old format has a magic number, a version and system information before the object.
         for _ in range(4):
             found = _read_object(stream)
             if isinstance(found, _Fields):
                 return dict(found)
     except _Refused as error:
         raise LuminaError(
-            f"{path.name} asks to run {error}, which a settings file never needs; it was not opened, "
-            "so delete it or fetch it again from the model's own page."
+            f"{path.name} contains {error}, which settings never need, and was not loaded; delete "
+            "it or download it again from the model's own page.",
+            field="model_args",
+            kind="file",
         ) from None
     except LuminaError:
         raise
     except Exception as error:
         raise LuminaError(
             f"{path.name} cannot be read ({type(error).__name__}); expected the settings that the official trainer "
-            "saves, so fetch it again or delete it to use the released values."
+            "saves, so download it again or delete it to use the released values.",
+            field="model_args",
+            kind="file",
         ) from None
-    raise LuminaError(f"{path.name} holds no argparse.Namespace; fetch it again from the model's own page.")
+    raise LuminaError(
+        f"{path.name} holds no argparse.Namespace; download it again from the model's own page.",
+        field="model_args",
+        kind="file",
+    )
 
 
 class _Refused(Exception):
-    """The name of something that the file wants imported or called."""
+    """Its message names what the file would import or call."""
 
 
 class _Fields(dict):
-    """A Namespace's attributes."""
+    """The attributes of a Namespace."""
 
 
 def _pickle_bytes(path: Path) -> bytes:
@@ -66,12 +81,16 @@ def _pickle_bytes(path: Path) -> bytes:
     with zipfile.ZipFile(path) as archive:
         names = [n for n in archive.namelist() if n == "data.pkl" or n.endswith("/data.pkl")]
         if len(names) != 1 or archive.getinfo(names[0]).file_size > MAX_BYTES:
-            raise LuminaError(f"{path.name} is not a settings file: expected one data.pkl of at most 1 MiB in it.")
+            raise LuminaError(
+                f"{path.name} is not a settings file; expected one data.pkl of at most 1 MiB in it.",
+                field="model_args",
+                kind="file",
+            )
         return archive.read(names[0])
 
 
 def _slot(argument: Any) -> int:
-    """A place in the memo; the text opcodes write it as digits."""
+    """Index in the memo, which text opcodes write as digits."""
     return int(argument)
 
 
@@ -102,7 +121,7 @@ def _read_object(stream: io.BytesIO) -> Any:
 
 
 def _apply(name: str, argument: Any, stack: list[Any]) -> None:
-    """Opcodes that combine what is on the stack."""
+    """Run an opcode that combines values of the stack. Raises _Refused for any other opcode."""
     if name in ("APPENDS", "SETITEMS", "TUPLE"):
         items = _pop_to_mark(stack)
         _combine(name, items, stack)
@@ -123,7 +142,7 @@ def _apply(name: str, argument: Any, stack: list[Any]) -> None:
     elif name == "BUILD" and isinstance(stack[-2], _Fields) and isinstance(stack[-1], dict):
         stack[-2].update(stack.pop())
     else:
-        raise _Refused(f"the opcode {name}")
+        raise _Refused(f"the pickle opcode {name}")
 
 
 def _combine(name: str, items: list[Any], stack: list[Any]) -> None:
@@ -144,5 +163,5 @@ def _pop_to_mark(stack: list[Any]) -> list[Any]:
 
 def _namespace(name: str) -> object:
     if name != "argparse Namespace":
-        raise _Refused(f"'{name.replace(' ', '.')}'")
+        raise _Refused(f"a pickled call to '{name.replace(' ', '.')}'")
     return _NAMESPACE

@@ -1,4 +1,8 @@
-"""Checkpoint files to networks: key cleaning, sizes from shapes, strict loading with a readable report."""
+"""Loads Lumina-Video checkpoints: cleans keys, derives the network's sizes from shapes, loads strictly.
+
+A ``Checkpoint`` is opened once. Its header gives the configuration, which is enough to check and plan a run, and its
+weights are read when they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,33 +29,86 @@ from .model_args import read_model_args
 
 RELEASED_NAMES = ("consolidated.00-of-01.safetensors", "consolidated.00-of-01.pth")
 ARGS_NAME = "model_args.pth"
+# Safetensors metadata entry: a JSON object with any of SETTINGS, LATENT_RGB and TRAIN_SIZE.
 METADATA_KEY = "lumina_video"
-"""Safetensors metadata entry: a JSON object with any of ``SETTINGS``, ``LATENT_RGB`` and ``TRAIN_SIZE``."""
+# What shapes cannot tell. The defaults of VideoConfig are the released values.
 SETTINGS = ("rope_theta", "t_scale", "motion_scale")
-"""What shapes cannot tell; the defaults of ``VideoConfig`` are the released values."""
+# For previews: a list with red, green and blue of each latent channel.
 LATENT_RGB = "latent_rgb"
-"""For previews: a list with red, green and blue of each latent channel."""
+# A list of latent frames, height and width of the largest clips that the weights were trained on.
 TRAIN_SIZE = "train_size"
-"""Latent frames, height and width of the largest clips that the weights were trained on, as a list."""
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 _PATCH_KEY = re.compile(r"all_x_embedder\.(\d+-\d+)\.weight")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights by published name, and what the file says beside them."""
+    """An opened checkpoint file: its configuration, and its weights when they are asked for.
+
+    Args:
+        path: of the file.
+        tensors: by published name. Those of a .safetensors file are on the meta device, those of a .pth file, which
+            has no header, are read.
+        settings: what the file says beyond its tensors; see ``read_settings``.
+
+    Examples:
+        >>> from lumina_core.pipelines.bundle import find_bundle
+        >>> checkpoint = Checkpoint.open(find_bundle("mini").checkpoint)
+        >>> checkpoint.config.layers, len(checkpoint.weights())
+        (6, 169)
+    """
 
     path: Path
-    weights: Weights
+    tensors: Weights
     settings: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Checkpoint:
+        """Read the header of a file, or of a folder in the released layout, and a model_args.pth beside it.
+
+        Raises:
+            LuminaError: the file is missing or cannot be read.
+        """
+        file = find_weights(path)
+        tensors, metadata = read_file(file, header_only=True)
+        return cls(file, clean_keys(tensors), read_settings(file, metadata))
+
+    @cached_property
+    def config(self) -> VideoConfig:
+        """Sizes by the tensors' shapes, the rest by the settings; every key and shape is checked.
+
+        Raises:
+            LuminaError: another kind of checkpoint, or keys and shapes that make no network.
+        """
+        return _detect_config(self.path.name, self.tensors, self.settings)
+
+    def weights(self) -> Weights:
+        """The tensors by published name, on the CPU in the file's dtypes.
+
+        Raises:
+            LuminaError: the file cannot be read, or holds NaN or infinite values.
+        """
+        read = all(tensor.device.type != "meta" for tensor in self.tensors.values())
+        weights = self.tensors if read else clean_keys(read_file(self.path)[0])
+        check_finite(self.path.name, weights)
+        return weights
 
 
 def load_video_model(
-    path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    checkpoint: str | Path | Checkpoint, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> MultiScaleNextDiT:
-    """Load a Multi-scale Next-DiT from a folder in the released layout, or from one .safetensors or .pth file.
+    """Load a Multi-scale Next-DiT.
 
-    Returns the network in eval mode on ``device`` in ``dtype``. Raises LuminaError.
+    Args:
+        checkpoint: a folder in the released layout, one .safetensors or .pth file, or an opened checkpoint.
+        device: of the network.
+        dtype: of its parameters.
+
+    Returns:
+        The network in eval mode, without gradients.
+
+    Raises:
+        LuminaError: see ``Checkpoint``.
 
     Examples:
         >>> from lumina_core.pipelines.bundle import find_bundle
@@ -58,60 +116,64 @@ def load_video_model(
         >>> [str(patch) for patch in model.config.patches]
         ['1x2', '2x2', '2x4']
     """
-    checkpoint = read_checkpoint(path)
-    config = detect_config(checkpoint)
+    opened = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint.open(checkpoint)
     with torch.device("meta"):
-        model = MultiScaleNextDiT(config, ops_for(device))
-    weights = {key: value.to(device, dtype) for key, value in checkpoint.weights.items()}
+        model = MultiScaleNextDiT(opened.config, ops_for(device))
+    weights = {key: value.to(device, dtype) for key, value in opened.weights().items()}
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval().requires_grad_(False)
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read weights and settings; a ``model_args.pth`` beside the weights is read too. Raises LuminaError."""
-    file = find_weights(path)
-    weights, metadata = read_file(file)
-    weights = clean_keys(weights)
-    check_finite(file.name, weights)
-    return Checkpoint(file, weights, read_settings(file, metadata))
-
-
 def read_video_config(path: str | Path) -> VideoConfig:
-    """What ``load_video_model(path)`` would build, every key and shape checked, in the time of reading a header.
+    """The configuration of the network that ``load_video_model(path)`` loads, with every key and shape checked.
 
-    A .pth file has no header and is read whole. Raises LuminaError.
+    Reads a header in place of weights, except from a .pth file, which has none. Raises LuminaError.
     """
-    file = find_weights(path)
-    if file.suffix != ".safetensors":
-        return detect_config(read_checkpoint(file))
-    weights, metadata = read_safetensors(file, header_only=True)
-    return detect_config(Checkpoint(file, clean_keys(weights), read_settings(file, metadata)))
+    return Checkpoint.open(path).config
 
 
-def read_file(file: Path) -> tuple[Weights, dict[str, str]]:
-    """Tensors by name, and the metadata where the file has any. Raises LuminaError."""
+def read_file(file: Path, header_only: bool = False) -> tuple[Weights, dict[str, str]]:
+    """Tensors by name, and the metadata if the file has any.
+
+    Args:
+        file: a .safetensors, .pth or .pt file.
+        header_only: tensors of a .safetensors file are on the meta device; other files are read whole.
+
+    Raises:
+        LuminaError: another suffix, or a file that cannot be read.
+    """
     if file.suffix == ".safetensors":
-        return read_safetensors(file)
+        return read_safetensors(file, header_only)
     if file.suffix in (".pth", ".pt"):
         return read_pth(file), {}
-    raise LuminaError(f"'{file.name}' is not a checkpoint; expected a .safetensors or .pth file.")
+    raise LuminaError(
+        f"'{file.name}' is not a checkpoint; expected a .safetensors or .pth file.", field="checkpoint", kind="file"
+    )
 
 
 def find_weights(path: str | Path) -> Path:
-    """The weights file that ``path`` (a file, or a folder in the released layout) means."""
+    """The weights file of ``path``, which is that file or a folder in the released layout. Raises LuminaError."""
     path = Path(path)
     if path.is_file():
         return path
     if not path.exists():
-        raise LuminaError(f"Checkpoint '{path}' does not exist; give a released folder, or a .safetensors file.")
+        raise LuminaError(
+            f"Checkpoint '{path}' does not exist; give a released folder, or a .safetensors file.",
+            field="checkpoint",
+            kind="missing",
+        )
     for name in RELEASED_NAMES:
         if (path / name).is_file():
             return path / name
-    raise LuminaError(f"Folder '{path}' holds no {RELEASED_NAMES[0]} (or .pth); give the folder of the released files.")
+    raise LuminaError(
+        f"Folder '{path}' holds no {RELEASED_NAMES[0]} (or .pth); give the folder of the released files.",
+        field="checkpoint",
+        kind="missing",
+    )
 
 
 def clean_keys(weights: Mapping[str, torch.Tensor]) -> Weights:
-    """Drop what torch.compile and other tools put into key names."""
+    """The tensors under key names without the prefixes that torch.compile and other tools add."""
     cleaned = {}
     for key, value in weights.items():
         key = key.replace("_orig_mod.", "")
@@ -122,21 +184,35 @@ def clean_keys(weights: Mapping[str, torch.Tensor]) -> Weights:
 
 
 def read_settings(file: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """What ``METADATA_KEY`` may hold, from the file's metadata, else from a model_args.pth beside it, else nothing."""
+    """The settings from the metadata of ``file``, else from a model_args.pth beside it, else none.
+
+    Returns:
+        Numbers of ``SETTINGS``; rows of ``LATENT_RGB``; ``TRAIN_SIZE`` as a ``LatentSize``. Those that are not stated
+        are left out.
+
+    Raises:
+        LuminaError: a setting is of another form, or model_args.pth cannot be read.
+    """
     fields: Mapping = {}
     if METADATA_KEY in metadata:
         try:
             fields = dict(json.loads(metadata[METADATA_KEY]))
         except (TypeError, ValueError):
             raise LuminaError(
-                f"{file.name} has metadata '{METADATA_KEY}' that is not a JSON object; save the file again."
+                f"{file.name} has metadata '{METADATA_KEY}' that is not a JSON object; save the file again.",
+                field="checkpoint",
+                kind="file",
             ) from None
     elif (file.parent / ARGS_NAME).is_file():
         fields = read_model_args(file.parent / ARGS_NAME)
     numbers = {name: fields[name] for name in SETTINGS if name in fields}
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
-            raise LuminaError(f"The settings of {file.name} give {name} = {value!r}; expected a number above 0.")
+            raise LuminaError(
+                f"The settings of {file.name} give {name} = {value!r}; expected a number above 0.",
+                field=name,
+                kind="file",
+            )
     settings: dict[str, Any] = {name: float(value) for name, value in numbers.items()}
     for name, read in ((LATENT_RGB, _latent_rgb), (TRAIN_SIZE, _train_size)):
         if fields.get(name) is not None:
@@ -145,7 +221,7 @@ def read_settings(file: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def video_metadata(config: VideoConfig) -> dict[str, str]:
-    """The header entry of a checkpoint of this configuration, as ``read_settings`` reads it."""
+    """The safetensors metadata for a checkpoint of this configuration, as ``read_settings`` reads it."""
     settings: dict[str, Any] = {name: getattr(config, name) for name in SETTINGS}
     if config.latent_rgb is not None:
         settings[LATENT_RGB] = config.latent_rgb
@@ -162,40 +238,45 @@ def _latent_rgb(file: Path, fields: Mapping[str, Any]) -> tuple[tuple[float, ...
     if not rows or any(len(row) != 3 or not all(map(math.isfinite, row)) for row in rows):
         raise LuminaError(
             f"The settings of {file.name} give a {LATENT_RGB} that is not a list of rows of three numbers; write red, "
-            "green and blue of each latent channel, or leave it out."
+            "green and blue of each latent channel, or leave it out.",
+            field=LATENT_RGB,
+            kind="file",
         )
     return rows
 
 
 def _train_size(file: Path, fields: Mapping[str, Any]) -> LatentSize:
     found = fields[TRAIN_SIZE]
-    # A bool is no number here, and is an int for Python.
+    # isinstance would accept a bool, which is an int in Python.
     if not isinstance(found, (list, tuple)) or len(found) != 3 or any(type(n) is not int or n < 1 for n in found):
         raise LuminaError(
             f"The settings of {file.name} give {TRAIN_SIZE} = {found!r}; expected three whole numbers above 0: latent "
-            "frames, height and width of the largest clips that it was trained on."
+            "frames, height and width of the largest clips that it was trained on.",
+            field=TRAIN_SIZE,
+            kind="file",
         )
     return LatentSize(*found)
 
 
-def detect_config(checkpoint: Checkpoint) -> VideoConfig:
-    """Sizes from the weights' shapes, the rest from the settings; checks every key and shape. Raises LuminaError."""
-    weights, name = checkpoint.weights, checkpoint.path.name
-    refuse_other_kinds(name, weights, VIDEO)
+def _detect_config(name: str, tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> VideoConfig:
+    refuse_other_kinds(name, tensors, VIDEO)
     try:
-        config = _config_from_shapes(weights, checkpoint.settings)
+        config = _config_from_shapes(tensors, settings)
     except LuminaError as error:
-        raise LuminaError(f"{name} is not a Lumina-Video checkpoint: {error}") from None
+        raise LuminaError(
+            f"{name} is not a Lumina-Video checkpoint: {error}", field="checkpoint", kind="file"
+        ) from None
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
         fault = f"{error.args[0]} is missing" if isinstance(error, KeyError) else "its shapes make no network"
         raise LuminaError(
             f"{name} is not a Lumina-Video checkpoint: {fault}; "
-            "expected keys such as all_x_embedder.2-1.weight and layers.0.attention.wq.weight."
+            "expected keys such as all_x_embedder.2-1.weight and layers.0.attention.wq.weight.",
+            field="checkpoint",
+            kind="file",
         ) from None
     with torch.device("meta"):
         network = MultiScaleNextDiT(config)
-    what = f"a Lumina-Video network of width {config.dim} and {config.layers} layers"
-    check_fit(name, weights, network, what)
+    check_fit(name, tensors, network, f"a Lumina-Video network of width {config.dim} and {config.layers} layers")
     return config
 
 
@@ -205,13 +286,22 @@ def _config_from_shapes(weights: Mapping[str, torch.Tensor], settings: Mapping[s
         raise KeyError("all_x_embedder")
     patches = tuple(sorted((PatchSize.from_key(k) for k in keys), key=lambda p: p.frames * p.space**2))
     first = patches[0]
-    dim, numbers = weights[f"all_x_embedder.{first.key}.weight"].shape
-    channels = numbers // (first.frames * first.space**2)
+    dim, elements = weights[f"all_x_embedder.{first.key}.weight"].shape
+    channels = elements // (first.frames * first.space**2)
     return VideoConfig(patches=patches, channels=channels, **layer_sizes(weights, dim), **settings)
 
 
 def layer_sizes(weights: Mapping[str, torch.Tensor], dim: int) -> dict[str, Any]:
-    """Fields of the config that the layers of a network ``dim`` wide tell by their shapes. Raises KeyError."""
+    """The fields of ``VideoConfig`` that the shapes of a network's layers determine.
+
+    Args:
+        weights: tensors by published name, or their shapes on the meta device.
+        dim: width of the network.
+
+    Raises:
+        KeyError: a tensor is missing.
+        IndexError, ValueError, ZeroDivisionError: a shape makes no network.
+    """
     heads = weights["layers.0.attention.gate"].shape[0]
     kv_dim, text_dim = weights["layers.0.attention.wk_y.weight"].shape
     return {

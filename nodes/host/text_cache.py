@@ -1,4 +1,15 @@
-"""What the network calls of one sampling run share, inside the host, which has no place for it."""
+"""The text K/V cache of a sampling run inside the host.
+
+The core's sampler computes the keys and values of the text once per run. The host's sampler has no place for such a
+cache: it calls the network with a batch of text features that it copies together from its conditions for every call,
+and may take the positive and the negative text in one batch, in two, or one sample at a time when memory is short.
+So a batch is recognized by value: if its features and mask equal those of a batch of this run, or of some of its
+samples, the cached keys and values are used, or a view of them. Comparing costs one pass over the features, which is
+far less than projecting them in every layer.
+
+The cache lives as long as the run. A run has one tensor of sigmas, which the host passes to every call in
+``transformer_options["sample_sigmas"]`` and drops at the end; a weak reference to it marks the run and frees the cache.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +21,11 @@ import torch
 from ...lumina_core.network.text_cache import ConditioningCache, SingleEntryCache
 
 
-class RunContexts:
-    """The contexts of the newest run: one for each batch of texts that the host makes of its conditions.
-
-    Texts are recognised by their values, because the host copies them for every call. They go with the run's sigmas,
-    the one object that lives exactly as long as a run.
+class RunTextCaches:
+    """The conditioning caches of the latest run, one for each batch of texts that the host has passed.
 
     Args:
-        changing: whether weights may change within a run, as scheduled LoRA hooks do; then nothing is kept.
+        changing: whether weights may change within a run, as scheduled LoRA hooks do; then nothing is cached.
     """
 
     def __init__(self, changing: Callable[[], bool] = lambda: False):
@@ -25,7 +33,13 @@ class RunContexts:
         self._forget()
 
     def of(self, features: torch.Tensor, mask: torch.Tensor | None, transformer_options: dict) -> ConditioningCache:
-        """The context of features (B, S, D) and their mask (B, S); one that keeps nothing outside of a run."""
+        """The cache of a batch of texts; outside of a run, one that keeps nothing.
+
+        Args:
+            features: (B, S, D).
+            mask: bool (B, S), True where a token counts; None when all do.
+            transformer_options: the host's, of this call.
+        """
         sigmas = transformer_options.get("sample_sigmas")
         if sigmas is None or self.changing():
             return ConditioningCache(features, mask, keep=False)
@@ -42,7 +56,7 @@ class RunContexts:
         return asked
 
     def _end(self, run: weakref.ref) -> None:
-        # The sigmas of an earlier run may be let go after the next one began.
+        # The sigmas of an earlier run may be freed after the next run has begun.
         if run is self._run:
             self._forget()
 
@@ -55,6 +69,8 @@ class RunContexts:
 def _equal(a: ConditioningCache, b: ConditioningCache) -> bool:
     if a.features.device != b.features.device or a.features.dtype != b.features.dtype:
         return False
-    if (a.mask is None) != (b.mask is None) or not torch.equal(a.features, b.features):
+    if not torch.equal(a.features, b.features):
         return False
-    return a.mask is None or torch.equal(a.mask, b.mask)
+    if a.mask is None or b.mask is None:
+        return a.mask is b.mask
+    return torch.equal(a.mask, b.mask)

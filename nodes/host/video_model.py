@@ -15,14 +15,14 @@ import comfy.supported_models_base
 import comfy.utils
 import torch
 
-from ...lumina_core.checkpoints.video import Checkpoint, clean_keys, detect_config, read_settings
+from ...lumina_core.checkpoints.video import Checkpoint, clean_keys, read_settings
 from ...lumina_core.errors import LuminaError
 from ...lumina_core.network.config import VideoConfig
 from ...lumina_core.network.next_dit import NextDiT
 from ...lumina_core.network.video import MultiScaleNextDiT
 from ...lumina_core.runtime.devices import bf16_unsupported_reason
 from ...lumina_core.runtime.oom import oom_message
-from ...lumina_core.runtime.tensor_files import check_finite, unreadable
+from ...lumina_core.runtime.tensor_files import unreadable
 from ...lumina_core.sampling.denoiser import NO_MOTION
 from ...lumina_core.shapes.latents import LatentSize
 from ..names import MOTION_KEY
@@ -32,7 +32,7 @@ from .oom import CURES, RunFallback, options_of
 from .ops import host_ops, run_dtype
 from .run_options import RunOptions
 from .size_warning import warn_of_size
-from .text_cache import RunContexts
+from .text_cache import RunTextCaches
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class HostNextDiT(NextDiT):
         super().__init__(config, host_ops(operations), device=device, dtype=dtype)  # pyright: ignore[reportCallIssue]
         self.dtype = dtype
         self.fallback = RunFallback()
-        self.contexts = RunContexts()
+        self.text_caches = RunTextCaches()
 
     def forward(self, x, timesteps, context=None, control=None, transformer_options=None, **kwargs):
         options = transformer_options or {}
@@ -63,7 +63,7 @@ class HostNextDiT(NextDiT):
     def _forward(self, x, t, context, transformer_options, text_mask=None, motion=None, **_):
         """``t`` is flow time; returns noise - data, the sign that the host's CONST parametrisation wants."""
 
-        text = self.contexts.of(context, text_mask, transformer_options)
+        text = self.text_caches.of(context, text_mask, transformer_options)
 
         def call(items: slice) -> torch.Tensor:
             options = options_of(transformer_options, items, len(x))
@@ -118,7 +118,7 @@ class LuminaVideoModel(comfy.model_base.BaseModel):
         super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=self.network)
         self.round_to = run_dtype(self.get_dtype(), self.manual_cast_dtype)
         # Scheduled LoRA hooks change the weights within a run.
-        self.diffusion_model.contexts = RunContexts(changing=self._has_hooks)
+        self.diffusion_model.text_caches = RunTextCaches(changing=self._has_hooks)
         needed = self.memory_required(self.reference)
         self.memory_usage_factor = usage_factor(needed, self.reference, run_dtype_size(self))
 
@@ -174,11 +174,10 @@ def load_model(path: str | Path, dtype: torch.dtype | None = None, disable_dynam
     path = Path(path)
     weights, metadata = read_weights(path)
     checkpoint = Checkpoint(path, clean_keys(weights), read_settings(path, metadata))
-    check_finite(path.name, checkpoint.weights)
-    config = detect_config(checkpoint)
+    config = checkpoint.config
     model_config = LuminaVideoConfig({"config": config})
     model_config.latent_format = LuminaVideoLatent(config)
-    patcher = make_patcher(model_config, checkpoint.weights, dtype, disable_dynamic)
+    patcher = make_patcher(model_config, checkpoint.weights(), dtype, disable_dynamic)
     # Lets the host rebuild a plain patcher, which torch.compile and hooks need under dynamic offload.
     patcher.cached_patcher_init = (load_model, (path, dtype))
     return warn_of_size(tell_run_early(patcher))

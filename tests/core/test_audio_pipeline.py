@@ -283,7 +283,7 @@ def test_parts_that_do_not_go_together_are_told_before_loading(settings, voice, 
     cut.write_bytes((voice / "model.safetensors").read_bytes()[:5000])
     refused("cut.safetensors cannot be read", model=cut)
     other = next((voice / "features" / "sync").glob("*.safetensors"))
-    refused("is no Lumina-V2A sound model .*recipes/audio", model=other)
+    refused("is not a Lumina-V2A audio model .*recipes/audio", model=other)
     wide = shutil.copytree(voice / "features", tmp_path / "wide")
     config = json.loads((wide / "clip" / "config.json").read_text(encoding="utf-8"))
     (wide / "clip" / "config.json").write_text(json.dumps(config | {"projection_dim": 40}), encoding="utf-8")

@@ -111,7 +111,7 @@ def test_voices_that_are_none(video, shelf, silent, tmp_path, monkeypatch, capsy
     refused(capsys, "The bundle silent has no voice, only pictures", "sound", video, "--bundle", silent)
     parts = ["--features", sound / "features", "--codec", sound / "codec"]
     refused(capsys, "--model 'x' does not exist", "sound", video, "--model", "x", *parts)
-    refused(capsys, "is no Lumina-V2A sound model", "sound", video, "--model", picture_model(shelf), *parts)
+    refused(capsys, "is not a Lumina-V2A audio model", "sound", video, "--model", picture_model(shelf), *parts)
     monkeypatch.setattr("lumina_core.pipelines.bundle.SHIPPED", tmp_path)
     refused(capsys, "the bundle mini is not there; give --bundle FOLDER", "sound", video)
 

@@ -100,13 +100,13 @@ def test_trained_size_comes_from_the_settings_beside(save, tmp_path, settings, s
 def test_broken_settings_are_told(save, tmp_path, text):
     file = save()
     (tmp_path / "config.json").write_text(text)
-    assert "give no size of the training pictures; fetch them again" in refusal(file)
+    assert "give no size of the training images; download them again" in refusal(file)
 
 
 def test_settings_of_another_kind_are_told(save, tmp_path):
     file = save()
     torch.save(argparse.Namespace(image_size="large"), tmp_path / ARGS_NAME)
-    assert "give no size of the training pictures; fetch them again" in refusal(file)
+    assert "give no size of the training images; download them again" in refusal(file)
 
 
 def test_missing_unexpected_and_misshapen_keys_are_named(save):
@@ -152,7 +152,7 @@ def test_a_video_checkpoint_in_the_image_loader():
 def test_a_sound_model_in_either(tmp_path):
     write_sound_model(tmp_path / "sound.safetensors", 0)
     told = refusal(tmp_path / "sound.safetensors")
-    assert "sound.safetensors is a Lumina-V2A sound model" in told and "Load Lumina-Video Audio Model reads it" in told
+    assert "sound.safetensors is a Lumina-V2A audio model" in told and "Load Lumina-Video Audio Model reads it" in told
     with pytest.raises(LuminaError, match="Load Lumina-Video Audio Model reads it"):
         load_video_model(tmp_path / "sound.safetensors")
 
@@ -163,7 +163,7 @@ STRANGERS = {
         "x_embedder.weight", "cap_embedder.0.weight", "context_refiner.0.attention.qkv.weight",
         "noise_refiner.0.attention.qkv.weight", "layers.0.attention.qkv.weight", "layers.0.attention_norm1.weight",
     ),
-    "a Flag-DiT of Lumina-T2X for pictures (Lumina-T2I)": (
+    "a Flag-DiT of Lumina-T2X for images (Lumina-T2I)": (
         "x_embedder.weight", "cap_embedder.0.weight", "eol_token", "pad_token", "layers.0.attention.wk_y.weight",
         "layers.0.attention_norm.weight", "layers.0.ffn_norm.weight",
     ),

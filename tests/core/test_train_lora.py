@@ -198,9 +198,9 @@ def test_a_lora_run_is_no_checkpoint(fields, tmp_path):
         ({"lora_A.weight": None}, f"lacks '{KEY}.lora_A.weight'"),
         ({"lora_A.weight": torch.ones(3, 63)}, "'layers.0.attention.wq' is (64, 3) times (3, 63)"),
         ({"lora_A.weight": torch.ones(2, 64)}, "(64, 3) times (2, 64)"),
-        ({"alpha": torch.ones(2)}, "is no LoRA for this checkpoint"),
-        ({"dora_scale": torch.ones(64)}, f"no place for its key '{KEY}.dora_scale'"),
-        ({"lora_mid.weight": torch.ones(64)}, "no place for its key"),
+        ({"alpha": torch.ones(2)}, "is not a LoRA for this checkpoint"),
+        ({"dora_scale": torch.ones(64)}, f"no layer for its key '{KEY}.dora_scale'"),
+        ({"lora_mid.weight": torch.ones(64)}, "no layer for its key"),
     ],
 )
 def test_files_that_do_not_fit(tiny_set, lora_file, changes, words):
@@ -218,7 +218,7 @@ def test_files_that_are_no_lora(tiny_set, lora_file, tmp_path):
     (tmp_path / "cut.safetensors").write_bytes(b"\x08")
     assert "cannot be read" in refusal(apply_lora, model, tmp_path / "cut.safetensors")
     (checkpoint,) = tiny_set.model.glob("*.safetensors")
-    assert "no place for its key" in refusal(apply_lora, model, checkpoint)
+    assert "no layer for its key" in refusal(apply_lora, model, checkpoint)
     save_file({}, tmp_path / "empty.safetensors")
     assert "holds no weights" in refusal(apply_lora, model, tmp_path / "empty.safetensors")
     broken = lora_file(**{"lora_A.weight": torch.full((3, 64), float("inf"))})

@@ -202,7 +202,7 @@ def test_a_foreign_checkpoint_is_not_offered_and_told_when_queued(server, tiny_m
     assert SOUND_MODEL in offered and name not in offered
     node = graph.audio_model(name)
     message = refused(server, graph, node, sound_node(graph, model=node[0], images=frames(graph, 24))[0])
-    assert "no Lumina-V2A sound model" in message or "'nowhere.safetensors' is not in" in message
+    assert "not a Lumina-V2A audio model" in message or "'nowhere.safetensors' is not in" in message
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -172,7 +172,7 @@ def test_settings_that_carry_code_are_refused_and_not_run(server, models, tmp_pa
     settings = argparse.Namespace(rope_theta=256.0, results_dir=RunsCode(marker))
     torch.save(settings, folder / "model_args.pth", pickle_protocol=protocol)
     message = run_model(server, f"{folder.name}/{WEIGHTS}")
-    assert "model_args.pth asks to run" in message and "mkdir" in message and "it was not opened" in message
+    assert "model_args.pth contains a pickled call" in message and "mkdir" in message and "was not loaded" in message
     assert not marker.exists()
 
 

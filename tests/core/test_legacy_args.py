@@ -149,7 +149,7 @@ def test_oversize(tmp_path, zipped):
     path = tmp_path / "model_args.pth"
     content = argparse.Namespace(text="x" * (MAX_BYTES + 10))
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(LuminaError, match="model_args.pth (is not a settings file: .*at most 1 MiB|cannot be read)"):
+    with pytest.raises(LuminaError, match="model_args.pth (is not a settings file; .*at most 1 MiB|cannot be read)"):
         read_model_args(path)
 
 

@@ -129,7 +129,7 @@ def read_begun(clip: torch.Tensor, prompt: Prompt, scene: Scene, images: int) ->
     the next, `near` whether that is at most NEAR; the others are of the frames after the given ones.
     """
     border = VAE_FRAMES if images == 1 else images
-    after, places = judge(clip[border:]), judge(clip).centres
+    after, places = judge(clip[border:]), judge(clip).centers
     jump = distance(places[border - 1], places[border])
     right = {name: float(getattr(after, name) == getattr(prompt.scene, name)) for name in COUNTED}
     return {
@@ -144,7 +144,7 @@ def read_rerendered(clip: torch.Tensor, prompt: Prompt, source: Scene, changed: 
     were kept, direction, mean distance in pixels of the shape from its place in the source, PSNR against the source."""
     found = judge(clip)
     right = {name: float(getattr(found, name) == getattr(prompt.scene, name)) for name in (*NAMES, "direction")}
-    paths = [distance(place, source.position(frame)) for frame, place in enumerate(found.centres)]
+    paths = [distance(place, source.position(frame)) for frame, place in enumerate(found.centers)]
     distances = [path for path in paths if path is not None]
     return {
         "new": right[changed], "kept": mean([right[name] for name in NAMES if name != changed]),

@@ -11,7 +11,7 @@ import torch
 
 from lumina_core.audio.codec_loader import load_audio_codec
 from lumina_core.mini.audio_captions import audio_caption
-from lumina_core.mini.audio_world import AudioScene, Event, draw_audio_scene, events, random_audio_scene, synthesise
+from lumina_core.mini.audio_world import AudioScene, Event, draw_audio_scene, events, random_audio_scene, synthesize
 from lumina_core.mini.captions import LANGUAGES
 from lumina_core.pipelines.audio import AudioFiles, LuminaAudioPipeline
 from lumina_core.sampling.audio import AudioPlan
@@ -40,7 +40,7 @@ class Clip:
     @property
     def audio(self) -> torch.Tensor:
         """The reference: (1, N) at 16 kHz."""
-        return synthesise(self.scene)[None]
+        return synthesize(self.scene)[None]
 
     def frames(self) -> torch.Tensor:
         """(n, 64, 64, 3) in 0..1."""
@@ -87,7 +87,7 @@ def unseen_clips(count: int, seed: int = 0) -> list[Clip]:
     clips: list[Clip] = []
     rng = random.Random(f"sound benchmark {seed}")
     while len(clips) < count:
-        scene = random_audio_scene(rng, held=True)
+        scene = random_audio_scene(rng, held_out=True)
         if events(scene):
             number = len(clips)
             language = LANGUAGES[number // len(RATES) % len(LANGUAGES)]
@@ -97,4 +97,4 @@ def unseen_clips(count: int, seed: int = 0) -> list[Clip]:
 
 def with_material(clip: Clip, material: str, caption: str) -> Clip:
     """The same frames with another material asked for."""
-    return replace(clip, scene=replace(clip.scene, material=material, asked=True), caption=caption)
+    return replace(clip, scene=replace(clip.scene, material=material, names_material=True), caption=caption)

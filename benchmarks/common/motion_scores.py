@@ -11,7 +11,7 @@ from benchmarks.common.mini_clips import make_clips
 from benchmarks.common.paper import SCHEDULED_FROM, TABLE_3
 from lumina_core.evaluation.rank_correlation import spearman
 from lumina_core.media.motion_score import dis_flow, motion_score
-from lumina_core.mini.dataset import CLIPS, drawn_items
+from lumina_core.mini.dataset import CLIPS, drawn_samples
 from lumina_core.mini.prompts import Prompt
 from lumina_core.mini.quality import ClipQuality, means, measure_all
 from lumina_core.mini.world import FPS
@@ -48,7 +48,7 @@ class Row:
 def training_median(count: int) -> float:
     """Median motion score of so many drawn training clips."""
     flow = dis_flow()
-    return statistics.median(motion_score(item.frames, FPS, flow) for item in drawn_items(CLIPS, count, 1))
+    return statistics.median(motion_score(item.frames, FPS, flow) for item in drawn_samples(CLIPS, count, 1))
 
 
 def table_3(

@@ -1,7 +1,7 @@
-"""Onsets: the times at which something begins to sound, and how well those of two sounds agree.
+"""Onset detection, and metrics that compare the onsets of two waveforms.
 
-An onset is a peak of the spectral flux: how fast the logarithm of the mel bands rises, in the mean over the bands.
-Accuracy and average precision follow XYPB/CondFoleyGen.
+An onset is a peak of the spectral flux, which is the mean increase of the log-mel bands.
+Source of accuracy and average precision: XYPB/CondFoleyGen.
 """
 
 from __future__ import annotations
@@ -16,30 +16,28 @@ import torch.nn.functional as F
 from ..audio.mel import FLOOR, SAMPLE_RATE
 from ..errors import LuminaError
 
-APART = 0.05
-"""Seconds: of two onsets nearer than this, the stronger one counts."""
-TOLERANCE = 0.1
-"""Seconds between two onsets that are taken for one."""
+MIN_GAP = 0.05  # seconds; of two onsets closer than this, only the stronger one counts
+TOLERANCE = 0.1  # largest distance in seconds between matching onsets
+# Spectral flux of an onset in nepers per 10 ms, above the local median. White noise stays below 0.2, an impact in
+# silence reaches 2 and more.
 THRESHOLD = 0.3
-"""Nepers that the bands rise in 10 ms, in their mean and beyond the median around it, at an onset. White noise stays
-below 0.2, a stroke in silence reaches 2 and more."""
-_WINDOW, _HOP, _BANDS = 512, 80, 40
-_STEP = _HOP / SAMPLE_RATE
-_LAG = 2
-"""Frames between those that are compared."""
-_QUIETEST = 3e-3
-"""What is 50 dB below the clip's loudest band does not count as sound."""
-_SILENCE = 1e-4
-"""Amplitude below which a clip is silent."""
-_AROUND = 40
-"""Frames on each side in the median."""
-_EARLY = 0.011
-"""Seconds by which the middle of the window is ahead of what makes the flux peak."""
+_WINDOW, _HOP, _BANDS = 512, 80, 40  # samples, samples, mel bands
+_STEP = _HOP / SAMPLE_RATE  # seconds per frame
+_LAG = 2  # the flux compares frames this far apart
+_RELATIVE_FLOOR = 3e-3  # magnitudes 50 dB below the clip's loudest band are treated as silence
+_SILENCE = 1e-4  # amplitude below which a clip is silent
+_MEDIAN_REACH = 40  # frames on each side of the local median
+_PEAK_OFFSET = 0.011  # seconds from the center of the window to the onset that causes the peak
 
 
 @dataclass(frozen=True)
 class Onsets:
-    """``times`` in seconds, rising, and how strong each is, in nepers."""
+    """Onsets of one waveform.
+
+    Args:
+        times: seconds, ascending.
+        strengths: height of each peak above the local median of the flux, in nepers.
+    """
 
     times: tuple[float, ...]
     strengths: tuple[float, ...]
@@ -50,11 +48,12 @@ class Onsets:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Onsets that were found beside the true ones; several clips add up in ``pooled``.
+    """Detected onsets compared with the reference; ``pooled`` adds up several clips.
 
     Args:
-        found, true: numbers of onsets.
-        lags: found minus true time of every pair that matches, in seconds; positive is late.
+        found: number of detected onsets.
+        true: number of reference onsets.
+        lags: detected minus reference time of every matching pair in seconds; positive is late.
     """
 
     found: int
@@ -63,58 +62,67 @@ class Agreement:
 
     @property
     def precision(self) -> float | None:
-        """None where nothing was found."""
+        """Share of the detected onsets that match; None if none was detected."""
         return len(self.lags) / self.found if self.found else None
 
     @property
     def recall(self) -> float | None:
-        """None where there is nothing to find."""
+        """Share of the reference onsets that match; None if there are none."""
         return len(self.lags) / self.true if self.true else None
 
     @property
     def f1(self) -> float | None:
-        """None where nothing was found and there is nothing to find."""
+        """Harmonic mean of precision and recall; None if there are no onsets on either side."""
         return 2 * len(self.lags) / (self.found + self.true) if self.found + self.true else None
 
     @property
     def mean_absolute_lag(self) -> float | None:
-        """Seconds; None where nothing matches."""
+        """Mean absolute lag in seconds; None if nothing matches."""
         return sum(map(abs, self.lags)) / len(self.lags) if self.lags else None
 
 
 @torch.no_grad()
 def find_onsets(waveform: torch.Tensor, threshold: float = THRESHOLD) -> Onsets:
-    """The onsets of one waveform (1, N) at 16 kHz; of what sounds from its very beginning, none.
+    """Onsets of one waveform (1, N) at 16 kHz. Audio that is present from the first sample has no onset.
 
-    Raises LuminaError for another shape, a waveform below 40 ms and values that are not finite.
+    Args:
+        waveform: at least 42 ms.
+        threshold: smallest flux above the local median, in nepers per 10 ms.
+
+    Raises:
+        LuminaError: another shape, a shorter waveform, or values that are not finite.
     """
     if waveform.ndim != 2 or waveform.shape[0] != 1 or waveform.shape[1] < _WINDOW + 2 * _HOP:
         raise LuminaError(
-            f"The waveform has shape {tuple(waveform.shape)}; onsets are found in (1, samples) of "
-            f"{_WINDOW + 2 * _HOP} samples or more at 16 kHz."
+            f"The waveform has shape {tuple(waveform.shape)}, expected (1, samples) with "
+            f"{_WINDOW + 2 * _HOP} samples or more at 16 kHz.",
+            field="waveform",
+            kind="value",
         )
     if not bool(torch.isfinite(waveform).all()):
-        raise LuminaError("The waveform holds NaN or infinite values; take another recording.")
+        raise LuminaError(
+            "The waveform contains NaN or infinite values; use another recording.", field="waveform", kind="numerics"
+        )
     if waveform.abs().max() < _SILENCE:
         return Onsets((), ())
     flux = _flux(waveform.float())
-    reach = round(APART / _STEP)
-    above = flux - _median_around(flux)
+    reach = round(MIN_GAP / _STEP)
+    above = flux - _local_median(flux)
     highest = F.max_pool1d(flux[None], 2 * reach - 1, stride=1, padding=reach - 1)[0]
     peaks = ((flux == highest) & (above > threshold)).nonzero().flatten().tolist()
     times: list[float] = []
     strengths: list[float] = []
     for peak in peaks:
-        time = (peak + _LAG / 2 + _bend(flux, peak)) * _STEP + _WINDOW / 2 / SAMPLE_RATE + _EARLY
-        # Equal neighbors are both the highest; the first stands for them.
-        if not times or time - times[-1] >= APART / 2:
+        time = (peak + _LAG / 2 + _peak_shift(flux, peak)) * _STEP + _WINDOW / 2 / SAMPLE_RATE + _PEAK_OFFSET
+        # Equal adjacent maxima are one onset, at the first of them.
+        if not times or time - times[-1] >= MIN_GAP / 2:
             times.append(time)
             strengths.append(float(above[peak]))
     return Onsets(tuple(times), tuple(strengths))
 
 
 def match(found: Sequence[float], true: Sequence[float], tolerance: float = TOLERANCE) -> Agreement:
-    """Pair times in seconds one to one, the nearest pair first, up to ``tolerance`` apart."""
+    """Match times in seconds one to one, closest pairs first, up to ``tolerance`` apart."""
     pairs = sorted(
         (abs(a - b), i, j) for i, a in enumerate(found) for j, b in enumerate(true) if abs(a - b) <= tolerance
     )
@@ -128,7 +136,7 @@ def match(found: Sequence[float], true: Sequence[float], tolerance: float = TOLE
 
 
 def pooled(parts: Iterable[Agreement]) -> Agreement:
-    """All clips counted as one, so that a clip counts as much as it has onsets."""
+    """The sum over clips, so that each onset has the same weight."""
     parts = list(parts)
     return Agreement(
         sum(part.found for part in parts),
@@ -140,11 +148,12 @@ def pooled(parts: Iterable[Agreement]) -> Agreement:
 def accuracy_and_precision(
     found: Onsets, true: Sequence[float], tolerance: float = TOLERANCE
 ) -> tuple[float | None, float | None]:
-    """Onset accuracy and average precision of one clip; None and None where there is nothing to find.
+    """Onset accuracy and average precision of one clip, both None if there are no reference onsets.
 
-    Each true onset in turn takes the strongest one within ``tolerance`` that is left. Accuracy is the share that gets
-    one; average precision ranks what was found by strength. True onsets that get none add nothing to it; CondFoleyGen
-    ranks them last, by which silence reaches 1.
+    Each reference onset in turn is matched with the strongest remaining detection within ``tolerance`` seconds.
+    Accuracy is the share of reference onsets with a match; average precision ranks the detections by strength.
+    Reference onsets without a match add nothing. CondFoleyGen ranks them last instead, which gives silence a precision
+    of 1.
     """
     if not true:
         return None, None
@@ -162,7 +171,7 @@ def accuracy_and_precision(
 
 
 def _average_precision(ranked: list[tuple[float, bool]], total: int) -> float:
-    """Precision at every right entry, as a mean over all that there are."""
+    """Sum of the precisions at every correct entry, divided by ``total``."""
     hits, area = 0, 0.0
     for rank, (_, right) in enumerate(sorted(ranked, key=lambda entry: -entry[0]), start=1):
         hits += right
@@ -171,22 +180,22 @@ def _average_precision(ranked: list[tuple[float, bool]], total: int) -> float:
 
 
 def _flux(waveform: torch.Tensor) -> torch.Tensor:
-    """(n,): entry k is the rise from frame k to frame k + _LAG, frames being 5 ms apart."""
+    """Spectral flux (n,): entry k is the increase from frame k to frame k + _LAG; frames are 5 ms apart."""
     bands = _transform().to(waveform.device)(waveform)[0]
-    logs = (bands + max(_QUIETEST * float(bands.max()), FLOOR)).log()
+    logs = (bands + max(_RELATIVE_FLOOR * float(bands.max()), FLOOR)).log()
     return (logs[:, _LAG:] - logs[:, :-_LAG]).clamp(min=0).mean(dim=0)
 
 
-def _median_around(values: torch.Tensor) -> torch.Tensor:
-    around = min(_AROUND, len(values) - 1)
-    return F.pad(values[None], (around, around), mode="reflect")[0].unfold(0, 2 * around + 1, 1).median(dim=-1).values
+def _local_median(values: torch.Tensor) -> torch.Tensor:
+    reach = min(_MEDIAN_REACH, len(values) - 1)
+    return F.pad(values[None], (reach, reach), mode="reflect")[0].unfold(0, 2 * reach + 1, 1).median(dim=-1).values
 
 
-def _bend(values: torch.Tensor, place: int) -> float:
-    """Where a parabola through a peak and its neighbors is highest, -0.5 to 0.5 frames from the peak."""
-    if not 0 < place < len(values) - 1:
+def _peak_shift(values: torch.Tensor, index: int) -> float:
+    """Offset of the maximum of a parabola through a peak and its neighbors, -0.5 to 0.5 frames."""
+    if not 0 < index < len(values) - 1:
         return 0.0
-    left, middle, right = (float(value) for value in values[place - 1 : place + 2])
+    left, middle, right = (float(value) for value in values[index - 1 : index + 2])
     curve = left - 2 * middle + right
     return 0.0 if curve >= 0 else 0.5 * (left - right) / curve
 
@@ -203,6 +212,6 @@ def _transform() -> torch.nn.Module:
         power=1.0,
         norm="slaney",
         mel_scale="slaney",
-        # A mirror at the ends would make onsets there.
+        # Reflection padding would create onsets at both ends.
         center=False,
     )

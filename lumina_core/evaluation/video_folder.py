@@ -1,4 +1,4 @@
-"""Figures of a folder of videos with audio, alone or against references of the same names."""
+"""Metrics for a folder of videos with audio, alone or compared with references of the same names."""
 
 from __future__ import annotations
 
@@ -23,25 +23,28 @@ from .spectral import (
 )
 
 VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi")
-SOUNDS = (*VIDEOS, ".wav", ".flac", ".mp3", ".m4a", ".ogg")
-# Fields of a video's row that have a mean.
+AUDIO = (*VIDEOS, ".wav", ".flac", ".mp3", ".m4a", ".ogg")
+# Metrics of a video, of which the mean row has the means.
 COLUMNS = ("av_align", "onsets", "silence", "f1", "accuracy", "ap", "lag_ms", "envelope_lag_ms", "mel", "lsd")
 MEAN = "mean"
 
 
 def pairs(results: Path, references: Path | None) -> list[tuple[Path, Path | None]]:
-    """Videos with audio, each with the reference of its name. Raises LuminaError where one is missing."""
+    """The videos of a folder, each with the reference of the same name, or None without a folder of references.
+
+    Raises LuminaError if a folder is empty, a video has no audio or a reference is missing.
+    """
     videos = _files(results, VIDEOS)
     silent = next((file for file in videos if not has_audio(file)), None)
     if silent is not None:
         raise LuminaError(f"{silent} has no audio; give a folder of videos with audio.", field="results", kind="value")
     if references is None:
         return [(file, None) for file in videos]
-    known = {file.stem: file for file in _files(references, SOUNDS)}
+    known = {file.stem: file for file in _files(references, AUDIO)}
     missing = next((file for file in videos if file.stem not in known), None)
     if missing is not None:
         raise LuminaError(
-            f"{references} has no reference named {missing.stem}; references have their result's name.",
+            f"{references} has no file named {missing.stem}; give each reference the name of its video.",
             field="references",
             kind="missing",
         )
@@ -55,25 +58,26 @@ def measure(
     fad_weights: Path | None = None,
     report: Callable[[str], None] = lambda name: None,
 ) -> dict[str, list[dict]]:
-    """Figures of every video and their means, and with references those of the whole set.
+    """Metrics of every video and their means, and with references those of the whole set.
 
     Args:
         videos: from ``pairs``.
         tolerance: seconds between onsets that match.
         kl_weights: folder of a transformers ``ASTForAudioClassification``; adds the KL divergence.
         fad_weights: folder of any transformers audio model; adds the Frechet distance of its embeddings.
-        report: called with the name of every video that is done.
+        report: called with the name of each finished video.
 
     Returns:
-        `videos`: one row for each with the fields ``COLUMNS``, last the means; `set`: rows of `figure` and `value`.
+        ``videos``: one row per video with the fields ``COLUMNS``, then the means.
+        ``set``: rows of ``figure`` and ``value``.
 
     Raises:
-        LuminaError: a file has no audio track or a folder is not a model's.
+        LuminaError: a file has no audio, or a folder is not a model.
     """
     rows, found, true = [], [], []
     agreements = []
     for video, reference in videos:
-        # An encoder's last frame may reach beyond the video, where the audio is cut off.
+        # The last audio packet may extend beyond the video, so the audio is cut to the video's length.
         length = round(probe(video).seconds * SAMPLE_RATE)
         wave = read_audio(video)[:, :length]
         row = {
@@ -127,7 +131,7 @@ def _of_set(
 
 
 def _means(rows: list[dict]) -> dict[str, float | None]:
-    """Over the videos that have the figure; of lags, early or late, the size counts."""
+    """Means over the videos that have the metric, of absolute values because lags have a sign."""
     means: dict[str, float | None] = {}
     for column in COLUMNS:
         values = [abs(row[column]) for row in rows if row.get(column) is not None]
@@ -140,7 +144,7 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     found = sorted(file for file in folder.glob("*") if file.suffix.lower() in suffixes) if folder.is_dir() else []
     if not found:
         raise LuminaError(
-            f"{folder} holds no file of {', '.join(suffixes)}; give a folder of videos with audio.",
+            f"{folder} has no file of type {', '.join(suffixes)}; give a folder of videos with audio.",
             field="results",
             kind="missing",
         )

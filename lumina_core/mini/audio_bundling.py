@@ -1,4 +1,4 @@
-"""The last step of the mini voice: its parts into a bundle that has pictures already."""
+"""Adds the parts of the mini audio model to a bundle that has a video model."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ from ..train.network import start_weights
 from .bundling import SOUND
 
 _PARTS = (f"{CODEC}/vae", f"{CODEC}/vocoder", f"{FEATURES}/clip", f"{FEATURES}/sync")
+# The network is stored in the dtype that it runs in on a GPU. Codec and encoders run in float32 everywhere, and their
+# rounding is audible; their weights are small enough for fp16, which has three more bits of precision than bf16.
 _NETWORK_STORED, _REST_STORED = torch.bfloat16, torch.float16
-"""The network in the dtype that it runs in on a GPU. Codec and encoders run in float32 everywhere, and their rounding
-is heard: fp16 has three more bits for their weights, none of which is large."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AudioBundleRecipe:
-    """Where the parts are.
+    """Locations of the parts.
 
     Args:
-        out: folder of a bundle, which gets a voice; one that it has is replaced.
-        network: run of the sound network; its newest averaged weights are taken.
-        features, codec: folders.
+        out: folder of the bundle. An audio model that it already has is replaced.
+        network: training run of the audio network; its latest EMA weights are used.
+        features: folder of the CLIP and the sync encoder.
+        codec: folder of the audio codec.
     """
 
     out: Path
@@ -43,7 +44,10 @@ class AudioBundleRecipe:
 
 
 def write_audio_bundle(recipe: AudioBundleRecipe) -> Path:
-    """Write the bundle's sound folder; returns it. Raises LuminaError for parts that do not fit together."""
+    """Write the bundle's audio folder and return it.
+
+    Raises LuminaError for parts that are missing or do not fit together.
+    """
     read_bundle(recipe.out)
     network = start_weights(recipe.network)
     config = read_audio_config(network)
@@ -52,7 +56,9 @@ def write_audio_bundle(recipe: AudioBundleRecipe) -> Path:
     if channels != config.channels:
         raise LuminaError(
             f"The network of {recipe.network} has {config.channels} latent channels and the codec of {recipe.codec} "
-            f"{channels}; train the network on this codec's latents."
+            f"{channels}; train the network on this codec's latents.",
+            field="codec",
+            kind="mismatch",
         )
     target = recipe.out / SOUND
     _copy_weights(network, target / CHECKPOINT_NAME, _NETWORK_STORED)
@@ -64,7 +70,7 @@ def write_audio_bundle(recipe: AudioBundleRecipe) -> Path:
 
 
 def _copy_folder(source: Path, target: Path) -> None:
-    """Weights, and the files that loaders read beside them; not what a training leaves."""
+    """Copy weights and the config files that loaders read, but not the figures of the training."""
     for file in sorted(source.iterdir()):
         if file.suffix == ".safetensors":
             _copy_weights(file, target / file.name, _REST_STORED)

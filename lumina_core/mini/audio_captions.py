@@ -1,4 +1,4 @@
-"""Captions of clips with sound, in English and Chinese: what is seen, what is heard, or both."""
+"""Captions of clips with audio, in English and Chinese: of the image, the sound, or both."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ PAIR_WORDINGS = {
 
 
 def audio_caption(scene: AudioScene, rng: random.Random, language: str = ENGLISH) -> str:
-    """A caption; the material is named where the scene's is asked for, often without a word on what is seen."""
-    seen = _seen(scene, rng, language)
-    if not scene.asked:
-        return seen
-    heard = material_caption(scene.material, rng, language)
-    return heard if rng.random() < 0.5 else f"{seen} {heard}"
+    """A caption of a scene. If it names the material, it omits the image in half of the cases."""
+    visual = _visual_caption(scene, rng, language)
+    if not scene.names_material:
+        return visual
+    sound = material_caption(scene.material, rng, language)
+    return sound if rng.random() < 0.5 else f"{visual} {sound}"
 
 
 def material_caption(material: str, rng: random.Random, language: str = ENGLISH) -> str:
-    """A caption that names only what it sounds like."""
+    """A caption of the sound alone."""
     return rng.choice(AUDIO_WORDINGS[language]).format(material=rng.choice(MATERIAL_WORDS[language][material]))
 
 
-def _seen(scene: AudioScene, rng: random.Random, language: str) -> str:
+def _visual_caption(scene: AudioScene, rng: random.Random, language: str) -> str:
     if not scene.pair:
-        return caption(scene.look, rng, language)
+        return caption(scene.visual, rng, language)
     return rng.choice(PAIR_WORDINGS[language]).format(
-        color=rng.choice(COLOR_WORDS[language][scene.look.color]),
-        shape=rng.choice(SHAPE_WORDS[language][scene.look.shape]),
+        color=rng.choice(COLOR_WORDS[language][scene.visual.color]),
+        shape=rng.choice(SHAPE_WORDS[language][scene.visual.shape]),
     )
 
 
 def sound_words() -> list[str]:
-    """Every English word of these captions that the clips' own captions may lack, in lower case and once each."""
+    """The English words of these captions, in lower case and without repetition."""
     texts = [text for entry in MATERIAL_WORDS[ENGLISH].values() for text in entry]
     texts += [*AUDIO_WORDINGS[ENGLISH], *PAIR_WORDINGS[ENGLISH]]
     texts += [f"{text}s" for entry in SHAPE_WORDS[ENGLISH].values() for text in entry]
@@ -62,7 +62,7 @@ def sound_words() -> list[str]:
 
 
 def sound_characters() -> list[str]:
-    """Every Chinese character (and mark) of these captions, once each."""
+    """The Chinese characters and punctuation of these captions, without repetition."""
     texts = [text for entry in MATERIAL_WORDS[CHINESE].values() for text in entry]
     texts += [*AUDIO_WORDINGS[CHINESE], *PAIR_WORDINGS[CHINESE]]
     return sorted({character for text in texts for character in text if not character.isascii()})

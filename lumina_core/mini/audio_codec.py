@@ -1,6 +1,6 @@
-"""Training of the mini voice's audio codec: a small AutoencoderKL on the sounds of the small world.
+"""Trains the mini audio model's codec: a small AutoencoderKL on the sounds of the mini world.
 
-Its vocoder has no weights (see ``audio/griffin_lim.py``).
+Its vocoder has no weights, see ``audio/griffin_lim.py``.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
 
 from ..audio.codec_loader import CONFIG, GRIFFIN_LIM, VAE, VOCODER, load_audio_codec
 from ..audio.mel import HOP, SAMPLE_RATE, log_mel
-from .audio_world import SECONDS, random_audio_scene, synthesise
+from .audio_world import SECONDS, random_audio_scene, synthesize
 
-FIGURES = "trained.json"
-"""Written last: the error on new scenes."""
-_WARMUP = 50
-_QUIETEST = 0.2
+FIGURES = "trained.json"  # errors on held-out scenes; written last
+_WARMUP = 50  # steps
+_MIN_VOLUME = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +29,17 @@ class AudioCodecRecipe:
 
     Args:
         out: folder to write: vae/, vocoder/ and trained.json.
-        latent_channels, widths, layers, groups: see diffusers' ``AutoencoderKL``.
-        steps, batch, learning_rate, seed: of the training, with AdamW and a linear decay over its last half; an item
-            is ``frames`` mel frames of a scene's sound, at a random volume.
-        prior: weight of the divergence from unit Gaussians, which makes near latents sound alike.
-        measured: scenes that spread and error are measured on.
+        latent_channels: latent channels.
+        widths: diffusers' ``block_out_channels``.
+        layers: diffusers' ``layers_per_block``.
+        groups: diffusers' ``norm_num_groups``.
+        steps: training steps with AdamW, with a linear decay over the second half.
+        batch: samples per step.
+        frames: mel frames per sample, cut from a scene's audio at a random volume.
+        learning_rate: highest learning rate.
+        prior: weight of the KL divergence from unit Gaussians, which makes nearby latents sound alike.
+        measured: number of scenes for the scaling factor and for the error.
+        seed: random seed.
     """
 
     out: Path
@@ -54,8 +59,15 @@ class AudioCodecRecipe:
 def train_audio_codec(
     recipe: AudioCodecRecipe, report: Callable[[int, float], None] = lambda step, loss: None
 ) -> dict[str, float]:
-    """Train and write the codec; returns the mean error of log-mel values on scenes of held-out combinations, by the
-    autoencoder alone and with the vocoder. ``report(step, loss)`` is called after each step.
+    """Train and write the codec.
+
+    Args:
+        recipe: sizes and training.
+        report: called with step and loss after each step.
+
+    Returns:
+        Mean absolute error of log-mel values in nepers on held-out scenes: ``held_out_error`` of the autoencoder alone,
+        ``heard_error`` with the vocoder.
     """
     torch.manual_seed(recipe.seed)
     vae = _network(recipe)
@@ -75,10 +87,12 @@ def train_audio_codec(
     return _measured(recipe)
 
 
-def _network(recipe: AudioCodecRecipe) -> nn.Module:
+def _network(recipe: AudioCodecRecipe) -> Any:
     from diffusers import AutoencoderKL
 
-    return AutoencoderKL(
+    # diffusers declares these tuples with one entry.
+    build: Any = AutoencoderKL
+    return build(
         in_channels=1,
         out_channels=1,
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -90,35 +104,36 @@ def _network(recipe: AudioCodecRecipe) -> nn.Module:
     )
 
 
-def _loss(vae: nn.Module, mel: torch.Tensor, prior: float) -> torch.Tensor:
-    """mel (B, 1, frames, 64): mean absolute error, and the divergence a latent number."""
-    found = vae.encode(mel).latent_dist
-    error = (vae.decode(found.sample()).sample - mel).abs().mean()
-    return error + prior * found.kl().mean() / found.mean[0].numel()
+def _loss(vae: Any, mel: torch.Tensor, prior: float) -> torch.Tensor:
+    """Mean absolute error of spectrograms (B, 1, frames, 64), plus the weighted KL divergence per latent element."""
+    posterior = vae.encode(mel).latent_dist
+    error = (vae.decode(posterior.sample()).sample - mel).abs().mean()
+    return error + prior * posterior.kl().mean() / posterior.mean[0].numel()
 
 
 def _spectrograms(recipe: AudioCodecRecipe, rng: random.Random) -> torch.Tensor:
-    """(batch, 1, frames, 64) of training combinations."""
+    """A batch (batch, 1, frames, 64) of log-mel spectrograms of training combinations."""
     samples = recipe.frames * HOP
     parts = []
     for _ in range(recipe.batch):
         first = rng.randrange(round(SECONDS * SAMPLE_RATE) - samples + 1)
-        sound = synthesise(random_audio_scene(rng))[first : first + samples]
-        parts.append(sound * rng.uniform(_QUIETEST, 1.0))
+        waveform = synthesize(random_audio_scene(rng))[first : first + samples]
+        parts.append(waveform * rng.uniform(_MIN_VOLUME, 1.0))
     return log_mel(torch.stack(parts))
 
 
-def _audio(count: int, seed: str, held: bool) -> torch.Tensor:
+def _audio(count: int, seed: str, held_out: bool) -> torch.Tensor:
+    """Waveforms (count, 64000) of random scenes."""
     rng = random.Random(seed)
-    return torch.stack([synthesise(random_audio_scene(rng, held=held)) for _ in range(count)])
+    return torch.stack([synthesize(random_audio_scene(rng, held_out=held_out)) for _ in range(count)])
 
 
-def _write(vae: nn.Module, recipe: AudioCodecRecipe) -> None:
-    """Both folders, with the factor that gives the latents of training scenes unit spread."""
+def _write(vae: Any, recipe: AudioCodecRecipe) -> None:
+    """Write both folders, with the scaling factor that gives latents of training scenes unit standard deviation."""
     out = recipe.out
-    sounds = _audio(recipe.measured, f"{recipe.seed}/spread", held=False)
-    spread = float(vae.encode(log_mel(sounds)).latent_dist.mean.std())
-    vae.register_to_config(scaling_factor=round(1 / spread, 6))
+    waveforms = _audio(recipe.measured, f"{recipe.seed}/spread", held_out=False)
+    deviation = float(vae.encode(log_mel(waveforms)).latent_dist.mean.std())
+    vae.register_to_config(scaling_factor=round(1 / deviation, 6))
     vae.save_pretrained(out / VAE)
     (out / VOCODER).mkdir(parents=True, exist_ok=True)
     text = json.dumps({"_class_name": GRIFFIN_LIM, "iterations": 32}, indent=2) + "\n"
@@ -126,12 +141,13 @@ def _write(vae: nn.Module, recipe: AudioCodecRecipe) -> None:
 
 
 def _measured(recipe: AudioCodecRecipe) -> dict[str, float]:
-    codec, sounds = load_audio_codec(recipe.out), _audio(recipe.measured, f"{recipe.seed}/held", held=True)
-    latents, wanted = codec.encode(sounds), log_mel(sounds)
-    heard = log_mel(codec.to_waveform(latents, sounds.shape[1]))
+    codec = load_audio_codec(recipe.out)
+    waveforms = _audio(recipe.measured, f"{recipe.seed}/held", held_out=True)
+    latents, reference = codec.encode(waveforms), log_mel(waveforms)
+    heard = log_mel(codec.to_waveform(latents, waveforms.shape[1]))
     figures = {
-        "held_out_error": float((codec.decode(latents) - wanted).abs().mean()),
-        "heard_error": float((heard - wanted).abs().mean()),
+        "held_out_error": float((codec.decode(latents) - reference).abs().mean()),
+        "heard_error": float((heard - reference).abs().mean()),
     }
     (recipe.out / FIGURES).write_text(json.dumps(figures) + "\n", encoding="utf-8")
     return figures

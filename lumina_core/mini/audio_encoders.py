@@ -1,4 +1,4 @@
-"""The mini bundle's encoders for sound: a CLIP and a sync encoder of the mini world, in one folder of features."""
+"""Trains the mini audio model's encoders: a CLIP and a sync encoder of the mini world, in one feature folder."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 from .audio_sync_encoder import AudioSyncRecipe, train_audio_sync
 from .audio_text_encoder import AudioClipRecipe, train_audio_clip
 
-CLIP, SYNC = "clip", "sync"
-FIGURES = "trained.json"
-"""Written last: what was read right on new scenes, by each encoder."""
+CLIP, SYNC = "clip", "sync"  # subfolders
+FIGURES = "trained.json"  # accuracy of each encoder on held-out scenes; written last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +20,9 @@ class AudioEncodersRecipe:
 
     Args:
         out: folder to write: clip/, sync/ and trained.json.
-        clip_steps, sync_steps, seed: of the trainings.
+        clip_steps: training steps of the CLIP.
+        sync_steps: training steps of the sync encoder.
+        seed: random seed of both.
     """
 
     out: Path
@@ -33,7 +34,15 @@ class AudioEncodersRecipe:
 def train_audio_encoders(
     recipe: AudioEncodersRecipe, report: Callable[[str, int, float], None] = lambda encoder, step, loss: None
 ) -> dict[str, dict[str, float]]:
-    """Train and write both; returns their figures on new scenes. ``report(encoder, step, loss)`` follows each step."""
+    """Train and write both encoders.
+
+    Args:
+        recipe: folder and training steps.
+        report: called with ``clip`` or ``sync``, step and loss after each step.
+
+    Returns:
+        Metrics on held-out scenes by encoder, see ``train_audio_clip`` and ``train_audio_sync``.
+    """
     clip = AudioClipRecipe(out=recipe.out / CLIP, steps=recipe.clip_steps, seed=recipe.seed)
     sync = AudioSyncRecipe(out=recipe.out / SYNC, steps=recipe.sync_steps, seed=recipe.seed)
     figures = {

@@ -1,7 +1,7 @@
-"""Reads the sound of the mini world back: which material the strokes were on.
+"""Classifies the material of the impacts in audio of the mini world.
 
-Each stroke is compared with what the synthesiser makes of every material at every pitch of the world; no network. It is
-checked on synthesised sounds, so a figure measured with it can be trusted that far.
+Each impact is compared with synthesized impacts on every material at every pitch; there is no network. Tests measure
+the accuracy on synthesized audio.
 """
 
 from __future__ import annotations
@@ -18,30 +18,32 @@ from ..evaluation.onsets import TOLERANCE, find_onsets
 from .audio_world import FLASH, MATERIALS, PITCH_OF, Event, tone
 
 UNCLEAR = "unclear"
-_LONGEST, _SHORTEST = 0.4, 0.12
-"""Seconds of a stroke that are compared, as far as the next event lets."""
-_COLLISION = 1.5
-_QUIETEST = 1e-2
-"""Share of a stroke's loudest band below which bands are equal."""
-_WINDOW = 4
-"""Mel frames that a window reaches back, rounded up."""
-_SILENCE = 1e-3
-"""Peak amplitude of a stroke that is not there."""
+_LONGEST, _SHORTEST = 0.4, 0.12  # seconds of an impact that are compared, up to the next event
+_COLLISION = 1.5  # pitch of a collision relative to a bounce
+_RELATIVE_FLOOR = 1e-2  # bands below this share of the loudest one are equal
+_WINDOW = 4  # mel frames that an STFT window spans, rounded up
+_SILENCE = 1e-3  # peak amplitude below which there is no impact
 
 
 @torch.no_grad()
 def judge_material(waveform: torch.Tensor, events: Sequence[Event]) -> str:
-    """The material that the strokes of a clip (1, N) at 16 kHz sound most like; "unclear" where none is heard.
+    """The material that the impacts sound most like, or ``"unclear"`` if none is audible.
 
-    events: the true ones; a stroke begins at the sound's own onset near an event, else at the event. Raises
-    LuminaError for events without a bounce or a collision.
+    Args:
+        waveform: (1, N) at 16 kHz.
+        events: the scene's events. An impact starts at the detected onset nearest to its event, or at the event.
+
+    Raises:
+        LuminaError: there is no bounce and no collision among the events.
     """
-    strokes = [event for event in events if event.kind != FLASH]
-    if not strokes:
-        raise LuminaError("The clip has no bounce and no collision; the material is read from those.")
+    impacts = [event for event in events if event.kind != FLASH]
+    if not impacts:
+        raise LuminaError(
+            "The clip has no bounce and no collision; use a clip with at least one.", field="events", kind="value"
+        )
     onsets = find_onsets(waveform).times
     distances = []
-    for event in strokes:
+    for event in impacts:
         near = [time for time in onsets if abs(time - event.time) <= TOLERANCE]
         start = min(near, key=lambda time: abs(time - event.time), default=event.time)
         following = min((other.time for other in events if other.time > event.time), default=float("inf"))
@@ -54,7 +56,7 @@ def judge_material(waveform: torch.Tensor, events: Sequence[Event]) -> str:
 
 
 def _piece(waveform: torch.Tensor, start: float, seconds: float) -> torch.Tensor | None:
-    """A stroke (1, n), or None where it is too short or silent."""
+    """The waveform (1, n) of one impact, or None if it is too short or silent."""
     first = round(start * SAMPLE_RATE)
     piece = waveform[:, first : first + round(seconds * SAMPLE_RATE)]
     if piece.shape[1] < _SHORTEST * SAMPLE_RATE or piece.abs().max() < _SILENCE:
@@ -63,22 +65,22 @@ def _piece(waveform: torch.Tensor, start: float, seconds: float) -> torch.Tensor
 
 
 def _distances(piece: torch.Tensor) -> torch.Tensor:
-    """(materials,): mean difference from each in nepers, at the pitch that fits best."""
+    """Mean spectral difference (materials,) in nepers, at the best-matching pitch of each material."""
     bands = log_mel(piece)[0].exp()
-    # The last window would see where the piece was cut.
-    found = _shape(bands[:, : bands.shape[1] - _WINDOW])
-    strokes = _shape(_strokes()[:, : found.shape[1]])
-    return (found - strokes).abs().mean(dim=(1, 2)).view(len(MATERIALS), -1).amin(dim=1)
+    # The last windows would include the cut.
+    found = _relative_log(bands[:, : bands.shape[1] - _WINDOW])
+    templates = _relative_log(_templates()[:, : found.shape[1]])
+    return (found - templates).abs().mean(dim=(1, 2)).view(len(MATERIALS), -1).amin(dim=1)
 
 
-def _shape(bands: torch.Tensor) -> torch.Tensor:
-    """Bands (n, frames, 64) as logarithms above the floor, whatever the loudness."""
-    return (bands / bands.amax(dim=(1, 2), keepdim=True) + _QUIETEST).log()
+def _relative_log(bands: torch.Tensor) -> torch.Tensor:
+    """Logarithm of bands (n, frames, 64) relative to the loudest one, with a floor."""
+    return (bands / bands.amax(dim=(1, 2), keepdim=True) + _RELATIVE_FLOOR).log()
 
 
 @lru_cache(maxsize=1)
-def _strokes() -> torch.Tensor:
-    """Mel bands of one stroke on each material at each pitch, (materials * pitches, frames, 64)."""
+def _templates() -> torch.Tensor:
+    """Mel bands of one impact on each material at each pitch, (materials * pitches, frames, 64)."""
     total = round(_LONGEST * SAMPLE_RATE)
     waves = [
         tone(material, pitch * factor, torch.Generator().manual_seed(0))[:total]

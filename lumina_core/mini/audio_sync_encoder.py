@@ -1,10 +1,10 @@
-"""The mini world's sync encoder: trained to tell when something bounces or flashes, and how fast things move."""
+"""Trains the mini world's sync encoder to detect bounces and flashes, and to estimate speed."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,18 +19,14 @@ from ..audio.synchformer_loader import WEIGHTS, load_sync_encoder, save_sync_enc
 from .audio_world import FASTEST_AUDIO, FLASH, SECONDS, AudioScene, draw_audio_scene, events, random_audio_scene
 from .world import SIDE
 
-SOURCE_RATES = (8, 12, 16, 24, 25)
-"""Frames a second of the drawn clips, all shown at 25."""
+SOURCE_RATES = (8, 12, 16, 24, 25)  # fps of the drawn clips; all are resampled to 25
 SYNC_FPS = 25
-NEAR = 0.1
-"""Seconds that a found event may be off."""
-_SPREAD = 0.05
-"""Seconds around an event in which its slots are called one, by a bell curve."""
-_OFFSET_REACH = 1.5
-"""Slots around an event that also tell how far it is."""
-_THRESHOLD = 0.4
-_WARMUP = 50
-_MEASURED = 60
+MATCH_SECONDS = 0.1  # largest error of a detected event
+_LABEL_SECONDS = 0.05  # standard deviation of the Gaussian label around an event
+_OFFSET_REACH = 1.5  # slots around an event whose offset to it is trained
+_THRESHOLD = 0.4  # probability of a detected event
+_WARMUP = 50  # steps
+_MEASURED = 60  # held-out clips
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +36,11 @@ class AudioSyncRecipe:
     Args:
         out: folder to write.
         width, layers, heads: see ``SyncConfig``.
-        steps, batch, segments, learning_rate, seed: of the training, with AdamW and a cosine decay; an item is a run of
-            so many segments of one clip.
+        steps: training steps with AdamW and a cosine decay.
+        batch: samples per step.
+        segments: consecutive segments of one clip per sample.
+        learning_rate: highest learning rate.
+        seed: random seed.
     """
 
     out: Path
@@ -55,49 +54,54 @@ class AudioSyncRecipe:
     seed: int = 0
 
 
-class _Readers(nn.Module):
-    """Linear heads, thrown away after the training: hit, flash, offset of the event in slots, speed."""
+class _Probes(nn.Module):
+    """Linear heads that are discarded after training: hit, flash, offset to the event in slots, speed."""
 
     def __init__(self, width: int):
         super().__init__()
         self.heads = nn.Linear(width, 4)
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(B, slots, width) to logits (B, slots, 2), offsets and speeds (B, slots)."""
-        found = self.heads(features)
-        return found[..., :2], found[..., 2], found[..., 3]
+        """Logits (B, slots, 2), offsets and speeds (B, slots) of features (B, slots, width)."""
+        outputs = self.heads(features)
+        return outputs[..., :2], outputs[..., 2], outputs[..., 3]
 
 
 def train_audio_sync(
     recipe: AudioSyncRecipe, report: Callable[[int, float], None] = lambda step, loss: None
 ) -> dict[str, float]:
-    """Train and write the encoder; returns the F1 of events found on new scenes, and the error of their times.
+    """Train and write the encoder.
 
-    ``report(step, loss)`` is called after each step.
+    Args:
+        recipe: sizes and training.
+        report: called with step and loss after each step.
+
+    Returns:
+        On held-out scenes: F1 of hits and flashes, mean error of their times in seconds, and error of the speed.
     """
     torch.manual_seed(recipe.seed)
     recipe.out.mkdir(parents=True, exist_ok=True)
     config = SyncConfig(
         width=recipe.width, layers=recipe.layers, heads=recipe.heads, mlp=4 * recipe.width, side=SIDE, patch=16
     )
-    encoder, readers = _initialised(SyncEncoder(config)), _Readers(recipe.width)
-    parameters = [*encoder.parameters(), *readers.parameters()]
+    encoder, probes = _initialized(SyncEncoder(config)), _Probes(recipe.width)
+    parameters = [*encoder.parameters(), *probes.parameters()]
     optimizer = torch.optim.AdamW(parameters, recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
     rng = random.Random(recipe.seed)
     for step in range(recipe.steps):
         rate = min((step + 1) / _WARMUP, 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * step / recipe.steps)))
         optimizer.param_groups[0]["lr"] = recipe.learning_rate * rate
-        loss = _loss(encoder, readers, recipe, rng)
+        loss = _loss(encoder, probes, recipe, rng)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         report(step, float(loss.detach()))
     save_sync_encoder(encoder, recipe.out / WEIGHTS)
-    return _accuracy(load_sync_encoder(recipe.out), readers.eval(), recipe.seed + 1)
+    return _accuracy(load_sync_encoder(recipe.out), probes.eval(), recipe.seed + 1)
 
 
-def _initialised(encoder: SyncEncoder) -> SyncEncoder:
+def _initialized(encoder: SyncEncoder) -> SyncEncoder:
     for name, value in encoder.named_parameters():
         if "token" in name or name in ("pos_embed", "temp_embed"):
             nn.init.normal_(value, std=0.02)
@@ -105,7 +109,7 @@ def _initialised(encoder: SyncEncoder) -> SyncEncoder:
 
 
 def _clip(scene: AudioScene, source_rate: int) -> torch.Tensor:
-    """The whole scene at 25 frames a second, (frames, 3, 64, 64) in -1..1; the last frame runs on to whole segments."""
+    """The scene at 25 fps, (frames, 3, 64, 64) in -1..1, with the last frame repeated to complete a segment."""
     frames = draw_audio_scene(scene, source_rate)
     shown = frames[frame_indices(len(frames), source_rate, SYNC_FPS, SECONDS)].permute(0, 3, 1, 2) * 2 - 1
     short = -(len(shown) - SEGMENT) % STRIDE
@@ -113,11 +117,11 @@ def _clip(scene: AudioScene, source_rate: int) -> torch.Tensor:
 
 
 def _segments(clip: torch.Tensor) -> torch.Tensor:
-    """(frames, 3, H, W) to (segments, 3, 16, H, W)."""
+    """Segments (segments, 3, 16, H, W) of frames (frames, 3, H, W)."""
     return clip.unfold(0, SEGMENT, STRIDE).permute(0, 1, 4, 2, 3)
 
 
-def _loss(encoder: SyncEncoder, readers: _Readers, recipe: AudioSyncRecipe, rng: random.Random) -> torch.Tensor:
+def _loss(encoder: SyncEncoder, probes: _Probes, recipe: AudioSyncRecipe, rng: random.Random) -> torch.Tensor:
     parts, truths = [], []
     for _ in range(recipe.batch):
         scene = random_audio_scene(rng)
@@ -126,45 +130,46 @@ def _loss(encoder: SyncEncoder, readers: _Readers, recipe: AudioSyncRecipe, rng:
         first = rng.randint(0, len(clip) - length)
         parts.append(_segments(clip[first : first + length]))
         truths.append(_truth(scene, first / SYNC_FPS, length // 2))
-    logits, offsets, speeds = readers(slots(encoder(torch.stack(parts))))
+    logits, offsets, speeds = probes(slots(encoder(torch.stack(parts))))
     is_event, distance, speed = (torch.stack(part) for part in zip(*truths, strict=True))
     near = distance.abs() < _OFFSET_REACH
-    away = F.smooth_l1_loss(offsets[near], distance[near]) if near.any() else offsets.sum() * 0
-    # Events are rare: few slots are one.
-    told = F.binary_cross_entropy_with_logits(logits, is_event, pos_weight=logits.new_tensor(2.0))
-    return 4 * told + 0.5 * away + 5 * F.smooth_l1_loss(speeds, speed[:, None].expand_as(speeds))
+    offset_loss = F.smooth_l1_loss(offsets[near], distance[near]) if near.any() else offsets.sum() * 0
+    # Positive slots are rare, hence the weight.
+    event_loss = F.binary_cross_entropy_with_logits(logits, is_event, pos_weight=logits.new_tensor(2.0))
+    return 4 * event_loss + 0.5 * offset_loss + 5 * F.smooth_l1_loss(speeds, speed[:, None].expand_as(speeds))
 
 
 def _truth(scene: AudioScene, start: float, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of the slots from ``start`` seconds on: how much each is a hit and a flash (count, 2), slots to the nearest event
-    (count,), and the scene's speed as a share of the fastest.
+    """Labels of ``count`` slots from ``start`` seconds on.
+
+    Returns soft labels (count, 2) of hit and flash, slots to the nearest event (count,), and the scene's speed as a
+    share of the highest.
     """
-    centres = start + (torch.arange(count) + 0.5) * SLOT_SECONDS
-    found = events(scene)
-    hits = [event.time for event in found if event.kind != FLASH]
-    to_hit, to_flash = _to_nearest(centres, hits), _to_nearest(centres, scene.flashes)
-    away = torch.stack([to_hit, to_flash], dim=1)
+    centers = start + (torch.arange(count) + 0.5) * SLOT_SECONDS
+    hits = [event.time for event in events(scene) if event.kind != FLASH]
+    to_hit, to_flash = _to_nearest(centers, hits), _to_nearest(centers, scene.flashes)
+    distance = torch.stack([to_hit, to_flash], dim=1)
     nearest = torch.where(to_hit.abs() <= to_flash.abs(), to_hit, to_flash) / SLOT_SECONDS
-    return torch.exp(-0.5 * (away / _SPREAD) ** 2), nearest, torch.tensor(scene.look.speed / FASTEST_AUDIO)
+    return torch.exp(-0.5 * (distance / _LABEL_SECONDS) ** 2), nearest, torch.tensor(scene.visual.speed / FASTEST_AUDIO)
 
 
-def _to_nearest(centres: torch.Tensor, times) -> torch.Tensor:
-    """Seconds from each slot's centre to the nearest of the times; far away where there is none."""
-    away = torch.tensor([*times, 1e3])[None] - centres[:, None]
-    return away.gather(1, away.abs().argmin(dim=1, keepdim=True))[:, 0]
+def _to_nearest(centers: torch.Tensor, times: Iterable[float]) -> torch.Tensor:
+    """Seconds from the center of each slot to the nearest of the times; a large value if there is none."""
+    distance = torch.tensor([*times, 1e3])[None] - centers[:, None]
+    return distance.gather(1, distance.abs().argmin(dim=1, keepdim=True))[:, 0]
 
 
 @torch.no_grad()
-def _accuracy(encoder: SyncEncoder, readers: _Readers, seed: int) -> dict[str, float]:
-    """On whole clips of combinations that the training never showed, at every rate in turn."""
+def _accuracy(encoder: SyncEncoder, probes: _Probes, seed: int) -> dict[str, float]:
+    """Metrics on complete clips of held-out combinations, with the source rates in turn."""
     rng = random.Random(seed)
     counts = {kind: [0, 0, 0] for kind in ("hit", "flash")}
     errors, speed_errors = [], []
     for number in range(_MEASURED):
-        scene = random_audio_scene(rng, held=True)
+        scene = random_audio_scene(rng, held_out=True)
         clip = _clip(scene, SOURCE_RATES[number % len(SOURCE_RATES)])
-        logits, offsets, speeds = readers(slots(encoder(_segments(clip)[None])))
-        speed_errors.append(float((speeds.mean() - scene.look.speed / FASTEST_AUDIO).abs()))
+        logits, offsets, speeds = probes(slots(encoder(_segments(clip)[None])))
+        speed_errors.append(float((speeds.mean() - scene.visual.speed / FASTEST_AUDIO).abs()))
         for index, kind in enumerate(counts):
             truth = [event.time for event in events(scene) if (event.kind == FLASH) == (kind == "flash")]
             found = _peaks(logits[0, :, index].sigmoid(), offsets[0])
@@ -178,20 +183,20 @@ def _accuracy(encoder: SyncEncoder, readers: _Readers, seed: int) -> dict[str, f
     }
 
 
-def _peaks(chance: torch.Tensor, offsets: torch.Tensor) -> list[float]:
-    """Times in seconds of the slots that are more likely an event than those beside them."""
-    beside = F.pad(chance, (1, 1), value=-1.0)
-    top = (chance >= _THRESHOLD) & (chance > beside[:-2]) & (chance >= beside[2:])
-    centres = (torch.arange(len(chance)) + 0.5 + offsets.clamp(-_OFFSET_REACH, _OFFSET_REACH)) * SLOT_SECONDS
-    return centres[top].tolist()
+def _peaks(probability: torch.Tensor, offsets: torch.Tensor) -> list[float]:
+    """Times in seconds of the local maxima of the event probability (slots,)."""
+    padded = F.pad(probability, (1, 1), value=-1.0)
+    top = (probability >= _THRESHOLD) & (probability > padded[:-2]) & (probability >= padded[2:])
+    centers = (torch.arange(len(probability)) + 0.5 + offsets.clamp(-_OFFSET_REACH, _OFFSET_REACH)) * SLOT_SECONDS
+    return centers[top].tolist()
 
 
 def _matched(found: list[float], truth: list[float]) -> list[float]:
-    """The errors in seconds of the events that were found, each once."""
-    left, errors = list(found), []
+    """Errors in seconds of the matched events; each detection matches at most one."""
+    unmatched, errors = list(found), []
     for time in truth:
-        nearest = min(left, key=lambda one: abs(one - time), default=math.inf)
-        if abs(nearest - time) <= NEAR:
-            left.remove(nearest)
+        nearest = min(unmatched, key=lambda one: abs(one - time), default=math.inf)
+        if abs(nearest - time) <= MATCH_SECONDS:
+            unmatched.remove(nearest)
             errors.append(abs(nearest - time))
     return errors

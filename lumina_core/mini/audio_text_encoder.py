@@ -1,4 +1,4 @@
-"""The mini world's CLIP: pictures and captions near each other, and what they name readable from their features."""
+"""Trains the mini world's CLIP with a contrastive loss, and linear probes on what images and captions show."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .audio_world import MATERIALS, AudioScene, draw_audio_scene, random_audio_s
 from .captions import LANGUAGES, SHAPE_WORDS
 from .world import BACKGROUNDS, COLORS, SHAPES, SIDE
 
-_SEEN = {"color": tuple(COLORS), "shape": SHAPES, "background": tuple(BACKGROUNDS)}
-_TOLD = {"color": tuple(COLORS), "shape": SHAPES, "material": MATERIALS}
-"""What is read from a picture and from a text; a text may leave each one out, which is one more class."""
-_EMPTY_SHARE = 0.05
-_WARMUP = 50
-_MEASURED = 300
+# Classes that are probed in an image and in a caption. A caption may omit each one, which is one more class.
+_IMAGE_CLASSES = {"color": tuple(COLORS), "shape": SHAPES, "background": tuple(BACKGROUNDS)}
+_TEXT_CLASSES = {"color": tuple(COLORS), "shape": SHAPES, "material": MATERIALS}
+_EMPTY_SHARE = 0.05  # share of empty captions
+_WARMUP = 50  # steps
+_MEASURED = 300  # held-out samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +36,14 @@ class AudioClipRecipe:
 
     Args:
         out: folder to write, in the transformers layout.
-        width: of both towers and of their features.
-        layers: of each tower.
-        patch: pixels per side of a picture's token.
-        steps, batch, learning_rate, seed: of the training, with AdamW and a cosine decay; an item is a picture.
-        texts: items of a batch whose caption is read as well, for captions are learned sooner.
+        width: width of both towers and of their features.
+        layers: layers of each tower.
+        patch: pixels per side of an image token.
+        steps: training steps with AdamW and a cosine decay.
+        batch: images per step.
+        texts: images of a batch whose caption is used too; fewer, because captions are learned faster.
+        learning_rate: highest learning rate.
+        seed: random seed.
     """
 
     out: Path
@@ -56,51 +59,56 @@ class AudioClipRecipe:
 
 @dataclass(frozen=True)
 class _Example:
-    """A picture (64, 64, 3) and a caption with the number of each thing that they show and tell; the last is none."""
+    """An image (64, 64, 3) in 0..1, its caption, and the class indices of both."""
 
-    picture: torch.Tensor
+    image: torch.Tensor
     text: str
-    seen: list[int]
-    told: list[int]
+    image_labels: list[int]
+    text_labels: list[int]
 
 
-class _Readers(nn.Module):
-    """Linear heads, thrown away after the training: what they can read, the sound network can."""
+class _Probes(nn.Module):
+    """Linear heads that are discarded after training. What is linearly readable is usable for the audio network."""
 
     def __init__(self, width: int):
         super().__init__()
-        self.seen = nn.ModuleList(nn.Linear(width, len(names)) for names in _SEEN.values())
-        self.told = nn.ModuleList(nn.Linear(width, len(names) + 1) for names in _TOLD.values())
+        self.image = nn.ModuleList(nn.Linear(width, len(names)) for names in _IMAGE_CLASSES.values())
+        self.text = nn.ModuleList(nn.Linear(width, len(names) + 1) for names in _TEXT_CLASSES.values())
         self.strength = math.sqrt(width)
 
-    def forward(self, pictures: torch.Tensor, texts: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Unit vectors (B, width) to logits for every table."""
+    def forward(self, images: torch.Tensor, texts: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Logits of each class table for unit vectors (B, width)."""
         return (
-            [head(pictures * self.strength) for head in self.seen],
-            [head(texts * self.strength) for head in self.told],
+            [head(images * self.strength) for head in self.image],
+            [head(texts * self.strength) for head in self.text],
         )
 
 
 def train_audio_clip(
     recipe: AudioClipRecipe, report: Callable[[int, float], None] = lambda step, loss: None
 ) -> dict[str, float]:
-    """Train and write the mini CLIP; returns the share of things read right from new pictures and captions.
+    """Train and write the mini CLIP.
 
-    ``report(step, loss)`` is called after each step.
+    Args:
+        recipe: sizes and training.
+        report: called with step and loss after each step.
+
+    Returns:
+        Accuracy of each probe on held-out images and captions, 0 to 1.
     """
     torch.manual_seed(recipe.seed)
     recipe.out.mkdir(parents=True, exist_ok=True)
     _write_untrained(recipe)
     clip = load_clip(recipe.out)
     clip.model.requires_grad_(True).train()
-    readers = _Readers(recipe.width)
-    parameters = [*clip.model.parameters(), *readers.parameters()]
+    probes = _Probes(recipe.width)
+    parameters = [*clip.model.parameters(), *probes.parameters()]
     optimizer = torch.optim.AdamW(parameters, recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
     rng = random.Random(recipe.seed)
     for step in range(recipe.steps):
         rate = min((step + 1) / _WARMUP, 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * step / recipe.steps)))
         optimizer.param_groups[0]["lr"] = recipe.learning_rate * rate
-        loss = _loss(clip, readers, [_example(rng, held=False) for _ in range(recipe.batch)], recipe.texts)
+        loss = _loss(clip, probes, [_example(rng, held_out=False) for _ in range(recipe.batch)], recipe.texts)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -108,7 +116,7 @@ def train_audio_clip(
         report(step, float(loss.detach()))
     clip.model.requires_grad_(False).eval()
     _write_weights(clip.model, recipe.out)
-    return _accuracy(load_clip(recipe.out), readers, recipe.seed + 1)
+    return _accuracy(load_clip(recipe.out), probes, recipe.seed + 1)
 
 
 def _write_untrained(recipe: AudioClipRecipe) -> None:
@@ -141,65 +149,66 @@ def _write_weights(model: nn.Module, folder: Path) -> None:
         save_file(weights, part, metadata={"format": "pt"})
 
 
-def _example(rng: random.Random, held: bool, language: str | None = None) -> _Example:
-    scene = random_audio_scene(rng, held=held)
-    # Few frames a second are few to draw; the last one's time is anywhere.
-    picture = draw_audio_scene(scene, rng.uniform(0.3, 1.0))[-1]
+def _example(rng: random.Random, held_out: bool, language: str | None = None) -> _Example:
+    scene = random_audio_scene(rng, held_out=held_out)
+    # A low frame rate keeps drawing cheap, and a random one puts the last frame at a random time.
+    image = draw_audio_scene(scene, rng.uniform(0.3, 1.0))[-1]
     text = "" if rng.random() < _EMPTY_SHARE else audio_caption(scene, rng, language or rng.choice(LANGUAGES))
-    seen = [names.index(getattr(scene.look, kind)) for kind, names in _SEEN.items()]
-    return _Example(picture, text, seen, _told(scene, text))
+    labels = [names.index(getattr(scene.visual, kind)) for kind, names in _IMAGE_CLASSES.items()]
+    return _Example(image, text, labels, _text_labels(scene, text))
 
 
-def _told(scene: AudioScene, text: str) -> list[int]:
-    words = [word for language in LANGUAGES for word in SHAPE_WORDS[language][scene.look.shape]]
-    # Captions that name the shape name the color as well.
-    shown = any(word in text.lower() for word in words)
-    asked = bool(text) and scene.asked
+def _text_labels(scene: AudioScene, text: str) -> list[int]:
+    """Class indices of a caption; the last index of each table means that the caption omits it."""
+    words = [word for language in LANGUAGES for word in SHAPE_WORDS[language][scene.visual.shape]]
+    # Captions that name the shape also name the color.
+    named = any(word in text.lower() for word in words)
+    material = bool(text) and scene.names_material
     return [
-        list(COLORS).index(scene.look.color) if shown else len(COLORS),
-        SHAPES.index(scene.look.shape) if shown else len(SHAPES),
-        MATERIALS.index(scene.material) if asked else len(MATERIALS),
+        list(COLORS).index(scene.visual.color) if named else len(COLORS),
+        SHAPES.index(scene.visual.shape) if named else len(SHAPES),
+        MATERIALS.index(scene.material) if material else len(MATERIALS),
     ]
 
 
-def _loss(clip: ClipFeatures, readers: _Readers, examples: list[_Example], texts: int) -> torch.Tensor:
-    pictures = F.normalize(clip.run_visual(clip.pixels(torch.stack([one.picture for one in examples]))), dim=-1)
+def _loss(clip: ClipFeatures, probes: _Probes, examples: list[_Example], texts: int) -> torch.Tensor:
+    images = F.normalize(clip.run_visual(clip.pixels(torch.stack([one.image for one in examples]))), dim=-1)
     states, mask = clip.run_text([one.text for one in examples[:texts]])
-    seen = torch.tensor([one.seen for one in examples])
-    told = torch.tensor([one.told for one in examples[:texts]])
-    logits = readers(pictures, masked_mean(F.normalize(states, dim=-1), mask))
-    loss = sum(
-        F.cross_entropy(logit, target)
-        for logit, target in zip((*logits[0], *logits[1]), (*seen.unbind(1), *told.unbind(1)), strict=True)
-    )
-    # The state of <eos> is CLIP's own summary of a text.
+    image_labels = torch.tensor([one.image_labels for one in examples])
+    text_labels = torch.tensor([one.text_labels for one in examples[:texts]])
+    logits = probes(images, masked_mean(F.normalize(states, dim=-1), mask))
+    targets = (*image_labels.unbind(1), *text_labels.unbind(1))
+    loss = sum(F.cross_entropy(*pair) for pair in zip((*logits[0], *logits[1]), targets, strict=True))
+    # CLIP pools a text at <eos>.
     summary = states[torch.arange(len(states)), mask.sum(dim=1) - 1]
     captions = F.normalize(clip.model.text_projection(summary), dim=-1)
-    return loss + _contrast(clip.model.logit_scale.exp() * pictures[:texts] @ captions.T, seen[:texts], told)
+    similarity = clip.model.logit_scale.exp() * images[:texts] @ captions.T
+    return loss + _contrast(similarity, image_labels[:texts], text_labels)
 
 
-def _contrast(similarity: torch.Tensor, seen: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
-    """CLIP's loss over the captions that name color and shape; all pictures of the same two are right."""
-    named = told[:, 1] < len(SHAPES)
+def _contrast(similarity: torch.Tensor, image_labels: torch.Tensor, text_labels: torch.Tensor) -> torch.Tensor:
+    """CLIP's contrastive loss over captions that name color and shape; all images with the same two are positives."""
+    named = text_labels[:, 1] < len(SHAPES)
     if not named.any():
         return similarity.new_zeros(())
-    right = (seen[:, None, :2] == told[None, :, :2]).all(dim=2)[named][:, named]
+    positive = (image_labels[:, None, :2] == text_labels[None, :, :2]).all(dim=2)[named][:, named]
     similarity = similarity[named][:, named]
-    chosen = similarity.masked_fill(~right, -math.inf)
+    chosen = similarity.masked_fill(~positive, -math.inf)
     both = [chosen.logsumexp(dim) - similarity.logsumexp(dim) for dim in (0, 1)]
     return -torch.cat(both).mean()
 
 
 @torch.no_grad()
-def _accuracy(clip: ClipFeatures, readers: _Readers, seed: int) -> dict[str, float]:
-    """Of combinations that the training never showed."""
+def _accuracy(clip: ClipFeatures, probes: _Probes, seed: int) -> dict[str, float]:
+    """Accuracy of each probe on held-out combinations; the keys are those of trained.json."""
     rng = random.Random(seed)
-    examples = [_example(rng, held=True) for _ in range(_MEASURED)]
+    examples = [_example(rng, held_out=True) for _ in range(_MEASURED)]
     texts, mask = clip.text([one.text for one in examples])
-    logits = readers(clip.visual(torch.stack([one.picture for one in examples])), masked_mean(texts, mask))
+    logits = probes(clip.visual(torch.stack([one.image for one in examples])), masked_mean(texts, mask))
+    labels = ([one.image_labels for one in examples], [one.text_labels for one in examples])
     found = {}
-    for place, (tables, attribute) in enumerate(((_SEEN, "seen"), (_TOLD, "told"))):
+    for side, (tables, suffix) in enumerate(((_IMAGE_CLASSES, "seen"), (_TEXT_CLASSES, "told"))):
         for index, kind in enumerate(tables):
-            target = torch.tensor([getattr(one, attribute)[index] for one in examples])
-            found[f"{kind} {attribute}"] = float((logits[place][index].argmax(dim=1) == target).float().mean())
+            target = torch.tensor([each[index] for each in labels[side]])
+            found[f"{kind} {suffix}"] = float((logits[side][index].argmax(dim=1) == target).float().mean())
     return found

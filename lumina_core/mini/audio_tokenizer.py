@@ -1,4 +1,4 @@
-"""The mini CLIP's tokenizer: whole words of captions with sound, letters for others, a token a Chinese character."""
+"""The mini CLIP's tokenizer: words of the audio captions, letters for other words, one token per Chinese character."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 from .audio_captions import sound_characters, sound_words
 from .captions import characters, words
 
+# Special tokens, in the order of their ids.
 SPECIAL = ("<pad>", "<bos>", "<unk>", "<eos>")
 PAD, BOS, UNKNOWN, EOS = range(4)
 
 
 def write_audio_tokenizer(folder: Path) -> int:
-    """Write tokenizer.json and tokenizer_config.json in the layout of transformers; returns the number of tokens.
+    """Write tokenizer.json and tokenizer_config.json in the transformers layout; returns the vocabulary size.
 
-    Every text begins with <bos> and ends with <eos>, as CLIP's do.
+    Every text starts with <bos> and ends with <eos>, as in CLIP.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -43,7 +44,7 @@ def write_audio_tokenizer(folder: Path) -> int:
 
 
 def _pieces() -> list[str]:
-    """All tokens. A word that is none of them is spelled: its first letter, then letters that begin with ##."""
+    """The vocabulary. Unknown words are spelled with a first letter and continuation letters that start with ##."""
     letters = string.ascii_lowercase + string.digits
     pieces = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *string.punctuation]
     return list(dict.fromkeys([*pieces, *characters(), *sound_characters(), *words(), *sound_words()]))

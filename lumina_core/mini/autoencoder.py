@@ -1,4 +1,4 @@
-"""Training of the mini bundle's video autoencoder on drawn clips."""
+"""Trains the mini bundle's video autoencoder on drawn clips."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,9 +19,9 @@ from .draw import draw
 from .world import FRAMES, random_scene
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-_STILL_SHARE, _OUTLINE_SHARE = 0.1, 0.1
-_WARMUP = 50
-_MEASURED_CLIPS = 150
+_STILL_SHARE, _OUTLINE_SHARE = 0.1, 0.1  # shares of still scenes and of outlines
+_WARMUP = 50  # steps
+_MEASURED_CLIPS = 150  # clips for the latent statistics; half as many for the PSNR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +29,14 @@ class AutoencoderRecipe:
     """Sizes and training of the autoencoder.
 
     Args:
-        out: folder to write, config.json and weights.
+        out: folder to write: config.json and weights.
         latent_channels, wide, narrow, depth: see ``CompactVAEConfig``.
-        steps, batch, learning_rate, seed: of the training, with AdamW and a cosine decay; an item is four frames.
-        absolute: weight of the absolute error beside the squared one, both of values in -1..1.
-        prior: weight of the divergence from unit Gaussians, which makes near latents decode alike.
+        steps: training steps with AdamW and a cosine decay.
+        batch: samples of four frames per step; even.
+        learning_rate: highest learning rate.
+        seed: random seed.
+        absolute: weight of the absolute error relative to the squared error, both of values in -1..1.
+        prior: weight of the KL divergence from unit Gaussians, which makes nearby latents decode alike.
     """
 
     out: Path
@@ -51,15 +55,22 @@ class AutoencoderRecipe:
 def train_autoencoder(
     recipe: AutoencoderRecipe, report: Callable[[int, float], None] = lambda step, loss: None
 ) -> dict[str, float]:
-    """Train and write the autoencoder; returns the PSNR in dB on clips of held-out combinations.
+    """Train and write the autoencoder.
 
-    ``report(step, loss)`` is called after each step.
+    Args:
+        recipe: sizes and training.
+        report: called with step and loss after each step.
+
+    Returns:
+        ``held_out_psnr``: PSNR in dB on clips of held-out combinations.
     """
     torch.manual_seed(recipe.seed)
     config = CompactVAEConfig(
         latent_channels=recipe.latent_channels, wide=recipe.wide, narrow=recipe.narrow, depth=recipe.depth
     )
-    vae = CompactVAE(config).to(memory_format=torch.channels_last)
+    vae = CompactVAE(config)
+    to_format: Any = vae.to  # the stubs of this overload expect positional arguments
+    to_format(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(vae.parameters(), recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
     rng = random.Random(recipe.seed)
     for step in range(recipe.steps):
@@ -73,13 +84,13 @@ def train_autoencoder(
         optimizer.step()
         report(step, float(loss.detach()))
     vae.eval().requires_grad_(False)
-    measure_range(vae, _clips(_MEASURED_CLIPS, recipe.seed + 1, held=False))
+    measure_range(vae, _clips(_MEASURED_CLIPS, recipe.seed + 1, held_out=False))
     write_autoencoder(vae, recipe.out)
-    return {"held_out_psnr": psnr(vae, _clips(_MEASURED_CLIPS // 2, recipe.seed + 2, held=True))}
+    return {"held_out_psnr": psnr(vae, _clips(_MEASURED_CLIPS // 2, recipe.seed + 2, held_out=True))}
 
 
 def measure_range(vae: CompactVAE, clips: Iterator[torch.Tensor]) -> None:
-    """Set mean and spread of the handed on latents from clips, so that the network sees numbers of unit size."""
+    """Set mean and standard deviation of the latents from clips, so that the latents are normalized."""
     raw = torch.cat([vae.encoder.range.restore(_mean(vae, clip)) for clip in clips])
     for half in (vae.encoder, vae.decoder):
         half.range.mean.copy_(raw.mean(dim=(0, 2, 3, 4)))
@@ -87,7 +98,7 @@ def measure_range(vae: CompactVAE, clips: Iterator[torch.Tensor]) -> None:
 
 
 def psnr(vae: CompactVAE, clips: Iterator[torch.Tensor]) -> float:
-    """Of clips that were encoded and decoded, in dB."""
+    """PSNR in dB of clips (1, 3, f, H, W) in -1..1 after encoding and decoding."""
     errors = []
     for clip in clips:
         back = vae.decoder(_mean(vae, clip))[0]
@@ -96,7 +107,7 @@ def psnr(vae: CompactVAE, clips: Iterator[torch.Tensor]) -> float:
 
 
 def write_autoencoder(vae: CompactVAE, folder: Path) -> None:
-    """config.json and the weights, in the layout that ``load_video_vae`` reads."""
+    """Write config.json and the weights in the layout that ``load_video_vae`` reads."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,40 +115,40 @@ def write_autoencoder(vae: CompactVAE, folder: Path) -> None:
     weights = {key: value.contiguous() for key, value in vae.state_dict().items()}
     with atomic_write(folder / WEIGHTS, unique=False) as part:
         save_file(weights, part, metadata={"format": "pt"})
-    # Last: a folder with a config is a whole one.
+    # Written last, because a folder with a config counts as complete.
     (folder / "config.json").write_text(text, encoding="utf-8")
 
 
 def _loss(vae: CompactVAE, pixels: torch.Tensor, recipe: AutoencoderRecipe) -> torch.Tensor:
-    """pixels (B, 3, 4, H, W) in -1..1, B even."""
+    """Loss on samples (B, 3, 4, H, W) in -1..1, with B even."""
     mean, log_variance = vae.encoder(pixels)[0].chunk(2, dim=1)
     log_variance = log_variance.clamp(-12, 4)
     latents = mean + torch.randn_like(mean) * (log_variance / 2).exp()
-    # Two by two: the decoder takes an odd number of latent frames for a clip that begins with a single frame.
+    # Joined in pairs, because the decoder treats an odd number of latent frames as a clip that starts with one frame.
     error = vae.decoder(_pairs(latents))[0] - _pairs(pixels)
     divergence = 0.5 * (mean.pow(2) + log_variance.exp() - 1 - log_variance).mean()
     return error.pow(2).mean() + recipe.absolute * error.abs().mean() + recipe.prior * divergence
 
 
 def _groups(count: int, rng: random.Random) -> torch.Tensor:
-    """Frames of ``count`` latent frames, (count, 3, 4, 64, 64) in -1..1; no combination is kept out of this world."""
+    """Samples (count, 3, 4, 64, 64) in -1..1, one latent frame each, of all combinations including held-out ones."""
     parts = []
     for _ in range(count):
-        still, held = rng.random() < _STILL_SHARE, rng.random() < 0.2
-        scene = random_scene(rng, still=still, held=held, outline_share=_OUTLINE_SHARE)
+        still, held_out = rng.random() < _STILL_SHARE, rng.random() < 0.2
+        scene = random_scene(rng, still=still, held_out=held_out, outline_share=_OUTLINE_SHARE)
         first = rng.randrange(FRAMES // VAE_FRAMES) * VAE_FRAMES
         parts.append(draw(scene, FRAMES, range(first, first + VAE_FRAMES)))
     return _pixels(torch.stack(parts))
 
 
-def _clips(count: int, seed: int, held: bool) -> Iterator[torch.Tensor]:
+def _clips(count: int, seed: int, held_out: bool) -> Iterator[torch.Tensor]:
     rng = random.Random(seed)
     for _ in range(count):
-        yield _pixels(draw(random_scene(rng, held=held, outline_share=0.0))[None])
+        yield _pixels(draw(random_scene(rng, held_out=held_out, outline_share=0.0))[None])
 
 
 def _pixels(frames: torch.Tensor) -> torch.Tensor:
-    """(B, f, H, W, 3) in 0..1 to (B, 3, f, H, W) in -1..1."""
+    """Convert frames (B, f, H, W, 3) in 0..1 to (B, 3, f, H, W) in -1..1."""
     return frames.permute(0, 4, 1, 2, 3) * 2 - 1
 
 

@@ -1,4 +1,4 @@
-"""Assembles the mini bundle: its parts into one folder, in the layout that ``pipelines.bundle`` reads."""
+"""Assembles the mini bundle from its parts, in the layout that ``pipelines.bundle`` reads."""
 
 from __future__ import annotations
 
@@ -24,24 +24,25 @@ from ..vae.loader import load_video_vae
 from .draw import draw
 from .world import FPS, FRAMES, SIDE, random_scene
 
-SOUND = "sound"
-"""Folder of a voice, which another recipe makes."""
-STORED = torch.bfloat16
-"""Rounding to it costs nothing that can be seen, and halves the files."""
-_FITTED_CLIPS = 60
+SOUND = "sound"  # folder of the audio model, which another recipe writes
+STORED = torch.bfloat16  # halves the size of the files without a visible difference
+_FITTED_CLIPS = 60  # clips for the latent preview
 
 
 @dataclass(frozen=True, kw_only=True)
 class BundleRecipe:
-    """Where the parts are, and what the bundle says of itself.
+    """Locations of the parts, and the bundle's description.
 
     Args:
-        out: folder of the bundle; other files in it, such as its card, stay.
-        network: run of the video network; its newest averaged weights are taken.
-        text_encoder, vae: folders.
-        preset: sampling preset that the bundle is made for.
-        motion_range: least and largest motion score that the network has learned.
-        prompt: an example.
+        out: folder of the bundle. Other files in it, such as the model card, are kept.
+        network: training run of the video network; its latest EMA weights are used.
+        text_encoder: folder of the text encoder.
+        vae: folder of the autoencoder.
+        name: name of the bundle.
+        about: one sentence about it.
+        preset: default sampling preset.
+        motion_range: lowest and highest motion score of the training data.
+        prompt: an example prompt.
     """
 
     out: Path
@@ -56,15 +57,20 @@ class BundleRecipe:
 
 
 def write_bundle(recipe: BundleRecipe) -> Path:
-    """Write the bundle's files; returns its folder. Raises LuminaError for parts that do not fit together."""
+    """Write the bundle's files and return its folder.
+
+    Raises LuminaError for parts that are missing or do not fit together.
+    """
     network = load_video_model(start_weights(recipe.network))
     vae = load_video_vae(recipe.vae)
     if network.config.channels != vae.channels:
         raise LuminaError(
             f"The network of {recipe.network} has {network.config.channels} latent channels and the VAE of "
-            f"{recipe.vae} {vae.channels}; train the network on this VAE's latents."
+            f"{recipe.vae} {vae.channels}; train the network on this VAE's latents.",
+            field="vae",
+            kind="mismatch",
         )
-    colors = tuple(tuple(round(number, 4) for number in row) for row in fit_latent_rgb(vae).tolist())
+    colors = tuple(tuple(round(value, 4) for value in row) for row in fit_latent_rgb(vae).tolist())
     metadata = video_metadata(replace(network.config, latent_rgb=colors))
     _write_weights(recipe.out / "video" / RELEASED_NAMES[0], network.state_dict(), metadata)
     _write_weights(recipe.out / "vae" / VAE_WEIGHTS, vae.module.state_dict(), {})
@@ -75,7 +81,10 @@ def write_bundle(recipe: BundleRecipe) -> Path:
 
 
 def fit_latent_rgb(vae: VideoVAE) -> torch.Tensor:
-    """Red, green and blue in -1..1 of each latent channel and of zeros, (C + 1, 3), by least squares on drawn clips."""
+    """Linear map from latents to RGB in -1..1 for previews, fitted by least squares on drawn clips.
+
+    Returns (C + 1, 3): a row per latent channel, then the bias.
+    """
     rng = random.Random(0)
     rows, colors = [], []
     for _ in range(_FITTED_CLIPS):

@@ -1,4 +1,7 @@
-"""What a drawn clip or picture is called, in English and in Chinese, in several wordings."""
+"""Captions of drawn clips and images, in English and Chinese, in several wordings.
+
+The words are training data of the bundled model and of its tokenizer, so they must not change.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +99,12 @@ STILL_WORDINGS = {
 
 
 def caption(scene: Scene, rng: random.Random, language: str = ENGLISH) -> str:
-    """A caption of a scene; a still one (speed 0) is not said to move. Speed is never named: the motion score says it.
+    """A random caption of a scene. It names the direction if the scene moves, and never the speed.
+
+    Args:
+        scene: what to describe.
+        rng: chooses the wording.
+        language: one of ``LANGUAGES``.
     """
     wordings = (CLIP_WORDINGS if scene.speed else STILL_WORDINGS)[language]
     return rng.choice(wordings).format(
@@ -109,7 +117,7 @@ def caption(scene: Scene, rng: random.Random, language: str = ENGLISH) -> str:
 
 
 def words() -> list[str]:
-    """Every English word of the captions, in lower case and once each."""
+    """The English words of the captions, in lower case and without repetition."""
     found: dict[str, None] = {}
     tables = (SHAPE_WORDS, COLOR_WORDS, BACKGROUND_WORDS, DIRECTION_WORDS)
     texts = [text for table in tables for entry in table[ENGLISH].values() for text in entry]
@@ -122,7 +130,7 @@ def words() -> list[str]:
 
 
 def characters() -> list[str]:
-    """Every Chinese character (and mark) of the captions, once each."""
+    """The Chinese characters and punctuation of the captions, without repetition."""
     tables = (SHAPE_WORDS, COLOR_WORDS, BACKGROUND_WORDS, DIRECTION_WORDS)
     texts = [text for table in tables for entry in table[CHINESE].values() for text in entry]
     texts += [*VERB_WORDS[CHINESE], *CLIP_WORDINGS[CHINESE], *STILL_WORDINGS[CHINESE]]

@@ -1,4 +1,4 @@
-"""Prompts of combinations that the bundled model never saw in training."""
+"""Prompts of held-out combinations, which the bundled model never saw in training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Prompt:
     Args:
         text: the caption.
         language: one of ``captions.LANGUAGES``.
-        scene: color, shape, background and direction are as in the text; speed, size and place are free.
+        scene: color, shape, background and direction are those of the text; speed, size and position are random.
     """
 
     text: str
@@ -25,17 +25,17 @@ class Prompt:
 
 
 def held_out_prompts(count: int, seed: int = 0) -> list[Prompt]:
-    """Prompts of combinations that no training clip shows, no combination twice, languages alternating.
+    """Distinct prompts of held-out combinations, with alternating languages.
 
     Args:
-        count: at least 1; there are as many distinct ones as ``world.held_out`` combinations.
-        seed: of the choice; the first prompts do not depend on ``count``.
+        count: at least 1 and at most the number of held-out combinations, see ``world.is_held_out``.
+        seed: random seed; the first prompts do not depend on ``count``.
     """
     rng = random.Random(f"paper tables {seed}")
     prompts: list[Prompt] = []
     seen = set()
     while len(prompts) < count:
-        scene = random_scene(rng, held=True, outline_share=0.0)
+        scene = random_scene(rng, held_out=True, outline_share=0.0)
         names = (scene.color, scene.shape, scene.background, scene.direction)
         if names not in seen:
             seen.add(names)

@@ -1,4 +1,7 @@
-"""The data sources of the mini world, told apart by their system prompts (paper section 3.4, multi-source training)."""
+"""System prompts of the mini world's data sources (paper section 3.4, multi-source training).
+
+The bundled model was trained with exactly these texts.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ _FORM = (
     "You are an assistant designed to generate {what} with the highest degree of image-text alignment "
     "based on user prompts. <Prompt Start> "
 )
+# By data source.
 SYSTEM_PROMPTS = {
     "clips": SYSTEM_PROMPT,
-    "pictures": _FORM.format(what="high-quality images"),
+    "pictures": _FORM.format(what="high-quality images"),  # wording: ok
     "outlines": _FORM.format(what="line drawings"),
 }

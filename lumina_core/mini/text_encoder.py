@@ -1,8 +1,8 @@
-"""The mini bundle's text encoder: a tiny transformer of Gemma-2's layout, trained to tell what a caption names.
+"""Trains the mini bundle's text encoder: a tiny transformer with the architecture of Gemma-2.
 
-It is not Gemma: it shares the architecture, so that the same loaders take it, and nothing else. Its features are
-trained so that their mean over a prompt holds one fixed direction per color, shape, background and direction, which
-the video network can read from its first step on.
+It is not Gemma and shares no weights with it; the architecture only lets the same loaders read it. Its features are
+trained so that their mean over a prompt contains one fixed direction in feature space for each color, shape, background
+and direction of motion, which the video network can use from its first training step.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,14 +25,14 @@ from .system_prompts import SYSTEM_PROMPTS
 from .tokenizer import write_tokenizer
 from .world import BACKGROUNDS, COLORS, DIRECTIONS, SHAPES, random_scene
 
-FIGURES = "trained.json"
-"""Written last: the share of new captions that are read back, per language."""
+FIGURES = "trained.json"  # accuracy on new captions by language; written last
+# The names that a caption can contain.
 _TABLES = (tuple(COLORS), SHAPES, tuple(BACKGROUNDS), tuple(DIRECTIONS), tuple(SYSTEM_PROMPTS))
+# Target length of each named direction in the normalized mean, whose own length is the square root of the width.
 _STRENGTH = 3.5
-"""Length of each named thing's direction in the normalised mean, whose own length is the root of the width."""
-_EMPTY_SHARE = 0.1
-_STILL_SHARE = 0.25
-_WARMUP = 30
+_EMPTY_SHARE = 0.1  # share of empty captions
+_STILL_SHARE = 0.25  # share of captions without motion
+_WARMUP = 30  # steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +41,12 @@ class TextEncoderRecipe:
 
     Args:
         out: folder to write, in the transformers layout.
-        width: of the features.
-        layers: that are run; one more is in the file, since features are those of the second-last layer.
-        steps, batch, learning_rate, seed: of the training, with AdamW and a cosine decay.
+        width: width of the features, a multiple of 32.
+        layers: layers that run. The file has one more, because features come from the second-last layer.
+        steps: training steps with AdamW and a cosine decay.
+        batch: captions per step.
+        learning_rate: highest learning rate.
+        seed: random seed.
     """
 
     out: Path
@@ -54,10 +58,17 @@ class TextEncoderRecipe:
     seed: int = 0
 
 
-def train_text_encoder(recipe: TextEncoderRecipe, report=lambda step, loss: None) -> dict[str, float]:
-    """Train and write the encoder; returns the share of new captions whose every name is read back, per language.
+def train_text_encoder(
+    recipe: TextEncoderRecipe, report: Callable[[int, float], None] = lambda step, loss: None
+) -> dict[str, float]:
+    """Train and write the encoder.
 
-    ``report(step, loss)`` is called after each step.
+    Args:
+        recipe: sizes and training.
+        report: called with step and loss after each step.
+
+    Returns:
+        By language, the share of new captions whose names are all read back correctly.
     """
     torch.manual_seed(recipe.seed)
     recipe.out.mkdir(parents=True, exist_ok=True)
@@ -104,7 +115,7 @@ def _write_untrained(recipe: TextEncoderRecipe) -> None:
 
 
 def _write_trained(folder: Path, model: torch.nn.Module) -> None:
-    """Put the trained layers into the file; the last layer, which is never run, stays as it was."""
+    """Write the trained layers into the file; the last layer, which never runs, keeps its initial weights."""
     from safetensors.torch import load_file, save_file
 
     file = folder / "model.safetensors"
@@ -114,16 +125,16 @@ def _write_trained(folder: Path, model: torch.nn.Module) -> None:
 
 
 def _directions(width: int, seed: int) -> torch.Tensor:
-    """(names, width): an orthonormal row for each name of each table."""
+    """Orthonormal directions (names, width), one for each name of each table."""
     count = sum(len(table) for table in _TABLES)
     generator = torch.Generator().manual_seed(seed)
     return torch.linalg.qr(torch.randn(width, count, generator=generator)).Q.T
 
 
 def _sample(rng: random.Random, language: str | None = None) -> tuple[str, torch.Tensor]:
-    """A text behind one of the system prompts, and the strength of every name in it."""
+    """A caption with one of the system prompts as prefix, and the target strength of every name."""
     source = rng.choice(list(SYSTEM_PROMPTS))
-    scene = random_scene(rng, still=rng.random() < _STILL_SHARE, held=rng.random() < 0.2)
+    scene = random_scene(rng, still=rng.random() < _STILL_SHARE, held_out=rng.random() < 0.2)
     named = {scene.color, scene.shape, scene.background, source}
     if scene.speed:
         named.add(scene.direction)
@@ -135,7 +146,7 @@ def _sample(rng: random.Random, language: str | None = None) -> tuple[str, torch
 
 
 def _read_out(encoder: TextEncoder, texts: list[str], directions: torch.Tensor) -> torch.Tensor:
-    """How strongly each text's pooled features point along each name's direction, (texts, names)."""
+    """Projection (texts, names) of each text's pooled features onto the direction of each name."""
     features, mask = encoder.run(encoder.token_ids(texts))
     pooled = masked_mean(features, mask)
     return F.layer_norm(pooled, pooled.shape[-1:]) @ directions.T

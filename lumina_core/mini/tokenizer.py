@@ -1,5 +1,4 @@
-"""The mini text encoder's tokenizer: whole words of the mini world, letters for others, one token a Chinese character.
-"""
+"""The mini text encoder's tokenizer: caption words, letters for other words, one token per Chinese character."""
 
 from __future__ import annotations
 
@@ -11,13 +10,13 @@ from pathlib import Path
 from .captions import characters, words
 from .system_prompts import SYSTEM_PROMPTS
 
+# Special tokens in the order of their ids, which are those of Gemma.
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>")
-"""At Gemma's places."""
 PAD, EOS, BOS, UNKNOWN = range(4)
 
 
 def write_tokenizer(folder: Path) -> int:
-    """Write tokenizer.json and tokenizer_config.json in the layout of transformers; returns the number of tokens."""
+    """Write tokenizer.json and tokenizer_config.json in the transformers layout; returns the vocabulary size."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     vocabulary = {piece: index for index, piece in enumerate(_pieces())}
@@ -41,7 +40,7 @@ def write_tokenizer(folder: Path) -> int:
 
 
 def _pieces() -> list[str]:
-    """All tokens. A word that is none of them is spelled: its first letter, then letters that begin with ##."""
+    """The vocabulary. Unknown words are spelled with a first letter and continuation letters that start with ##."""
     letters = string.ascii_lowercase + string.digits
     system = re.findall(r"\w+", " ".join(SYSTEM_PROMPTS.values()).lower())
     pieces = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *string.punctuation]

@@ -1,15 +1,15 @@
-"""The small world that the mini model knows: what a drawn clip can show, and one clip's description."""
+"""The world of the mini model: the content of its drawn clips."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 
-SIDE = 64
-"""Width and height of a drawn picture in pixels."""
-FRAMES = 32
+SIDE = 64  # width and height of a frame in pixels
+FRAMES = 32  # frames of a clip
 FPS = 8
 
+# Names are training data of the bundled model. Values are RGB of 255.
 COLORS = {
     "red": (225, 40, 45),
     "yellow": (245, 220, 50),
@@ -27,25 +27,26 @@ BACKGROUNDS = {
     "forest": (20, 70, 40),
 }
 SHAPES = ("circle", "square", "triangle", "star")
-DIRECTIONS = {"right": (1, 0), "left": (-1, 0), "up": (0, -1), "down": (0, 1)}
-"""Unit steps (x, y); y grows downwards."""
+DIRECTIONS = {"right": (1, 0), "left": (-1, 0), "up": (0, -1), "down": (0, 1)}  # unit steps (x, y), with y downward
 
-SMALLEST_RADIUS, LARGEST_RADIUS = 10.0, 13.0
-MARGIN = 2.0
-"""Pixels between a shape at its turning point and the picture's edge."""
-SLOWEST, FASTEST = 0.1, 2.4
-"""Pixels per frame."""
+SMALLEST_RADIUS, LARGEST_RADIUS = 10.0, 13.0  # pixels
+MARGIN = 2.0  # pixels between a bouncing shape and the edge of the frame
+SLOWEST, FASTEST = 0.1, 2.4  # pixels per frame
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One clip: what moves where.
+    """Content of one clip: a shape that moves over a background.
 
     Args:
-        speed: pixels per frame, 0 for a still.
-        radius: half the shape's extent in pixels.
-        along, across: centre of the path as a share of the room there is, -1 to 1, along and across the direction.
-        outline: drawn as an outline, the look of the second data source.
+        color: a key of ``COLORS``.
+        shape: one of ``SHAPES``.
+        background: a key of ``BACKGROUNDS``.
+        direction: a key of ``DIRECTIONS``.
+        speed: pixels per frame, 0 for a still image.
+        radius: half the extent of the shape in pixels.
+        along, across: center of the path, -1 to 1 of the available room along and across the direction.
+        outline: whether to draw an outline instead of a filled shape, as in the third data source.
     """
 
     color: str
@@ -60,20 +61,20 @@ class Scene:
 
     @property
     def room(self) -> float:
-        """Pixels that the centre may leave the middle of the picture by."""
+        """Largest distance of the shape's center from the middle of the frame in pixels."""
         return SIDE / 2 - self.radius - MARGIN
 
     def bounces(self, frames: int = FRAMES) -> bool:
-        """Whether the shape meets the picture's edge and turns back within ``frames``."""
+        """Whether the shape bounces off the edge of the frame within ``frames``."""
         return self.speed * (frames - 1) > 2 * self.room
 
     def position(self, frame: int, frames: int = FRAMES) -> tuple[float, float]:
-        """Centre (x, y) in pixels. A clip too fast for the picture starts at the near edge and turns at the far one."""
+        """Center (x, y) in pixels. A shape that bounces starts at the near edge."""
         length = self.speed * (frames - 1)
         room = self.room
         if self.bounces(frames):
-            travelled = self.speed * frame % (4 * room)
-            offset = travelled - room if travelled <= 2 * room else 3 * room - travelled
+            traveled = self.speed * frame % (4 * room)
+            offset = traveled - room if traveled <= 2 * room else 3 * room - traveled
         else:
             offset = self.speed * frame - length / 2 + self.along * (room - length / 2)
         step_x, step_y = DIRECTIONS[self.direction]
@@ -83,23 +84,32 @@ class Scene:
 
 
 def combination(scene: Scene) -> tuple[str, str, str, str]:
-    """What a prompt names: color, shape, background, direction."""
+    """What a prompt names: color, shape, background and direction."""
     return scene.color, scene.shape, scene.background, scene.direction
 
 
-def held_out(names: tuple[str, str, str, str]) -> bool:
-    """Whether a combination is kept out of training: a fixed fifth of all, every single name still being seen."""
-    numbers = (
+def is_held_out(names: tuple[str, str, str, str]) -> bool:
+    """Whether a combination is kept out of training: a fixed fifth of all, so that training sees every single name."""
+    indices = (
         list(COLORS).index(names[0]),
         SHAPES.index(names[1]),
         list(BACKGROUNDS).index(names[2]),
         list(DIRECTIONS).index(names[3]),
     )
-    return (numbers[0] + numbers[1] + numbers[2] + numbers[3]) % 5 == 0
+    return sum(indices) % 5 == 0
 
 
-def random_scene(rng: random.Random, *, still: bool = False, held: bool = False, outline_share: float = 0.1) -> Scene:
-    """A scene of the training combinations, or with ``held`` of the others. Slow speeds are as likely as fast ones."""
+def random_scene(
+    rng: random.Random, *, still: bool = False, held_out: bool = False, outline_share: float = 0.1
+) -> Scene:
+    """A random scene with a uniformly distributed speed.
+
+    Args:
+        rng: source of randomness.
+        still: whether the speed is 0.
+        held_out: whether to draw a held-out combination instead of a training combination.
+        outline_share: probability of an outline.
+    """
     while True:
         names = (
             rng.choice(list(COLORS)),
@@ -107,7 +117,7 @@ def random_scene(rng: random.Random, *, still: bool = False, held: bool = False,
             rng.choice(list(BACKGROUNDS)),
             rng.choice(list(DIRECTIONS)),
         )
-        if held_out(names) == held:
+        if is_held_out(names) == held_out:
             break
     return Scene(
         *names,

@@ -10,7 +10,7 @@ from benchmarks.common.audio_clips import AudioGenerator, unseen_clips, with_mat
 from benchmarks.common.audio_materials import asked_clips, materials
 from benchmarks.common.audio_timing import timing
 from lumina_core.mini.audio_world import MATERIALS
-from lumina_core.mini.world import combination, held_out
+from lumina_core.mini.world import combination, is_held_out
 from lumina_core.sampling.audio import AudioPlan
 from scripts.make_tiny_audio import write_sound
 
@@ -27,7 +27,7 @@ def clips():
 
 
 def test_clips_are_unseen_have_events_and_alternate(clips):
-    assert all(held_out(combination(clip.scene.look)) for clip in clips)
+    assert all(is_held_out(combination(clip.scene.visual)) for clip in clips)
     assert all(clip.times for clip in clips)
     assert [clip.fps for clip in clips] == [8.0, 25.0] * 3
     assert [clip.caption.isascii() for clip in clips] == [True, True, False, False, True, True]
@@ -59,7 +59,7 @@ def test_each_stroke_is_asked_for_in_each_material_by_text_alone(clips):
     asked = asked_clips(clips)
     assert [clip.scene.material for clip in asked[:3]] == list(MATERIALS)
     for clip in asked:
-        assert clip.scene.look.shape not in clip.caption and clip.scene.look.color not in clip.caption
+        assert clip.scene.visual.shape not in clip.caption and clip.scene.visual.color not in clip.caption
     assert torch.equal(asked[0].frames(), asked[1].frames())
     assert not torch.equal(asked[0].audio, asked[1].audio)
 

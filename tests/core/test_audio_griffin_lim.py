@@ -8,7 +8,7 @@ import torch
 
 from lumina_core.audio.griffin_lim import GriffinLimVocoder
 from lumina_core.audio.mel import HOP, SAMPLE_RATE, log_mel
-from lumina_core.mini.audio_world import random_audio_scene, synthesise
+from lumina_core.mini.audio_world import random_audio_scene, synthesize
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_a_tone_keeps_its_pitch_and_its_loudness(vocoder, hertz):
 
 def test_the_sounds_of_the_small_world_come_back(vocoder):
     rng = chance.Random(2)
-    waves = torch.stack([synthesise(random_audio_scene(rng)) for _ in range(6)])
+    waves = torch.stack([synthesize(random_audio_scene(rng)) for _ in range(6)])
     found = heard(vocoder, waves)
     assert (log_mel(found) - log_mel(waves)).abs().mean() < 0.35
     loud, back = (wave.unfold(1, 320, 160).square().mean(-1) for wave in (waves, found))

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 from audio_case import click, tone
+from refusals import refused
 
 from lumina_core.audio.mel import log_mel
-from lumina_core.errors import LuminaError
 from lumina_core.evaluation.spectral import (
     envelope_lag,
     frechet,
@@ -88,12 +88,12 @@ def test_mel_frechet_tells_kinds_of_sound_apart(random):
     noises = [0.1 * random(1, 16000) for _ in range(6)]
     tones = [tone(hertz, 1.0) for hertz in (200, 300, 400)]
     assert mel_frechet(noises[:3], noises[3:]) < 0.1 * mel_frechet(noises[:3], tones)
-    with pytest.raises(LuminaError, match="1 and 3 sounds"):
+    with refused("waveforms", "value", "1 and 3"):
         mel_frechet(noises[:1], tones)
 
 
 def test_frechet_distance_of_other_widths_is_refused(random):
-    with pytest.raises(LuminaError, match="one width"):
+    with refused("vectors", "value", "(4, 3)", "(4, 2)"):
         frechet(random(4, 3), random(4, 2))
 
 
@@ -102,12 +102,12 @@ def test_other_shapes_are_refused(bad):
     good = tone(440, 1.0)
     for call in (mel_distance, log_spectral_distance, envelope_lag):
         for pair in ((bad, good), (good, bad)):
-            with pytest.raises(LuminaError, match="shape"):
+            with refused("waveform", "value", str(tuple(bad.shape))):
                 call(*pair)
-    with pytest.raises(LuminaError, match="shape"):
+    with refused("waveform", "value", str(tuple(bad.shape))):
         silence_share(bad)
 
 
 def test_values_that_are_not_finite_are_refused():
-    with pytest.raises(LuminaError, match="NaN"):
+    with refused("waveform", "numerics"):
         mel_distance(torch.full((1, 16000), float("nan")), tone(440, 1.0))

@@ -7,7 +7,7 @@ import torch
 
 from lumina_core.audio.codec_loader import load_audio_codec, read_codec_channels
 from lumina_core.mini.audio_codec import FIGURES, AudioCodecRecipe, train_audio_codec
-from lumina_core.mini.audio_world import random_audio_scene, synthesise
+from lumina_core.mini.audio_world import random_audio_scene, synthesize
 
 
 def test_a_short_training_lowers_the_error_and_gives_a_codec(tmp_path):
@@ -22,7 +22,7 @@ def test_a_short_training_lowers_the_error_and_gives_a_codec(tmp_path):
     assert read_codec_channels(recipe.out) == 4
     codec = load_audio_codec(recipe.out)
     rng = random.Random(9)
-    sounds = torch.stack([synthesise(random_audio_scene(rng)) for _ in range(3)])
+    sounds = torch.stack([synthesize(random_audio_scene(rng)) for _ in range(3)])
     latents = codec.encode(sounds)
     assert latents.shape == (3, 4, 100, 16) and 0.7 < float(latents.std()) < 1.4
     assert codec.to_waveform(latents, 64000).shape == (3, 64000)

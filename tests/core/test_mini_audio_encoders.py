@@ -56,13 +56,13 @@ def test_what_a_caption_tells_is_in_it():
     rng = random.Random(1)
     seen = set()
     for _ in range(300):
-        example = audio_clip._example(rng, held=False)
-        color, shape, material = example.told
+        example = audio_clip._example(rng, held_out=False)
+        color, shape, material = example.text_labels
         words = example.text.lower()
         assert (shape == len(SHAPES)) == (color == len(COLORS))
         if shape < len(SHAPES):
-            # The picture shows what the text names.
-            assert example.seen[:2] == [color, shape] and words
+            # The image shows what the text names.
+            assert example.image_labels[:2] == [color, shape] and words
         heard = {"bell": ("bell", "钟", "铃"), "wood": ("wood", "木"), "drum": ("drum", "鼓")}
         named = [name for name, texts in heard.items() if any(text in words for text in texts)]
         assert named == ([MATERIALS[material]] if material < len(MATERIALS) else [])
@@ -78,7 +78,7 @@ def test_the_contrast_is_least_for_matching_pairs():
     # Equal captions share: two of three are right for the first one.
     assert 0 <= float(good) < 0.01 and float(bad) > 5
     moved = right.clone()
-    moved[3] += 100  # a picture whose caption names nothing
+    moved[3] += 100  # an image whose caption names nothing
     assert audio_clip._contrast(moved, seen, told) == good
     assert audio_clip._contrast(right[3:, 3:], seen[3:], told[3:]) == 0
 
@@ -89,12 +89,12 @@ def test_slots_know_their_events():
         scene = random_audio_scene(rng)
         start = rng.uniform(0, 2)
         is_event, distance, speed = audio_sync._truth(scene, start, 20)
-        assert is_event.shape == (20, 2) and speed == pytest.approx(scene.look.speed / 5)
+        assert is_event.shape == (20, 2) and speed == pytest.approx(scene.visual.speed / 5)
         for slot in range(20):
-            centre = start + 0.08 * (slot + 0.5)
+            center = start + 0.08 * (slot + 0.5)
             gaps = [[], []]
             for event in events(scene):
-                gaps[event.kind == FLASH].append(event.time - centre)
+                gaps[event.kind == FLASH].append(event.time - center)
             for kind in (0, 1):
                 nearest = min((abs(gap) for gap in gaps[kind]), default=math.inf)
                 assert float(is_event[slot, kind]) == pytest.approx(math.exp(-0.5 * (nearest / 0.05) ** 2), abs=1e-4)

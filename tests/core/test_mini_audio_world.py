@@ -19,21 +19,21 @@ from lumina_core.mini.audio_world import (
     draw_audio_scene,
     events,
     random_audio_scene,
-    synthesise,
+    synthesize,
 )
 from lumina_core.mini.captions import CHINESE, ENGLISH
-from lumina_core.mini.world import combination, held_out
+from lumina_core.mini.world import combination, is_held_out
 
 
-def scenes(count, held=False):
+def scenes(count, held_out=False):
     rng = random.Random(3)
-    return [random_audio_scene(rng, held=held) for _ in range(count)]
+    return [random_audio_scene(rng, held_out=held_out) for _ in range(count)]
 
 
 def test_scenes_repeat_and_keep_to_their_combinations():
     assert scenes(20) == scenes(20)
-    assert not any(held_out(combination(scene.look)) for scene in scenes(50))
-    assert all(held_out(combination(scene.look)) for scene in scenes(50, held=True))
+    assert not any(is_held_out(combination(scene.visual)) for scene in scenes(50))
+    assert all(is_held_out(combination(scene.visual)) for scene in scenes(50, held_out=True))
 
 
 def test_every_kind_of_event_and_material_occurs_away_from_the_ends():
@@ -54,25 +54,25 @@ def test_shapes_turn_back_exactly_at_bounces_and_collisions():
         turns = [event.time for event in events(scene) if event.kind != FLASH]
         for number in range(1, round(SECONDS / 0.01)):
             time = number * 0.01
-            before, here, after = (torch.tensor(scene.centre(time + d * step)) for d in (-1, 0, 1))
+            before, here, after = (torch.tensor(scene.center(time + d * step)) for d in (-1, 0, 1))
             turned = bool(((here - before) * (after - here)).sum() < -1e-9)
             assert not turned or min(abs(time - turn) for turn in turns) < 2 * step
         for turn in turns:
-            before, here, after = (torch.tensor(scene.centre(turn + d * step)) for d in (-1, 0, 1))
+            before, here, after = (torch.tensor(scene.center(turn + d * step)) for d in (-1, 0, 1))
             assert float((before - after).abs().max()) < 1e-3 < float((here - before).abs().max())
 
 
 def _gap(scene, time):
-    return math.dist(scene.centre(time), scene.twin(time))
+    return math.dist(scene.center(time), scene.second_center(time))
 
 
 def test_pairs_touch_when_they_collide_and_never_overlap():
     for scene in (found for found in scenes(80) if found.pair):
         gaps = [_gap(scene, t) for t in torch.arange(0, 4, 0.01).tolist()]
-        assert min(gaps) >= 2 * scene.look.radius - 1e-3
+        assert min(gaps) >= 2 * scene.visual.radius - 1e-3
         for event in events(scene):
             if event.kind == COLLISION:
-                assert _gap(scene, event.time) == pytest.approx(2 * scene.look.radius, abs=1e-3)
+                assert _gap(scene, event.time) == pytest.approx(2 * scene.visual.radius, abs=1e-3)
 
 
 def test_pictures_of_two_rates_agree_where_they_meet():
@@ -92,23 +92,23 @@ def test_a_flash_lights_the_background_from_its_time_on():
 
 def test_every_event_is_heard_when_it_happens_and_nothing_before():
     for scene in scenes(40):
-        sound = synthesise(scene)
+        sound = synthesize(scene)
         assert sound.shape == (64000,) and sound.abs().max() <= 1
         for event in events(scene):
             first = round(event.time * 16000)
             before, after = sound[first - 480 : first], sound[first : first + 480]
             assert after.square().mean() > 1.5 * before.square().mean()
-        quiet = synthesise(replace(scene, look=replace(scene.look, speed=1e-6), flashes=()))
+        quiet = synthesize(replace(scene, visual=replace(scene.visual, speed=1e-6), flashes=()))
         assert quiet.abs().max() < 1e-4
 
 
 def test_speed_makes_it_louder_and_shape_changes_the_pitch():
-    scene = next(s for s in scenes(100) if any(e.kind == BOUNCE for e in events(s)) and s.look.speed < 3)
-    loud = replace(scene, look=replace(scene.look, speed=scene.look.speed * 1.5))
+    scene = next(s for s in scenes(100) if any(e.kind == BOUNCE for e in events(s)) and s.visual.speed < 3)
+    loud = replace(scene, visual=replace(scene.visual, speed=scene.visual.speed * 1.5))
     assert events(loud)[0].loudness > events(scene)[0].loudness
     spectra = {}
     for shape in ("square", "star"):
-        sound = synthesise(replace(scene, look=replace(scene.look, shape=shape), material="bell", flashes=()))
+        sound = synthesize(replace(scene, visual=replace(scene.visual, shape=shape), material="bell", flashes=()))
         spectra[shape] = torch.fft.rfft(sound).abs().argmax() * 16000 / 64000
     assert spectra["star"] / spectra["square"] == pytest.approx(740 / 262, rel=0.02)
 
@@ -121,9 +121,9 @@ def test_captions_name_the_material_only_when_it_is_asked_for(language):
         text = text.lower()
         words = MATERIAL_WORDS[language].items()
         named = {name for name, found in words if any(word.lower() in text for word in found)}
-        assert named == ({scene.material} if scene.asked else set())
-        if not scene.asked:
-            assert scene.material == MATERIAL_OF[scene.look.color]
+        assert named == ({scene.material} if scene.names_material else set())
+        if not scene.names_material:
+            assert scene.material == MATERIAL_OF[scene.visual.color]
 
 
 def test_words_and_characters_cover_the_captions():

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from lumina_core.media.motion_score import motion_score
-from lumina_core.mini.dataset import CLIPS, OUTLINES, PICTURES, DrawnDataRecipe, drawn_items, write_drawn_data
+from lumina_core.mini.dataset import CLIPS, OUTLINES, PICTURES, DrawnDataRecipe, drawn_samples, write_drawn_data
 from lumina_core.mini.draw import draw
-from lumina_core.mini.world import FPS, FRAMES, SIDE, combination, held_out
+from lumina_core.mini.world import FPS, FRAMES, SIDE, combination, is_held_out
 from lumina_core.train.shards import EncodedSet, Entry, read_index
 from lumina_core.vae.loader import load_video_vae
 from scripts.make_tiny_set import BUNDLE_CHANNELS, write_bundle
@@ -31,18 +31,18 @@ def data(vae, tmp_path_factory):
 
 @pytest.mark.parametrize("source", [CLIPS, PICTURES, OUTLINES])
 def test_items_depend_on_their_number_and_the_seed_alone(source):
-    few, many = list(drawn_items(source, 3, seed=1)), list(drawn_items(source, 6, seed=1))
+    few, many = list(drawn_samples(source, 3, seed=1)), list(drawn_samples(source, 6, seed=1))
     for first, again in zip(few, many, strict=False):
         assert (first.name, first.scene, first.caption) == (again.name, again.scene, again.caption)
         assert torch.equal(first.frames, again.frames)
-    other = list(drawn_items(source, 3, seed=2))
+    other = list(drawn_samples(source, 3, seed=2))
     assert [item.scene for item in few] != [item.scene for item in other]
     assert len({item.name for item in many}) == len({item.scene for item in many}) == 6
 
 
 def test_sources_look_as_their_names_say():
     for source, frames, outline in ((CLIPS, FRAMES, False), (PICTURES, 1, False), (OUTLINES, FRAMES, True)):
-        for item in drawn_items(source, 12, seed=3):
+        for item in drawn_samples(source, 12, seed=3):
             assert item.frames.shape == (frames, SIDE, SIDE, 3)
             assert item.scene.outline == outline and (item.scene.speed == 0) == (source == PICTURES)
             assert torch.equal(item.frames, draw(item.scene, frames))
@@ -50,12 +50,12 @@ def test_sources_look_as_their_names_say():
 
 @pytest.mark.parametrize("source", [CLIPS, PICTURES, OUTLINES])
 def test_training_items_show_no_held_out_combination(source):
-    assert not any(held_out(combination(item.scene)) for item in drawn_items(source, 100, seed=4))
-    assert all(held_out(combination(item.scene)) for item in drawn_items(source, 40, seed=4, held=True))
+    assert not any(is_held_out(combination(item.scene)) for item in drawn_samples(source, 100, seed=4))
+    assert all(is_held_out(combination(item.scene)) for item in drawn_samples(source, 40, seed=4, held_out=True))
 
 
 def test_captions_come_in_both_languages():
-    found = [item.caption.isascii() for item in drawn_items(PICTURES, 80, seed=6)]
+    found = [item.caption.isascii() for item in drawn_samples(PICTURES, 80, seed=6)]
     assert 20 < sum(found) < 60
 
 
@@ -66,7 +66,7 @@ def test_every_set_is_written_with_its_motion_and_latents(data, vae):
     loaded = load_video_vae(vae)
     for source, held in itertools.product((CLIPS, OUTLINES), (False, True)):
         chosen = EncodedSet(data / (f"{source}-held" if held else source))
-        for index, item in enumerate(drawn_items(source, 2, seed=5, held=held)):
+        for index, item in enumerate(drawn_samples(source, 2, seed=5, held_out=held)):
             entry = chosen.entries[index]
             assert (entry.kind, entry.caption, entry.fps) == ("video", item.caption, FPS)
             assert entry.motion == pytest.approx(motion_score(item.frames, FPS))
@@ -79,7 +79,7 @@ def test_every_set_is_written_with_its_motion_and_latents(data, vae):
 
 
 def test_motion_scores_rise_with_the_speed():
-    scene = next(drawn_items(CLIPS, 1, seed=5)).scene
+    scene = next(drawn_samples(CLIPS, 1, seed=5)).scene
     scores = [motion_score(draw(replace(scene, speed=speed), 16), FPS) for speed in (0.0, 0.3, 0.8, 1.6)]
     assert scores == sorted(scores) and scores[0] < 0.05 < scores[1]
 

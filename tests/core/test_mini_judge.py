@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from refusals import refused
 
-from lumina_core.errors import LuminaError
 from lumina_core.mini.draw import draw
 from lumina_core.mini.judge import UNCLEAR, judge
 from lumina_core.mini.world import BACKGROUNDS, COLORS, FASTEST, SHAPES, SIDE, Scene, random_scene
@@ -18,7 +18,7 @@ NAMES = ("color", "shape", "background", "direction")
 def scenes(count, seed, outline_share=0.0):
     rng = random.Random(seed)
     for number in range(count):
-        scene = random_scene(rng, held=number % 2 == 0, outline_share=outline_share)
+        scene = random_scene(rng, held_out=number % 2 == 0, outline_share=outline_share)
         yield replace(scene, speed=rng.uniform(0.15, FASTEST))
 
 
@@ -43,8 +43,8 @@ def test_drawn_clips_are_read_back(outline_share):
         assert found.speed == pytest.approx(scene.speed, abs=0.02)
         assert found.confidence > 0.9
         assert found.radius == pytest.approx(scene.radius, rel=0.04)
-        for frame, centre in enumerate(found.centres):
-            assert centre == pytest.approx(scene.position(frame), abs=0.3)
+        for frame, center in enumerate(found.centers):
+            assert center == pytest.approx(scene.position(frame), abs=0.3)
 
 
 def test_spoiled_clips_are_read_back():
@@ -93,7 +93,7 @@ def test_nothing_is_found_on_an_empty_clip(level):
     for clip in (torch.full((8, SIDE, SIDE, 3), level), (level + noise).clamp(0, 1)):
         found = judge(clip)
         assert (found.color, found.shape, found.direction) == (UNCLEAR,) * 3
-        assert (found.confidence, found.radius, found.centres) == (0, 0, (None,) * 8)
+        assert (found.confidence, found.radius, found.centers) == (0, 0, (None,) * 8)
 
 
 def test_noise_alone_is_no_shape():
@@ -109,5 +109,5 @@ def test_a_shape_of_another_kind_is_unclear():
 
 
 def test_other_shapes_of_tensors_are_refused():
-    with pytest.raises(LuminaError, match=r"\(4, 64, 64\).*\(frames, height, width, 3\)"):
+    with refused("clip", "value", "(4, 64, 64)"):
         judge(torch.zeros(4, 64, 64))

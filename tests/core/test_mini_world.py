@@ -20,7 +20,7 @@ from lumina_core.mini.captions import (
     VERB_WORDS,
     caption,
 )
-from lumina_core.mini.dataset import DrawnDataRecipe, drawn_items
+from lumina_core.mini.dataset import DrawnDataRecipe, drawn_samples
 from lumina_core.mini.draw import draw, shape_mask
 from lumina_core.mini.system_prompts import SYSTEM_PROMPTS
 from lumina_core.mini.tokenizer import UNKNOWN, write_tokenizer
@@ -37,7 +37,7 @@ from lumina_core.mini.world import (
     SMALLEST_RADIUS,
     Scene,
     combination,
-    held_out,
+    is_held_out,
     random_scene,
 )
 
@@ -51,9 +51,9 @@ def scenes(count: int = 400, **settings) -> list[Scene]:
 
 
 def test_a_fifth_is_held_out_and_every_pair_of_names_is_still_trained_on():
-    held = [names for names in EVERY if held_out(names)]
+    held = [names for names in EVERY if is_held_out(names)]
     assert len(held) == len(EVERY) / 5
-    trained = [names for names in EVERY if not held_out(names)]
+    trained = [names for names in EVERY if not is_held_out(names)]
     for left, right in ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)):
         pairs = {(names[left], names[right]) for names in trained}
         assert pairs == set(product(TABLES[left], TABLES[right]))
@@ -61,8 +61,8 @@ def test_a_fifth_is_held_out_and_every_pair_of_names_is_still_trained_on():
 
 @pytest.mark.parametrize("held", [False, True])
 def test_random_scenes_keep_to_their_side(held):
-    found = scenes(held=held)
-    assert {held_out(combination(scene)) for scene in found} == {held}
+    found = scenes(held_out=held)
+    assert {is_held_out(combination(scene)) for scene in found} == {held}
     for place, table in enumerate(TABLES):
         counts = Counter(combination(scene)[place] for scene in found)
         assert set(counts) == set(table) and max(counts.values()) < 3 * min(counts.values())
@@ -150,16 +150,16 @@ def test_shapes_are_as_large_as_they_say(shape):
 @pytest.mark.parametrize("source", ["clips", "pictures", "outlines"])
 @pytest.mark.parametrize("held", [False, True])
 def test_drawn_items_are_the_same_again_and_keep_to_their_side(source, held):
-    first = list(drawn_items(source, 12, 5, held))
-    again = list(drawn_items(source, 12, 5, held))
-    longer = list(drawn_items(source, 14, 5, held))[:12]
+    first = list(drawn_samples(source, 12, 5, held))
+    again = list(drawn_samples(source, 12, 5, held))
+    longer = list(drawn_samples(source, 14, 5, held))[:12]
     for others in (again, longer):
         for left, right in zip(first, others, strict=True):
             assert (left.name, left.scene, left.caption) == (right.name, right.scene, right.caption)
             assert torch.equal(left.frames, right.frames)
-    assert [item.scene for item in first] != [item.scene for item in drawn_items(source, 12, 6, held)]
+    assert [item.scene for item in first] != [item.scene for item in drawn_samples(source, 12, 6, held)]
     assert len({item.name for item in first}) == 12
-    assert {held_out(combination(item.scene)) for item in first} == {held}
+    assert {is_held_out(combination(item.scene)) for item in first} == {held}
     assert {item.scene.outline for item in first} == {source == "outlines"}
     assert {len(item.frames) for item in first} == {1 if source == "pictures" else FRAMES}
     assert {item.scene.speed == 0 for item in first} == {source == "pictures"}

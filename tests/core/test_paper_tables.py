@@ -17,7 +17,7 @@ from lumina_core.mini.draw import draw
 from lumina_core.mini.judge import judge
 from lumina_core.mini.prompts import held_out_prompts
 from lumina_core.mini.quality import ClipQuality, distance_to_truth, measure
-from lumina_core.mini.world import combination, held_out
+from lumina_core.mini.world import combination, is_held_out
 from lumina_core.sampling.presets import PRESETS
 from lumina_core.shapes.latents import LATENT_CHANNELS
 from lumina_core.vae.compact import CompactVAE, CompactVAEConfig
@@ -26,7 +26,7 @@ from lumina_core.vae.compact import CompactVAE, CompactVAEConfig
 def test_prompts_are_of_held_out_combinations_and_distinct():
     prompts = held_out_prompts(60)
     names = [combination(prompt.scene) for prompt in prompts]
-    assert len(set(names)) == 60 and all(held_out(name) for name in names)
+    assert len(set(names)) == 60 and all(is_held_out(name) for name in names)
     assert [prompt.language for prompt in prompts].count(ENGLISH) == 30
     assert all(prompt.text.isascii() == (prompt.language != CHINESE) for prompt in prompts)
     assert held_out_prompts(60) == prompts

@@ -1,4 +1,4 @@
-"""The pack's nodes, as the host asks for them."""
+"""The entry point through which the host gets the pack's nodes."""
 
 from comfy_api.latest import ComfyExtension, io
 
@@ -7,11 +7,15 @@ from .page.routes import add_routes
 
 
 class LuminaVideoExtension(ComfyExtension):
+    """The pack as an extension of the host."""
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """Every node class, in menu order."""
         return NODE_CLASSES
 
 
 async def comfy_entrypoint() -> LuminaVideoExtension:
-    # Here and not in on_load, which the older host does not call.
+    """Called by the host when it loads the pack."""
+    # The routes are added here, because the older host does not call on_load.
     add_routes()
     return LuminaVideoExtension()

@@ -1,4 +1,4 @@
-"""The parts of Video to Audio as nodes: conditioning, empty latent, and decoding."""
+"""Nodes for the steps of Video to Audio: conditioning, empty latent, and decoding."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ from .host.node_ui import warn
 from .inputs import first_fault
 from .names import AUDIO_CATEGORY, AUDIO_KEY, schema
 
+# Key of a LATENT: the length of its audio. The number of rows is rounded up, so it does not give the exact length.
 SECONDS = AUDIO_KEY + "_seconds"
-"""Length of a LATENT's sound, which its whole rows round up."""
-LONGEST = 600.0
-"""Seconds."""
+LONGEST = 600.0  # seconds
 
 
 def prompt_inputs() -> list[io.Input]:
-    """prompt and negative_prompt."""
+    """The inputs prompt and negative_prompt."""
     return [
         io.String.Input(
             "prompt",
@@ -39,7 +38,7 @@ def prompt_inputs() -> list[io.Input]:
 
 
 def loudness_input() -> io.Input:
-    """loudness; optional, so it comes last."""
+    """The input loudness. It is optional, so it comes last in a node."""
     return io.Float.Input(
         "loudness",
         default=0.0,
@@ -52,25 +51,34 @@ def loudness_input() -> io.Input:
 
 
 def loudness_fault(lufs: float | None) -> bool | str:
-    """What ``validate_inputs`` returns for it."""
+    """The result of ``validate_inputs`` for a loudness in LUFS: True or an error message."""
     return first_fault(lambda: check_loudness(lufs or None))
 
 
 def audio_conditioning(
     features: HostFeatures, prompt: str, negative_prompt: str, fps: float, images: object, video: object
 ) -> tuple[list, list, float, list[str]]:
-    """Positive and negative conditioning, the clip's seconds, and warnings about it.
+    """Positive and negative conditioning, the clip's length in seconds, and warnings about the clip.
 
-    The negative one is without the video, too, so that one cfg guides both.
+    The negative conditioning also leaves out the video, so that one cfg guides by text and video.
+
+    Args:
+        features: the loaded encoders.
+        prompt, negative_prompt: texts; may be empty.
+        fps: frame rate of ``images``.
+        images, video: an IMAGE or a VIDEO; the other is ``ABSENT``.
+
+    Raises:
+        LuminaError: the clip cannot be read or is too short.
     """
     clip, warnings = clip_features(features, fps, images, video)
     warnings += filter(None, [short_clip_notice(clip.seconds)])
     texts, masks = features.loaded().text([prompt, negative_prompt])
     seen = {VISUAL: to_result_device(clip.visual), SYNC: to_result_device(clip.sync)}
 
-    def entry(number: int, text: str, **more: bool) -> list:
-        features, mask = (to_result_device(rows[number : number + 1]) for rows in (texts, masks))
-        # An empty text is the network's trained state without text, not a text of no tokens.
+    def entry(index: int, text: str, **more: bool) -> list:
+        features, mask = (to_result_device(rows[index : index + 1]) for rows in (texts, masks))
+        # An empty prompt selects the network's learned embedding for no text, not a text without tokens.
         return [[features, {**seen, "attention_mask": mask, NO_TEXT: not text.strip(), **more}]]
 
     positive = entry(0, prompt)
@@ -79,16 +87,23 @@ def audio_conditioning(
 
 
 def empty_audio(seconds: float, batch_size: int, config: AudioConfig | None = None) -> dict:
-    """A native LATENT of zeros for a sound of so many seconds; samplers adapt its channels to their model."""
+    """A native LATENT of zeros for audio of this length in seconds. Samplers adapt its channels to their model."""
     config = config or AudioConfig()
     shape = (batch_size, config.channels, config.rows(seconds), config.bins)
     return {"samples": torch.zeros(shape, device=result_device()), SECONDS: seconds, "type": "audio"}
 
 
 def decode_audio(codec: HostCodec, latent: dict, lufs: float, seconds: float = 0.0) -> tuple[dict, list[str]]:
-    """AUDIO of exactly so many seconds (0: the latent's own) and loudness (0: as it comes), and warnings.
+    """Decode a LATENT to AUDIO, mono at 16 kHz, with warnings about it.
 
-    Raises LuminaError.
+    Args:
+        codec: the loaded codec.
+        latent: with samples (B, C, rows, bins).
+        lufs: target loudness in LUFS; 0 leaves the level unchanged.
+        seconds: exact length of the audio; 0 is that of the latent.
+
+    Raises:
+        LuminaError: the latents have another shape or are not finite.
     """
     samples = latent["samples"]
     if not bool(torch.isfinite(samples).all()):
@@ -104,7 +119,9 @@ def decode_audio(codec: HostCodec, latent: dict, lufs: float, seconds: float = 0
     return {"waveform": waveform[:, None], "sample_rate": SAMPLE_RATE}, [SILENT] * is_silent(waveform)
 
 
-class SoundConditioning(io.ComfyNode):
+class AudioConditioning(io.ComfyNode):
+    """Conditioning of the audio model from a clip and prompts."""
+
     TITLE = "Lumina-Video Audio Conditioning"
 
     @classmethod
@@ -141,7 +158,9 @@ class SoundConditioning(io.ComfyNode):
         return io.NodeOutput(positive, negative, seconds, ui=warn(cls, cls.TITLE, warnings))
 
 
-class EmptySoundLatent(io.ComfyNode):
+class EmptyAudioLatent(io.ComfyNode):
+    """An empty audio LATENT."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -170,7 +189,9 @@ class EmptySoundLatent(io.ComfyNode):
         return io.NodeOutput(empty_audio(seconds, batch_size))
 
 
-class DecodeSound(io.ComfyNode):
+class DecodeAudio(io.ComfyNode):
+    """Audio latents to AUDIO."""
+
     TITLE = "Lumina-Video Decode Audio"
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Guidance of audio as a node: one scale for the video, one for the text."""
+"""A node for the guidance of audio, with one scale for the video and one for the text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFAULT_PLAN = AudioPlan()
 
 
 def guidance_inputs() -> list[io.Input]:
-    """video_guidance and text_guidance."""
+    """The inputs video_guidance and text_guidance."""
     scale = {"min": 0.0, "max": 30.0, "step": 0.1}
     return [
         io.Float.Input(
@@ -33,7 +33,9 @@ def guidance_inputs() -> list[io.Input]:
     ]
 
 
-class SoundGuider(io.ComfyNode):
+class AudioGuider(io.ComfyNode):
+    """A GUIDER with a scale for the video and one for the text."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(

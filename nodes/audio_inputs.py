@@ -1,4 +1,4 @@
-"""The clip that a sound is made for: IMAGE and fps, or VIDEO, always by the time at which a frame is shown."""
+"""The clip for which audio is generated: IMAGE and fps, or VIDEO, read by the timestamps of its frames."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNEVEN = (
 
 
 def clip_inputs() -> list[io.Input]:
-    """images and fps, or video; the links are optional, so they come last."""
+    """The inputs images and fps, or video. The links are optional, so they come last in a node."""
     return [
         io.Float.Input(
             "fps",
@@ -43,12 +43,21 @@ def clip_inputs() -> list[io.Input]:
 
 
 def clip_fault(title: str, fps: float | None, images: object, video: object) -> bool | str:
-    """What ``validate_inputs`` of the node ``title`` returns for the inputs of the clip."""
+    """The result of ``validate_inputs`` of the node ``title`` for these inputs: True or an error message."""
     return first_fault(lambda: check_one(title, images, video), lambda: fps is None or check_fps(fps))
 
 
 def clip_features(features: HostFeatures, fps: float, images: Any, video: Any) -> tuple[VideoFeatures, list[str]]:
-    """Features of the clip, and warnings about it. Raises LuminaError."""
+    """Features of the clip, and warnings about it.
+
+    Args:
+        features: the loaded encoders.
+        fps: frame rate of ``images``.
+        images, video: IMAGE (F, H, W, 3) in 0..1 or a VIDEO; the other is ``ABSENT``.
+
+    Raises:
+        LuminaError: the clip cannot be read or is too short.
+    """
     encoder = features.loaded()
     if video is ABSENT:
         return encoder.frames(images[..., :3], fps), []
@@ -59,11 +68,11 @@ def clip_features(features: HostFeatures, fps: float, images: Any, video: Any) -
         return encoder.frames(parts.images[..., :3], float(parts.frame_rate)), [REPLACED] * heard
     # The older host cannot trim a video.
     start, seconds = video.get_active_trim_window() if hasattr(video, "get_active_trim_window") else (0.0, 0.0)
-    # The part that is asked for may end after the video does.
+    # The requested part may end after the video does.
     seconds = min(seconds, video.get_duration()) if seconds else None
     with tempfile.TemporaryDirectory() as folder:
         if not isinstance(source, str):
-            # A file in memory keeps its timestamps only as a file.
+            # Decoding from memory would lose the timestamps, so write the video to a file.
             Path(folder, "clip").write_bytes(source.getbuffer())
             source = str(Path(folder, "clip"))
         uneven = rate_varies(source, start, seconds or math.inf)

@@ -1,4 +1,4 @@
-"""Load the parts of sound: the network as a native MODEL, the feature encoders and the codec as types of our own."""
+"""Loaders for Video to Audio: the network as a native MODEL, feature encoders and codec as custom types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ Codec = io.Custom(AUDIO_CODEC)
 Features = io.Custom(AUDIO_FEATURES)
 
 
-class LoadSoundModel(io.ComfyNode):
+class AudioModelLoader(io.ComfyNode):
+    """An audio checkpoint as a MODEL."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -50,7 +52,9 @@ class LoadSoundModel(io.ComfyNode):
         return io.NodeOutput(load_audio(find_audio_model(model_name)))
 
 
-class LoadSoundFeatures(io.ComfyNode):
+class FeatureEncodersLoader(io.ComfyNode):
+    """The feature encoders of the audio model."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -86,7 +90,9 @@ class LoadSoundFeatures(io.ComfyNode):
         return io.NodeOutput(HostFeatures(find_features(folder)))
 
 
-class LoadSoundCodec(io.ComfyNode):
+class AudioCodecLoader(io.ComfyNode):
+    """The audio codec: VAE and vocoder."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(

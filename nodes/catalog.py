@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .audio_conditioning import DecodeSound, EmptySoundLatent, SoundConditioning
-from .audio_guider import SoundGuider
-from .audio_loaders import LoadSoundCodec, LoadSoundFeatures, LoadSoundModel
+from .audio_conditioning import AudioConditioning, DecodeAudio, EmptyAudioLatent
+from .audio_guider import AudioGuider
+from .audio_loaders import AudioCodecLoader, AudioModelLoader, FeatureEncodersLoader
 from .compile import Compile
 from .conditioning import MotionScore, TextEncode
 from .context_drop import ContextDrop
@@ -50,11 +50,11 @@ NODE_CLASSES: list[type[io.ComfyNode]] = [
     ImageToVideo,
     MeasureMotion,
     VideoToAudio,
-    LoadSoundModel,
-    LoadSoundFeatures,
-    LoadSoundCodec,
-    SoundConditioning,
-    EmptySoundLatent,
-    SoundGuider,
-    DecodeSound,
+    AudioModelLoader,
+    FeatureEncodersLoader,
+    AudioCodecLoader,
+    AudioConditioning,
+    EmptyAudioLatent,
+    AudioGuider,
+    DecodeAudio,
 ]

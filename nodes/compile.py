@@ -1,4 +1,4 @@
-"""torch.compile as a node: MODEL to MODEL, and eager where it cannot be."""
+"""A node for torch.compile: MODEL to MODEL."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ TITLE = "Lumina-Video Compile"
 
 
 class Compile(io.ComfyNode):
+    """A MODEL with compiled blocks; unchanged, with a warning, if no compiler is available."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(

@@ -1,4 +1,4 @@
-"""Text and motion scores as native CONDITIONING."""
+"""Nodes for text and motion scores as native CONDITIONING."""
 
 from __future__ import annotations
 
@@ -18,17 +18,22 @@ from .plan_inputs import PlanNode
 
 @dataclass(frozen=True)
 class Cut:
-    """What did not fit: how many tokens, and the text that they are."""
+    """The part of a prompt beyond the limit: number of tokens, and their text."""
 
     tokens: int
     text: str
 
 
 def encode_text(clip, text: str, system_prompt: str = SYSTEM_PROMPT) -> tuple[list, Cut | None]:
-    """Conditioning of one prompt, and what was cut off at the limit, if anything.
+    """Conditioning of one prompt, and the part that was cut off at ``MAX_TOKENS``, if any.
 
-    The whole text counts and nothing in it is syntax: the models were trained on plain sentences. The released system
-    prompt gives way to that of the text encoder, where it says one: Lumina-Next's images have none.
+    The text has no weighting syntax: the models were trained on plain sentences. A text encoder may replace the default
+    system prompt by its own; that of Lumina-Next's images is empty.
+
+    Args:
+        clip: a CLIP with a Gemma text encoder.
+        text: the prompt.
+        system_prompt: placed before it.
     """
     if system_prompt == SYSTEM_PROMPT:
         system_prompt = getattr(clip.tokenizer, "system_prompt", SYSTEM_PROMPT)
@@ -50,6 +55,8 @@ def cut_message(cut: Cut, name: str = "prompt") -> str:
 
 
 class TextEncode(io.ComfyNode):
+    """A prompt as CONDITIONING."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -93,6 +100,8 @@ class TextEncode(io.ComfyNode):
 
 
 class MotionScore(PlanNode):
+    """Motion score schedules for the positive and the negative conditioning."""
+
     plan_inputs = ("motion", "negative_motion")
 
     @classmethod

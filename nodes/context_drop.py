@@ -1,4 +1,4 @@
-"""MODEL to MODEL: early layers read pooled keys, up to a flow time."""
+"""A node for Context Drop: early layers attend to pooled keys and values until a flow time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from comfy_api.latest import io
 
 from ..lumina_core.network.context_drop import RECOMMENDED
 from .host.model_patches import set_network
-from .host.video_model import check_ours
+from .host.video_model import check_lumina_model
 from .names import schema
 from .plan_inputs import PlanNode
 
 
 class ContextDrop(PlanNode):
+    """A MODEL with Context Drop."""
+
     @classmethod
     def plan_fields(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The plan's context_drop."""
         return {"context_drop": inputs["until"]} if "until" in inputs else {}
 
     @classmethod
@@ -45,5 +48,5 @@ class ContextDrop(PlanNode):
 
     @classmethod
     def execute(cls, model, until) -> io.NodeOutput:
-        check_ours(model, "Lumina-Video Context Drop")
+        check_lumina_model(model, "Lumina-Video Context Drop")
         return io.NodeOutput(set_network(model, context_drop=until))

@@ -1,4 +1,4 @@
-"""MODEL to MODEL: how clips larger or longer than those trained on are met."""
+"""A node for RoPE scaling: sizes and lengths beyond training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..lumina_core.network.rope_scaling import AUTO
 from ..lumina_core.shapes.latents import VAE_FRAMES, VAE_SPACE, LatentSize, VideoSize
 from .host.model_patches import set_network
 from .host.node_ui import warn
-from .host.video_model import check_ours
+from .host.video_model import check_lumina_model
 from .names import schema
 
 TITLE = "Lumina-Video Extrapolation"
@@ -22,7 +22,16 @@ UNKNOWN = (
 
 
 def chosen_size(config: VideoConfig, width: int, height: int, frames: int) -> LatentSize | None:
-    """The trained size with zeros as the checkpoint says; None where all are. Raises LuminaError."""
+    """The training size in latent units, with zeros replaced by the checkpoint's values; None if all are 0.
+
+    Args:
+        config: of the network.
+        width, height: in pixels.
+        frames: number of frames.
+
+    Raises:
+        LuminaError: a value is 0 and the checkpoint stores none, or the size is invalid.
+    """
     if not (width or height or frames):
         return None
     if config.train_size is None and not (width and height and frames):
@@ -38,6 +47,8 @@ def chosen_size(config: VideoConfig, width: int, height: int, frames: int) -> La
 
 
 class Extrapolation(io.ComfyNode):
+    """A MODEL with RoPE scaling and proportional attention."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         side = {"min": 0, "max": 4096, "step": 16, "optional": True}
@@ -92,7 +103,7 @@ class Extrapolation(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, method, proportional, train_width=0, train_height=0, train_frames=0) -> io.NodeOutput:
-        check_ours(model, TITLE)
+        check_lumina_model(model, TITLE)
         config = model.model.diffusion_model.config
         size = chosen_size(config, train_width, train_height, train_frames)
         changed = set_network(model, rope=method, proportional=proportional, train_size=size)

@@ -1,4 +1,4 @@
-"""Load Lumina-Next's images as a native MODEL."""
+"""A loader for the images of Lumina-Next as a native MODEL."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from .inputs import first_fault
 from .loaders import WEIGHT_DTYPES, weight_dtype_input
 from .names import schema
 
+# Number of guided latent channels by choice; None is all.
 GUIDED = {"all": None, "first 3": 3}
 
 
 class ImageModelLoader(io.ComfyNode):
+    """A Lumina-Next checkpoint as a MODEL."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(

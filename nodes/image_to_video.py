@@ -1,4 +1,4 @@
-"""Image-to-video and continuation of a clip, by the host's own noise mask."""
+"""A node for image-to-video and continuation of a clip, with the host's own noise mask."""
 
 from __future__ import annotations
 
@@ -15,21 +15,31 @@ from .plan_inputs import PlanNode
 
 
 def set_release_times(model):
-    """A clone that reads a noise mask as the sigma from which each place is free, in place of as a share to blend."""
+    """A clone that reads a noise mask as release times: the sigma below which a region is sampled freely.
+
+    Without it the host reads a noise mask as a share to blend.
+    """
     model = model.clone()
-    model.set_model_denoise_mask_function(_free)
+    model.set_model_denoise_mask_function(_release_mask)
     return model
 
 
-def _free(sigma: torch.Tensor, denoise_mask: torch.Tensor, extra_options: dict) -> torch.Tensor:
-    """The host's hook: 1 where the network decides at ``sigma`` (B,), 0 where the mask holds."""
+def _release_mask(sigma: torch.Tensor, denoise_mask: torch.Tensor, extra_options: dict) -> torch.Tensor:
+    """The host's denoise mask hook: 1 where the region is free at ``sigma`` (B,), 0 where it is held."""
     return (denoise_mask >= sigma.view(-1, *[1] * (denoise_mask.ndim - 1))).to(denoise_mask.dtype)
 
 
 def conditioned_latent(vae, images: torch.Tensor, frames: int, hold: float) -> dict:
-    """A native LATENT of one clip that begins with ``images``, with the noise mask of `set_release_times`.
+    """A native LATENT of one clip that begins with ``images``, with a noise mask for `set_release_times`.
 
-    images: (F, H, W, 3) in 0..1. Raises LuminaError; the VAE crops the sides to multiples of 8.
+    Args:
+        vae: a native VAE, which crops the sides to multiples of 8.
+        images: (F, H, W, 3) in 0..1.
+        frames: length of the clip.
+        hold: flow time until which frames next to the given ones are held, 0 to 1.
+
+    Raises:
+        LuminaError: the number of images or frames is invalid.
     """
     condition = condition_on_frames(vae.encode, images, frames, hold)
     free_from = 1.0 - torch.tensor(condition.release_times)
@@ -38,6 +48,8 @@ def conditioned_latent(vae, images: torch.Tensor, frames: int, hold: float) -> d
 
 
 class ImageToVideo(PlanNode):
+    """A MODEL and a LATENT for image-to-video or continuation."""
+
     plan_inputs = ("frames",)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Inputs that several nodes share, and the checks of their text when a prompt is queued."""
+"""Inputs that several nodes share, and their checks when a prompt is queued."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from ..lumina_core.sampling.presets import DEFAULT_PRESET, PRESETS, preset_clip
 from ..lumina_core.shapes.latents import LatentSize, VideoSize, nearest_multiple
 
 GRAMMAR = "Grammar: first value | t: next value | ..., t from 0 (noise) to 1 (data)."
-FRAME_STEP = 8
-"""Frames that every patch size of the released models divides."""
-# An input without a link. A link reads as None while its value is not known.
+FRAME_STEP = 8  # a number of frames that every patch size of the released models divides
+# Stands for an input without a link. A linked input is None while its value is not known.
 ABSENT: Any = object()
 DEFAULT_PLAN = PRESETS[DEFAULT_PRESET]
 DEFAULT_SIZE = preset_clip(DEFAULT_PRESET).size
 
 
 def patch_input(default: str = str(DEFAULT_PLAN.patch), note: str = "", **more) -> io.Input:
-    """A patch schedule; ``note`` goes before the shared tooltip."""
+    """The input for a patch schedule; ``note`` begins its tooltip."""
     return io.String.Input(
         "patch",
         default=default,
@@ -33,7 +32,7 @@ def patch_input(default: str = str(DEFAULT_PLAN.patch), note: str = "", **more) 
 
 
 def guidance_input(default: str = str(DEFAULT_PLAN.guidance), note: str = "", **more) -> io.Input:
-    """A guidance schedule; ``note`` goes before the shared tooltip."""
+    """The input for a guidance schedule; ``note`` begins its tooltip."""
     return io.String.Input(
         "guidance",
         default=default,
@@ -45,7 +44,7 @@ def guidance_input(default: str = str(DEFAULT_PLAN.guidance), note: str = "", **
 
 
 def motion_input(name: str, default: str, what: str, note: str = "", **more) -> io.Input:
-    """A motion schedule of the ``what`` (positive or negative) pass; ``note`` goes before the shared tooltip."""
+    """The input for the motion schedule of the ``what`` (positive or negative) prompt; ``note`` begins its tooltip."""
     return io.String.Input(
         name,
         default=default,
@@ -57,7 +56,7 @@ def motion_input(name: str, default: str, what: str, note: str = "", **more) -> 
 
 
 def times_input(default: str, note: str, through: str, **more) -> io.Input:
-    """A time schedule; ``note`` goes before the shared tooltip, and ``through`` ends it."""
+    """The input for a timestep schedule; ``note`` begins its tooltip, and ``through`` ends it."""
     return io.String.Input(
         "times",
         default=default,
@@ -70,7 +69,7 @@ def times_input(default: str, note: str, through: str, **more) -> io.Input:
 
 
 def renorm_input(default: float = DEFAULT_PLAN.renorm, minimum: float = -1.0) -> io.Input:
-    """The bound on the guided velocity."""
+    """The input for the bound on the guided velocity."""
     return io.Float.Input(
         "renorm",
         default=default,
@@ -83,7 +82,7 @@ def renorm_input(default: float = DEFAULT_PLAN.renorm, minimum: float = -1.0) ->
 
 
 def size_inputs() -> list[io.Input]:
-    """width, height, frames. The page rounds to min + n * step, so each min is a multiple of its step."""
+    """The inputs width, height and frames. The page rounds to min + n * step, so each min is a multiple of its step."""
     side = "In pixels, a multiple of 32. Multiples of 16 are allowed if no patch size of the schedule has space 4."
     return [
         io.Int.Input("width", default=DEFAULT_SIZE.width, min=32, max=4096, step=32, tooltip=side),
@@ -102,17 +101,17 @@ def size_inputs() -> list[io.Input]:
 
 
 def latent_size(width: int, height: int, frames: int) -> LatentSize:
-    """The latent size of these widgets; raises LuminaError."""
+    """The latent size of width and height in pixels and a number of frames. Raises LuminaError."""
     return VideoSize(width, height, max(1, frames)).latent()
 
 
 def clip_frames(preset: str, frames: int, seconds: float) -> int:
-    """``frames``, or those of ``seconds`` at the preset's rate where that is above 0."""
+    """``frames``, or where ``seconds`` is above 0 its number of frames at the preset's frame rate."""
     return nearest_multiple(seconds * preset_clip(preset).fps, FRAME_STEP) if seconds > 0 else frames
 
 
 def seed_input(what: str) -> io.Input:
-    """A seed with the host's control for the next run."""
+    """The input for the seed of ``what``, with the host's control for the next run."""
     return io.Int.Input(
         "seed",
         default=0,
@@ -124,7 +123,7 @@ def seed_input(what: str) -> io.Input:
 
 
 def check_one(title: str, images: object, video: object) -> None:
-    """Raises LuminaError that names the node ``title`` unless exactly one of them is linked."""
+    """Raise LuminaError that names the node ``title`` unless exactly one of the two inputs is linked."""
     count = (images is not ABSENT) + (video is not ABSENT)
     if count != 1:
         found, verb = ("both", "are") if count else ("neither", "is")
@@ -136,7 +135,7 @@ def check_one(title: str, images: object, video: object) -> None:
 
 
 def first_fault(*checks: Callable[[], object]) -> bool | str:
-    """What ``validate_inputs`` returns: True, or the sentence of the first check that raises LuminaError."""
+    """The result of ``validate_inputs``: True, or the message of the first check that raises LuminaError."""
     for check in checks:
         try:
             check()
@@ -146,6 +145,6 @@ def first_fault(*checks: Callable[[], object]) -> bool | str:
 
 
 def plan_fault(**fields) -> bool | str:
-    """The same for fields of a plan; None stands for a linked input, whose value is not known yet."""
+    """Like `first_fault`, for fields of a plan; None is a linked input, whose value is not known yet."""
     known = {name: value for name, value in fields.items() if value is not None}
     return first_fault(lambda: SamplingPlan(**{"patch": "1x2", **known}))

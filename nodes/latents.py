@@ -1,4 +1,4 @@
-"""Empty latents of valid sizes, official noise, and a quick look at latents."""
+"""Nodes for empty latents of valid sizes, official noise, and previews of latents."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ from .plan_inputs import PlanNode
 
 
 def empty_latent(width: int, height: int, frames: int, batch_size: int = 1, channels: int = LATENT_CHANNELS) -> dict:
-    """A native LATENT of zeros, whose channels every sampler of the host adapts to its model; raises LuminaError."""
+    """A native LATENT of zeros. Samplers of the host adapt its channels to their model. Raises LuminaError."""
     size = latent_size(width, height, frames)
     samples = torch.zeros((batch_size, *size.shape(channels)), device=result_device())
     return {"samples": samples, "downscale_ratio_spacial": VAE_SPACE, "downscale_ratio_temporal": VAE_FRAMES}
 
 
 def check_size(width: int, height: int, frames: int, patch: str) -> LatentSize:
-    """The latent size, checked against every patch size of the schedule; raises LuminaError."""
+    """The latent size, checked against every patch size of the schedule. Raises LuminaError."""
     size = latent_size(width, height, frames)
     size.check_all(patch_schedule(patch).values)
     return size
 
 
 class EmptyLatent(PlanNode):
+    """An empty video LATENT."""
+
     plan_inputs = ("width", "height", "frames", "batch_size")
 
     @classmethod
@@ -70,6 +72,8 @@ class EmptyLatent(PlanNode):
 
 
 class Noise(io.ComfyNode):
+    """Official noise as NOISE."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -88,6 +92,8 @@ class Noise(io.ComfyNode):
 
 
 class LatentPreview(io.ComfyNode):
+    """A contact sheet of latents as IMAGE."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -131,12 +137,14 @@ class LatentPreview(io.ComfyNode):
 def contact_sheet(
     latents: torch.Tensor, columns: int, scale: int, channels: int, factors: list[list[float]]
 ) -> torch.Tensor:
-    """(B, C, F, H, W) unscaled latents to one IMAGE (1, B * H * scale, columns * W * scale, 3).
+    """Latents as one IMAGE (1, B * H * scale, columns * W * scale, 3) in 0..1, one row per clip.
 
     Args:
-        columns: latent frames shown per clip.
+        latents: (B, C, F, H, W), unscaled.
+        columns: number of latent frames shown per clip.
         scale: pixels per latent pixel.
-        channels, factors: of the model's latents, and what ``latents_to_rgb`` takes for them.
+        channels: C of the model's latents.
+        factors: preview colors of the model; see ``latents_to_rgb``.
 
     Raises:
         LuminaError: the latents have another shape.

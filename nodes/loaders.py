@@ -1,4 +1,4 @@
-"""Load the released model files, or a bundle's, as native MODEL, VAE and CLIP."""
+"""Loaders for released model files and for bundles as native MODEL, VAE and CLIP."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from .inputs import first_fault
 from .names import schema
 from .plan_inputs import PlanNode
 
+# The choices of weight_dtype; None leaves the choice to the host.
 WEIGHT_DTYPES = {
     "default": None,
     "bf16": torch.bfloat16,
@@ -31,7 +32,7 @@ WEIGHT_DTYPES = {
 
 
 def checkpoint_path(name: str) -> Path:
-    """The weights file of an entry of the loader's list. Raises LuminaError."""
+    """The weights file of an entry of the model loader's list. Raises LuminaError."""
     bundle = bundle_of(name)
     return find_weights(bundle.checkpoint) if bundle else own_file("diffusion_models", name, "model_name")
 
@@ -42,7 +43,7 @@ def _vae(name: str) -> Path:
 
 
 def weight_dtype_input() -> io.Combo.Input:
-    """The field that chooses among ``WEIGHT_DTYPES``."""
+    """The input for one of ``WEIGHT_DTYPES``."""
     return io.Combo.Input(
         "weight_dtype",
         options=list(WEIGHT_DTYPES),
@@ -53,6 +54,8 @@ def weight_dtype_input() -> io.Combo.Input:
 
 
 class ModelLoader(PlanNode):
+    """A Lumina-Video checkpoint as a MODEL."""
+
     plan_inputs = ("model_name", "weight_dtype")
 
     @classmethod
@@ -92,6 +95,8 @@ class ModelLoader(PlanNode):
 
 
 class VAELoader(io.ComfyNode):
+    """A video VAE as a native VAE."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -125,6 +130,8 @@ class VAELoader(io.ComfyNode):
 
 
 class TextEncoderLoader(io.ComfyNode):
+    """A Gemma text encoder in the transformers layout as a CLIP."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(

@@ -1,4 +1,4 @@
-"""How much moves in a clip, measured."""
+"""A node that measures the motion score of a clip."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .names import schema
 
 
 def video_score(video) -> float:
-    """The score of a VIDEO; one that is a file on disk is never decoded whole."""
+    """The motion score of a VIDEO. A file on disk is decoded in parts."""
     source = video.get_stream_source() if isinstance(video, InputImpl.VideoFromFile) else None
     if not isinstance(source, str):
         parts = video.get_components()
@@ -26,6 +26,8 @@ def video_score(video) -> float:
 
 
 class MeasureMotion(io.ComfyNode):
+    """The motion score of IMAGE or VIDEO."""
+
     TITLE = "Measure Motion"
 
     @classmethod
@@ -59,7 +61,8 @@ class MeasureMotion(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, fps=None, images=ABSENT, video=ABSENT):
-        # The host only listens where an input that is there is asked for: so fps, whose value a link hides.
+        # The host calls this only if an argument names an input that is present, so it also takes fps. A linked fps
+        # is None.
         return first_fault(lambda: check_one(cls.TITLE, images, video), lambda: fps is None or check_fps(fps))
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The one node for beginners: prompt in, latents out, by a preset."""
+"""The all-in-one node for text-to-video: prompts to latents, with a preset."""
 
 from __future__ import annotations
 
@@ -39,13 +39,16 @@ OWN = "Leave empty to use the preset. "
 
 
 class MultiScaleSampler(PlanNode):
+    """Text-to-video with a preset, from prompts to a LATENT."""
+
     TITLE = "Lumina Multi-Scale Sampler"
     plan_inputs = (*SCHEDULES, "preset", "width", "height", "frames", "seconds", "points", "solver", "times")
 
     @classmethod
     def plan_fields(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The plan's fields among the widgets."""
         fields = super().plan_fields(inputs)
-        # At 0 this node leaves Context Drop to a node before it.
+        # At 0 this node keeps the Context Drop of an earlier node.
         return {**fields, "context_drop": inputs["context_drop"]} if inputs.get("context_drop") else fields
 
     @classmethod
@@ -221,8 +224,8 @@ class MultiScaleSampler(PlanNode):
 
 
 def planned_model(model, plan: SamplingPlan):
-    """A clone of the MODEL with the patch schedule and the network options of ``plan``, for a node with a timeline."""
-    # What an Extrapolation or Context Drop node before this one chose stays where the plan keeps the default.
+    """A clone of the MODEL with the patch schedule and network options of ``plan``, and without progress text."""
+    # Where the plan has the default, the choice of an earlier Extrapolation or Context Drop node stays.
     chosen = {name: getattr(plan.network, name) for name in ("rope", "context_drop")}
     changes = {name: value for name, value in chosen.items() if value != getattr(AS_TRAINED, name)}
     return with_options(set_network(set_patch_schedule(model, plan.patch), **changes), quiet=True)

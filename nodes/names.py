@@ -1,4 +1,4 @@
-"""Node ids, display names and the category: the one place. Ids are frozen once shipped."""
+"""Prefix of node ids, categories, keys, and the schema of a node. Ids and keys are frozen once released."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from comfy_api.latest import io
 CATEGORY = "Lumina-Video"
 AUDIO_CATEGORY = "Lumina-Video/audio"
 PREFIX = "LuminaVideo"
+# Key of ``RunOptions`` in ``transformer_options``.
 OPTIONS_KEY = "lumina_video"
-"""Our one key in ``transformer_options``."""
+# Key of the motion schedule in a conditioning entry.
 MOTION_KEY = "lumina_video_motion"
-"""Our one key in a video's conditioning entry."""
+# Prefix of keys in the conditioning and the LATENT of audio.
 AUDIO_KEY = "lumina_video_sound"
-"""Begins our keys in a sound's conditioning entry, and is that of its length in a LATENT."""
+# Link types of the audio codec and the feature encoders.
 AUDIO_CODEC, AUDIO_FEATURES = "LUMINA_SOUND_CODEC", "LUMINA_SOUND_FEATURES"
-"""Types of links that the host has none for."""
 
 
 def schema(
@@ -31,14 +31,16 @@ def schema(
     advanced: Sequence[str] = (),
     **more,
 ) -> io.Schema:
-    """A schema with our prefix and, unless ``more`` gives one, our category.
-
-    Keywords that an older host does not know are left out.
+    """The schema of a node. Arguments that an older host does not know are left out.
 
     Args:
-        name: of the node class.
-        aliases: further words that the search finds the node by.
-        advanced: inputs that the page shows only on request.
+        name: node id without the prefix.
+        title: display name.
+        description: tooltip of the node.
+        inputs, outputs: in order.
+        aliases: further search terms.
+        advanced: ids of inputs that the page shows only on request.
+        more: further arguments of ``io.Schema``, such as another category.
     """
     keywords = {
         "node_id": PREFIX + name,
@@ -52,10 +54,10 @@ def schema(
     }
     for widget in inputs:
         if widget.id in advanced:
-            # Both hosts hand these fields on to the page; only the newer one has a parameter for it.
+            # Both hosts pass this on to the page, but only the newer one has a parameter for it.
             widget.extra_dict = {**widget.extra_dict, "advanced": True}
     for output in outputs:
-        # The older host would show the type of a named output in place of its name.
+        # Without a display name the older host shows the type of an output instead of its id.
         output.display_name = output.display_name or output.id
     known = inspect.signature(io.Schema).parameters
     return io.Schema(**{key: value for key, value in keywords.items() if key in known})

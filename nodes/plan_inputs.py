@@ -1,4 +1,4 @@
-"""Which widgets of a node make a sampling plan: each node class says it, and the page's timeline asks the classes."""
+"""Nodes whose widgets set fields of a sampling plan; the page's timeline reads the plan from them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from ..lumina_core.sampling.presets import PRESETS
 
 
 class PlanNode(io.ComfyNode):
-    """A node whose widgets decide a part of a sampling plan."""
+    """A node whose widgets set fields of a sampling plan."""
 
+    # Widgets that have the name of a field of ``PlanFields``.
     plan_inputs: ClassVar[tuple[str, ...]] = ()
-    """Widgets that are fields of a plan, or of what it is made for, under the same name."""
 
     @classmethod
     def plan_fields(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Fields that these values of the widgets decide; widgets with a link are left out of ``inputs``."""
+        """Fields of ``PlanFields`` that these widgets set, by name. ``inputs`` leaves out linked widgets."""
         return {name: inputs[name] for name in cls.plan_inputs if name in inputs}
 
 
 def preset_plan(preset: str, **fields: Any) -> SamplingPlan:
-    """The preset's plan with these fields in place of its own, where they are not None, blank, or 0 points.
+    """The preset's plan with these fields changed, except where they are None, blank, or 0 points.
+
+    Args:
+        preset: a key of ``PRESETS``.
+        fields: of ``SamplingPlan``.
 
     Raises:
         LuminaError: a field does not parse or is out of range.

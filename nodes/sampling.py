@@ -1,4 +1,4 @@
-"""Clock and guider for SamplerCustomAdvanced."""
+"""Nodes for SIGMAS and GUIDER of SamplerCustomAdvanced."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from .plan_inputs import PlanNode
 
 
 class Sigmas(PlanNode):
+    """The official timestep schedule as SIGMAS."""
+
     plan_inputs = ("points", "time_shift", "times")
 
     @classmethod
@@ -59,6 +61,8 @@ class Sigmas(PlanNode):
 
 
 class SplitSigmas(PlanNode):
+    """SIGMAS split into draft and refine."""
+
     plan_inputs = ("patch",)
 
     @classmethod
@@ -92,6 +96,8 @@ class SplitSigmas(PlanNode):
 
 
 class Guider(PlanNode):
+    """A GUIDER with a guidance schedule."""
+
     plan_inputs = ("guidance", "renorm")
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Patch and guidance schedules as MODEL patches, and the released presets."""
+"""Nodes for patch and guidance schedules as MODEL patches, and for the released presets."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from .plan_inputs import PlanNode
 
 
 class PatchSchedule(PlanNode):
+    """A MODEL with a patch schedule."""
+
     plan_inputs = ("patch",)
 
     @classmethod
@@ -40,6 +42,8 @@ class PatchSchedule(PlanNode):
 
 
 class Guidance(PlanNode):
+    """A MODEL with a guidance schedule."""
+
     plan_inputs = ("guidance", "renorm")
 
     @classmethod
@@ -69,6 +73,8 @@ class Guidance(PlanNode):
 
 
 class Preset(PlanNode):
+    """The settings of a preset as outputs."""
+
     plan_inputs = ("preset",)
 
     @classmethod

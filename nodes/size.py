@@ -1,4 +1,4 @@
-"""Width and height of an aspect ratio, from the sizes that a model was trained at."""
+"""A node for width and height of an aspect ratio, chosen from the training resolutions of a model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WIDGETS = ("area", "ratio", "orientation", "seconds", "own_ratio", "own_side")
 def chosen_size(
     area: str, ratio: str, orientation: str, seconds: float, own_ratio: str = "", own_side: int = 0
 ) -> VideoSize:
-    """What the widgets of the node ask for: an own ratio as it is written, a listed one turned. Raises LuminaError."""
+    """The size that the widgets select; ``orientation`` has no effect on ``own_ratio``. Raises LuminaError."""
     side = _side(area, own_side)
     if own_ratio.strip():
         width, height = pick_size(side, own_ratio, "own_ratio")
@@ -41,9 +41,11 @@ def _side(area: str, own_side: int) -> int:
 
 
 class Size(PlanNode):
+    """Width, height, frames and fps for an aspect ratio."""
+
     @classmethod
     def plan_fields(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Width, height and frames that the node gives; nothing where a link or a fault hides them."""
+        """The plan's width, height and frames; empty if a widget is linked or invalid."""
         try:
             size = chosen_size(**{name: inputs[name] for name in _WIDGETS if name in inputs})
         except (KeyError, TypeError, AttributeError, ValueError):

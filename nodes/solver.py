@@ -1,4 +1,4 @@
-"""The solvers as a SAMPLER node."""
+"""A node for the ODE solvers as a SAMPLER."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ SOLVER_TOOLTIP = (
 
 
 class Solver(PlanNode):
+    """An ODE solver as a SAMPLER."""
+
     plan_inputs = ("solver",)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The step cache as a node: MODEL to MODEL."""
+"""A node for the step cache: MODEL to MODEL."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from .names import schema
 
 
 class StepCache(io.ComfyNode):
+    """A MODEL with a step cache."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(

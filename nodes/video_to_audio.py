@@ -1,4 +1,4 @@
-"""The one node for sound: a clip in, its sound out."""
+"""The all-in-one node for Video to Audio: a clip to its audio."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ from .names import AUDIO_CATEGORY, schema
 
 
 class VideoToAudio(io.ComfyNode):
+    """AUDIO for a clip and prompts."""
+
     TITLE = "Lumina Video to Audio"
 
     @classmethod
@@ -95,7 +97,7 @@ class VideoToAudio(io.ComfyNode):
 
 
 def check_codec(channels: int, codec: HostCodec) -> None:
-    """Raise LuminaError unless the codec's latents are those of the sound model."""
+    """Raise LuminaError (kind mismatch) unless the codec's latents have this number of channels."""
     if codec.codec.channels != channels:
         raise LuminaError(
             f"The latents of the codec have {codec.codec.channels} channels, but the audio model has {channels}; "

@@ -12,9 +12,9 @@ from ...lumina_core.checkpoints.audio import METADATA_KEY
 from ...lumina_core.errors import LuminaError
 from .bundles import bundle_of, bundled_entries, is_bundled
 
+# The entry of a list that would be empty; choosing it gives an error that says what to install.
 NOTHING = "none installed"
-"""The one entry of a list that would be empty, so that the choice can be explained."""
-_HEADER_LIMIT = 100_000_000  # bytes; what the safetensors library itself allows
+_HEADER_LIMIT = 100_000_000  # bytes; the limit of the safetensors library
 
 MODEL_FILE, CODEC_FOLDER, FEATURES_FOLDER = "model.safetensors", "codec", "features"
 _MODEL_ROOTS = ("diffusion_models",)
@@ -22,54 +22,54 @@ _CODEC_ROOTS = ("vae", "diffusion_models")
 _FEATURES_ROOTS = ("clip_vision", "diffusion_models")
 _CODEC_FILES = (".safetensors", ".ckpt")
 
-_CURE = "use the mini audio model in lumina_core/bundles/mini of a complete copy of this pack"
-_MODEL_CURE = (
-    f"no weights of Lumina-V2A were released, so {_CURE}, or train a model (python -m lumina_core train) and put its "
+_FIX = "use the mini audio model in lumina_core/bundles/mini of a complete copy of this pack"
+_MODEL_FIX = (
+    f"no weights of Lumina-V2A were released, so {_FIX}, or train a model (python -m lumina_core train) and put its "
     ".safetensors into models/diffusion_models."
 )
-_CODEC_CURE = f"{_CURE}, or put the folder of cvssp/audioldm, with its vae/ and vocoder/, into models/vae."
-_FEATURES_CURE = (
-    f"{_CURE}, or put a folder with clip/ (apple/DFN5B-CLIP-ViT-H-14-378) and sync/ (a released Synchformer) into "
+_CODEC_FIX = f"{_FIX}, or put the folder of cvssp/audioldm, with its vae/ and vocoder/, into models/vae."
+_FEATURES_FIX = (
+    f"{_FIX}, or put a folder with clip/ (apple/DFN5B-CLIP-ViT-H-14-378) and sync/ (a released Synchformer) into "
     "models/clip_vision."
 )
 
 
 def audio_models() -> list[str]:
-    """Entries of audio models: bundles that have one, and files whose header says that they are one."""
+    """List entries of audio models: bundles that have one, and files whose header has an audio model's config."""
     names = folder_paths.get_filename_list(_MODEL_ROOTS[0])
     own = [name for name in names if is_audio_model(folder_paths.get_full_path(_MODEL_ROOTS[0], name))]
     return _entries(own)
 
 
 def codecs() -> list[str]:
-    """Entries of audio codecs: folders with vae/ and vocoder/, and AudioLDM's single files by their name."""
+    """List entries of audio codecs: bundles, folders with vae/ and vocoder/, and single files named after AudioLDM."""
     names = folder_paths.get_filename_list("vae")
     files = [name for name in names if "audioldm" in name.lower() and name.lower().endswith(_CODEC_FILES)]
     return _entries(_folders(_CODEC_ROOTS, ("vae", "vocoder")) + [n for n in files if "/" not in n.replace("\\", "/")])
 
 
 def features() -> list[str]:
-    """Entries of feature encoders: folders with clip/ and sync/."""
+    """List entries of feature encoders: bundles, and folders with clip/ and sync/."""
     return _entries(_folders(_FEATURES_ROOTS, ("clip", "sync")))
 
 
 def find_audio_model(name: str) -> Path:
-    """The file of one of `audio_models`. Raises LuminaError."""
-    return _find(name, _MODEL_ROOTS, MODEL_FILE, "audio model", _MODEL_CURE, "model_name")
+    """The file of an entry of `audio_models`. Raises LuminaError (kind missing)."""
+    return _find(name, _MODEL_ROOTS, MODEL_FILE, "audio model", _MODEL_FIX, "model_name")
 
 
 def find_codec(name: str) -> Path:
-    """The folder or file of one of `codecs`. Raises LuminaError."""
-    return _find(name, _CODEC_ROOTS, CODEC_FOLDER, "audio codec", _CODEC_CURE, "codec_name")
+    """The folder or file of an entry of `codecs`. Raises LuminaError (kind missing)."""
+    return _find(name, _CODEC_ROOTS, CODEC_FOLDER, "audio codec", _CODEC_FIX, "codec_name")
 
 
 def find_features(name: str) -> Path:
-    """The folder of one of `features`. Raises LuminaError."""
-    return _find(name, _FEATURES_ROOTS, FEATURES_FOLDER, "pair of feature encoders", _FEATURES_CURE, "folder")
+    """The folder of an entry of `features`. Raises LuminaError (kind missing)."""
+    return _find(name, _FEATURES_ROOTS, FEATURES_FOLDER, "pair of feature encoders", _FEATURES_FIX, "folder")
 
 
 def is_audio_model(path: str | None) -> bool:
-    """Whether the header of a .safetensors file carries a sound model's config; only the header is read."""
+    """Whether the header of a .safetensors file has an audio model's config. Only the header is read."""
     if path is None or not path.endswith(".safetensors"):
         return False
     try:
@@ -82,7 +82,10 @@ def is_audio_model(path: str | None) -> bool:
 
 
 def stamp(find: Callable[[str], Path], name: str) -> str:
-    """Changes when the file, or a file in the folder, does; without the path, which the host would write into files."""
+    """A fingerprint of an entry, which changes when its file or a file in its folder does; empty if it is missing.
+
+    It leaves out the path, because the host writes fingerprints into saved files.
+    """
     try:
         path = find(name)
         files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
@@ -101,17 +104,17 @@ def _with_audio() -> list[str]:
     for entry in bundled_entries():
         try:
             bundle = bundle_of(entry)
-        except LuminaError:  # raised again when the entry is used
+        except LuminaError:  # raised again when the entry is loaded
             continue
         if bundle is not None and bundle.sound is not None:
             entries.append(entry)
     return entries
 
 
-def _find(name: str, roots: tuple[str, ...], part: str, what: str, cure: str, field: str) -> Path:
+def _find(name: str, roots: tuple[str, ...], part: str, what: str, fix: str, field: str) -> Path:
     if bundle := bundle_of(name):
         if bundle.sound is None:
-            raise LuminaError(f"Bundle '{bundle.name}' has no audio model; {cure}", field=field, kind="missing")
+            raise LuminaError(f"Bundle '{bundle.name}' has no audio model; {fix}", field=field, kind="missing")
         if not (bundle.sound / part).exists():
             raise LuminaError(
                 f"The audio model of bundle '{bundle.name}' has no {part}; download the bundle again.",
@@ -120,7 +123,7 @@ def _find(name: str, roots: tuple[str, ...], part: str, what: str, cure: str, fi
             )
         return bundle.sound / part
     if name == NOTHING or is_bundled(name):
-        raise LuminaError(f"No {what} is installed; {cure}", field=field, kind="missing")
+        raise LuminaError(f"No {what} is installed; {fix}", field=field, kind="missing")
     places = [Path(place) for root in roots for place in folder_paths.get_folder_paths(root)]
     for place in places:
         if ".." not in Path(name).parts and not Path(name).is_absolute() and (place / name).exists():
@@ -134,7 +137,7 @@ def _find(name: str, roots: tuple[str, ...], part: str, what: str, cure: str, fi
 
 
 def _folders(roots: tuple[str, ...], parts: tuple[str, str]) -> list[str]:
-    """Folders below the roots that hold both parts, as names relative to their root."""
+    """Folders below the roots that contain both parts, relative to their root."""
     places = [Path(place) for root in roots for place in folder_paths.get_folder_paths(root)]
     found = {
         second.parent.relative_to(place).as_posix()

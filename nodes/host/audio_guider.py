@@ -1,4 +1,4 @@
-"""Guidance of audio: one scale for the video, one for the text, in the host's guider."""
+"""A guider of the host for audio, with one guidance scale for the video and one for the text."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ _PASSES = ("positive", "no_video", "no_text")
 
 
 class TwoScaleGuider(comfy.samplers.CFGGuider):
-    """pos + gv (pos - without video) + gt (pos - the negative text); a pass whose scale is 0 is skipped."""
+    """positive + gv (positive - without video) + gt (positive - negative text); a pass whose scale is 0 is skipped.
+
+    Args:
+        model: a MODEL from `load_audio`.
+        positive, negative: native conditioning; only the text of ``negative`` is used.
+        plan: gives the scales gv and gt.
+    """
 
     def __init__(self, model, positive: list, negative: list, plan: AudioPlan) -> None:
         super().__init__(model)
-        # Without a text on either side the pass would be the positive one again.
+        # Without any text this pass would equal the positive one.
         no_texts = all(entry[1].get(NO_TEXT) for entry in [*positive, *negative])
         self.scales = (plan.video_guidance, 0.0 if no_texts else plan.text_guidance)
         without_video = set_values(positive, {NO_VIDEO: True})
@@ -25,9 +31,11 @@ class TwoScaleGuider(comfy.samplers.CFGGuider):
         self.inner_set_conds(dict(zip(_PASSES, (positive, without_video, other_text), strict=True)))
 
     def predict_noise(self, x, timestep, model_options=None, seed=None):
+        """The guided denoised sample, (B, C, rows, bins); called by the host for every evaluation."""
         conds = [self.conds["positive"]]
         conds += [self.conds[name] if scale else None for name, scale in zip(_PASSES[1:], self.scales, strict=True)]
         positive, *others = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options or {})
-        # Guiding the denoised samples is guiding the velocity: both are x plus the same multiple of it.
+        # A denoised sample is x plus a multiple of the velocity, the same one in every pass, so guiding the denoised
+        # samples guides the velocity.
         used = [(scale, other) for scale, other in zip(self.scales, others, strict=True) if scale]
         return Guider(tuple(scale for scale, _ in used))(positive, *(other for _, other in used))

@@ -1,4 +1,4 @@
-"""Lumina-V2A as a native MODEL: latents (B, C, rows, bins) as an image's, features as conditioning."""
+"""Lumina-V2A as a native MODEL: latents (B, C, rows, bins) like those of an image, video features as conditioning."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ from .ops import host_ops
 from .run_options import RunOptions
 from .video_model import make_patcher
 
-# Keys of a conditioning entry, beside the text and its mask.
+# Keys of a conditioning entry, in addition to the text and its mask.
 VISUAL, SYNC = AUDIO_KEY + "_visual", AUDIO_KEY + "_sync"
 NO_VIDEO, NO_TEXT = AUDIO_KEY + "_no_video", AUDIO_KEY + "_no_text"
 
 
 class HostAudioNextDiT(AudioNextDiT):
-    """The core's network with the host's calling convention; parameter names stay as trained."""
+    """The core's network with the host's calling convention. Parameters keep the names of the checkpoint."""
 
     def __init__(self, config: AudioConfig, dtype=None, device=None, operations=None):
         super().__init__(config, host_ops(operations), device=device, dtype=dtype)
         self.dtype = dtype
 
     def forward(self, x, timesteps, context=None, control=None, transformer_options=None, **kwargs):
+        """Velocity of latents ``x`` (B, C, rows, bins) at ``timesteps`` (B,), through the host's wrappers."""
         options = transformer_options or {}
         return comfy.patcher_extension.WrapperExecutor.new_class_executor(
             self._forward,
@@ -45,13 +46,13 @@ class HostAudioNextDiT(AudioNextDiT):
         ).execute(x, timesteps, context, options, **kwargs)
 
     def _forward(self, x, t, context, transformer_options, visual, sync, text_mask, no_video, no_text, **_):
-        """``t`` is flow time; returns noise - data, the sign that the host's CONST parametrisation wants."""
+        """``t`` is flow time; returns noise - data, the sign of the host's CONST parameterization."""
         condition = AudioCondition(visual, sync, context, text_mask.bool(), no_video[:, 0] > 0, no_text[:, 0] > 0)
         return -super().forward(x, RunOptions.of(transformer_options).flow_time(t), condition)
 
 
 class AudioLatent(comfy.latent_formats.LatentFormat):
-    """The codec scales its latents itself, and they have no preview."""
+    """The latent format of audio: no scale, because the codec scales its latents, and no preview."""
 
     latent_dimensions = 2
 
@@ -69,14 +70,16 @@ class AudioModel(comfy.model_base.BaseModel):
         )
 
     def memory_required(self, input_shape, cond_shapes=None):
-        """Bytes that one call holds beyond the weights; ``input_shape`` is (B, C, rows, bins)."""
+        """Peak memory of a forward pass in bytes, without weights; ``input_shape`` is (B, C, rows, bins)."""
         return audio_bytes(self.diffusion_model.config, input_shape, run_dtype_size(self))
 
     def process_timestep(self, timestep, **kwargs):
+        """Flow time t = 1 - sigma of the host's timesteps (B,)."""
         # Other nodes may install a sampling object whose timesteps run to 1000.
         return 1.0 - timestep / getattr(self.model_sampling, "multiplier", 1.0)
 
     def extra_conds(self, **kwargs):
+        """Inputs of the network from a conditioning entry. Raises LuminaError where the features do not fit it."""
         text, mask, visual, sync = (kwargs.get(key) for key in ("cross_attn", "attention_mask", VISUAL, SYNC))
         if visual is None or sync is None or text is None:
             raise LuminaError(
@@ -86,7 +89,7 @@ class AudioModel(comfy.model_base.BaseModel):
             )
         self.diffusion_model.config.check_features(visual.shape[-1], sync.shape[-1], text.shape[-1])
         mask = torch.ones(text.shape[:2]) if mask is None else mask
-        # Integers: floats would be cast to the run's dtype.
+        # Masks are integers, because the host casts floats to the dtype of the run.
         masks = {
             "text_mask": mask.to(torch.int),
             "no_video": torch.tensor([[bool(kwargs.get(NO_VIDEO))]], dtype=torch.int),
@@ -97,12 +100,12 @@ class AudioModel(comfy.model_base.BaseModel):
 
 
 class AudioModelConfig(comfy.supported_models_base.BASE):
-    """What the host asks a model family for."""
+    """The model family as the host describes one: dtypes, sampling settings and the model class."""
 
     unet_extra_config = {}
     sampling_settings = {"shift": 1.0, "multiplier": 1.0}
     supported_inference_dtypes = [torch.bfloat16, torch.float32]
-    memory_usage_factor = 1.0  # each model calculates its own
+    memory_usage_factor = 1.0  # every model computes its own
     scaled_fp8 = None
     quant_config = None
     latent_format = comfy.latent_formats.LatentFormat
@@ -115,26 +118,32 @@ class AudioModelConfig(comfy.supported_models_base.BASE):
 
 
 def check_file(path: Path) -> None:
-    """Raise LuminaError unless the header is that of a whole sound checkpoint."""
+    """Raise LuminaError unless the header of ``path`` is that of a complete audio checkpoint."""
     read_audio_config(path)
 
 
 def load_audio(path: str | Path, dtype: torch.dtype | None = None, disable_dynamic: bool = False):
-    """Load a sound checkpoint as the host's model patcher; ``dtype`` None leaves the choice to the host.
+    """Load an audio checkpoint as the host's model patcher.
 
-    Raises LuminaError.
+    Args:
+        path: a .safetensors file of the trainer.
+        dtype: of the weights; None leaves the choice to the host.
+        disable_dynamic: whether to load without the host's dynamic offload.
+
+    Raises:
+        LuminaError: the file is missing, damaged or not an audio model.
     """
     config, weights = read_audio_checkpoint(path)
     model_config = AudioModelConfig({"config": config})
     model_config.latent_format = AudioLatent(config)
     patcher = make_patcher(model_config, weights, dtype, disable_dynamic)
-    # Lets the host rebuild a plain patcher, which torch.compile and hooks need under dynamic offload.
+    # Under dynamic offload the host rebuilds a plain patcher from this, for torch.compile and hooks.
     patcher.cached_patcher_init = (load_audio, (path, dtype))
     return guard_first_step(patcher, check_velocity)
 
 
 def audio_model_config(model) -> AudioConfig:
-    """The sizes of a MODEL from `load_audio`; raises LuminaError for another MODEL."""
+    """The config of a MODEL from `load_audio`. Raises LuminaError (kind mismatch) for another MODEL."""
     network = model.get_model_object("diffusion_model")
     if not isinstance(network, HostAudioNextDiT):
         raise LuminaError(

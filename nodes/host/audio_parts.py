@@ -1,8 +1,9 @@
-"""The feature encoders and the codec of sound under the host's memory management: loaded, offloaded and freed whole."""
+"""Feature encoders and audio codec under the host's memory management, which loads and unloads each as a whole."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import comfy.model_management
 import comfy.utils
@@ -13,14 +14,14 @@ from ...lumina_core.audio.features import FeatureEncoder, load_feature_encoder
 from ...lumina_core.errors import LuminaError
 from .patcher import WholePatcher
 
-# Bytes alive at the peak, beside the weights: of one row of latents in the codec's widest layers, and of the frames of
-# one call of the widest encoder. Rough, so that the host makes room in time.
+# Rough upper bounds of peak memory in bytes, without weights, so that the host frees enough: for one row of latents in
+# the codec's widest layers, and for one batch of frames in the widest encoder.
 _ROW_BYTES = 2**20
 _ENCODER_BYTES = 2**30
 
 
 class _Holder(torch.nn.Module):
-    """Holds modules of other libraries, which do not let the host write `device` on them."""
+    """Wraps modules of other libraries, whose `device` the host cannot set."""
 
     def __init__(self, *parts: torch.nn.Module) -> None:
         super().__init__()
@@ -28,14 +29,21 @@ class _Holder(torch.nn.Module):
 
 
 class HostFeatures:
-    """A `FeatureEncoder` that the host moves; what nodes hand on as sound features."""
+    """A `FeatureEncoder` that the host moves between devices: the value of LUMINA_SOUND_FEATURES links.
+
+    Args:
+        folder: holds clip/ and sync/.
+
+    Raises:
+        LuminaError: a part is missing or damaged.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.encoder: FeatureEncoder = load_feature_encoder(folder)
         clip, sync = self.encoder.clip.model, self.encoder.sync
-        for part in (clip.vision_model, sync):
-            # Both see a few frames at a time, so a run ends soon after the user asked for it.
-            part.register_forward_pre_hook(_let_the_user_stop)
+        for part in (cast(torch.nn.Module, clip.vision_model), sync):
+            # Both encode a few frames per call, so an interrupt takes effect quickly.
+            part.register_forward_pre_hook(_raise_if_interrupted)
         self.patcher = _patcher(
             _Holder(clip, sync),
             comfy.model_management.text_encoder_device(),
@@ -43,19 +51,26 @@ class HostFeatures:
         )
 
     def loaded(self) -> FeatureEncoder:
-        """The encoder, on the device that it works on."""
+        """The encoder, loaded on its compute device."""
         comfy.model_management.load_models_gpu([self.patcher], memory_required=_ENCODER_BYTES, force_full_load=True)
         return self.encoder
 
 
 def check_codec_file(path: Path) -> None:
-    """Raise LuminaError unless config or header are a codec's; a pickle has none, and is read only to be used."""
+    """Raise LuminaError unless the config or header of ``path`` is a codec's. Pickles are checked when loaded."""
     if path.is_dir() or path.suffix == ".safetensors":
         read_codec_channels(path)
 
 
 class HostCodec:
-    """An `AudioCodec` that the host moves; what nodes hand on as sound codec. Always float32."""
+    """An `AudioCodec` in float32 that the host moves between devices: the value of LUMINA_SOUND_CODEC links.
+
+    Args:
+        path: a folder with vae/ and vocoder/, or AudioLDM's single file.
+
+    Raises:
+        LuminaError: a part is missing or damaged.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.codec = load_audio_codec(path)
@@ -64,7 +79,10 @@ class HostCodec:
         )
 
     def decode(self, latents: torch.Tensor, samples: int) -> torch.Tensor:
-        """Latents (B, C, rows, bins) to a waveform (B, samples) on the device for results. Raises LuminaError."""
+        """Decode latents (B, C, rows, bins) to a waveform (B, samples) in -1..1, on the host's intermediate device.
+
+        Raises LuminaError (kind mismatch) for latents of another shape.
+        """
         shape = tuple(latents.shape)
         wanted = (self.codec.channels, self.codec.bins)
         if latents.ndim != 4 or (shape[1], shape[3]) != wanted:
@@ -78,14 +96,14 @@ class HostCodec:
         comfy.model_management.load_models_gpu([self.patcher], memory_required=memory, force_full_load=True)
         bar = comfy.utils.ProgressBar(len(latents))
         waves = []
-        for item in latents.split(1):
+        for sample in latents.split(1):
             comfy.model_management.throw_exception_if_processing_interrupted()
-            waves.append(self.codec.to_waveform(item.to(self.patcher.load_device, torch.float32), samples))
+            waves.append(self.codec.to_waveform(sample.to(self.patcher.load_device, torch.float32), samples))
             bar.update(1)
         return torch.cat(waves).float().to(comfy.model_management.intermediate_device())
 
 
-def _let_the_user_stop(*_) -> None:
+def _raise_if_interrupted(*_) -> None:
     comfy.model_management.throw_exception_if_processing_interrupted()
 
 

@@ -1,4 +1,4 @@
-"""The bundles that come along, as entries of the loaders' lists."""
+"""The bundles that ship with the pack, as entries of the loaders' lists."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ _MARK = " (bundled)"
 
 
 def bundled_entries() -> list[str]:
-    """What the loaders' lists show for them, to stand first."""
+    """Their list entries, which the loaders show first."""
     return [f"{name}{_MARK}" for name in bundled()]
 
 
 def bundle_of(entry: str) -> Bundle | None:
-    """The bundle of an entry, or None for the name of a user's own file. Raises LuminaError."""
+    """The bundle of a list entry; None for a file of the user. Raises LuminaError if the bundle is damaged."""
     return find_bundle(entry.removesuffix(_MARK)) if entry in bundled_entries() else None
 
 
 def is_bundled(entry: str) -> bool:
-    """Whether an entry names a bundle, be it there or not."""
+    """Whether a list entry names a bundle, even one that is not installed."""
     return entry.endswith(_MARK)

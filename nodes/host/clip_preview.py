@@ -1,4 +1,4 @@
-"""Previews that play the clip: both hosts show one frame of a video per step, so each step shows the next one."""
+"""Previews that play the clip. The host shows one frame of a video per step, so each step gets the next frame."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Callable
 
 import torch
 
+# The host's sampling callback: step from 0, denoised latents, latents, number of steps.
 Callback = Callable[[int, torch.Tensor, torch.Tensor, int], None]
 
 
 def play(callback: Callback) -> Callback:
-    """The host's callback, given one latent frame of (B, C, F, H, W) per step; the last step shows the first frame."""
+    """Wrap a callback so that each step gets one frame of the latents (B, C, F, H, W), and the last step the first."""
 
-    def shown(step: int, x0: torch.Tensor, x: torch.Tensor, total: int) -> None:
+    def show_next(step: int, x0: torch.Tensor, x: torch.Tensor, total: int) -> None:
         frame = (step + 1 - total) % x0.shape[2]
         callback(step, x0[:, :, frame : frame + 1], x, total)
 
-    return shown
+    return show_next

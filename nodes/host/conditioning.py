@@ -1,4 +1,4 @@
-"""What our nodes write into the host's CONDITIONING."""
+"""Values that the nodes add to the host's CONDITIONING."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ..names import MOTION_KEY
 
 
 def set_values(conditioning: list, values: dict[str, Any]) -> list:
-    """A copy of the conditioning with these values in every entry."""
+    """A copy of the conditioning with these values set in every entry."""
     return node_helpers.conditioning_set_values(conditioning, values)
 
 
 def set_motion(conditioning: list, schedule: str, field: str = "motion") -> list:
-    """Conditioning with a motion schedule; the last one set counts. Raises ScheduleError that names ``field``."""
+    """Conditioning with a motion schedule, in place of any earlier one. Raises ScheduleError that names ``field``."""
     return set_values(conditioning, {MOTION_KEY: number_schedule(field, schedule)})

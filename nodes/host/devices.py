@@ -1,4 +1,4 @@
-"""Where the host computes, and where it keeps what nodes hand on."""
+"""The devices on which the host computes and keeps the outputs of nodes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import torch
 
 
 def work_device() -> torch.device:
-    """The device that the host samples on."""
+    """The device on which the host samples."""
     return management.get_torch_device()
 
 
 def result_device() -> torch.device:
-    """The device of tensors that nodes hand on."""
+    """The device on which the host keeps tensors that nodes output."""
     return management.intermediate_device()
 
 
 def to_result_device(value: torch.Tensor) -> torch.Tensor:
-    """The tensor where the host keeps what nodes hand on."""
+    """``value`` on the `result_device`."""
     return value.to(result_device())

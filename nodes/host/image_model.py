@@ -19,10 +19,10 @@ from .video_model import HostNextDiT, LuminaVideoConfig, LuminaVideoModel, make_
 
 
 class HostImageNextDiT(HostNextDiT, ImageNextDiT):
-    """The core's image network with the host's calling convention; parameter names stay as released."""
+    """The core's image network with the host's calling convention. Parameters keep their released names."""
 
     def _forward(self, x, t, context, transformer_options, **kwargs):
-        """As for a video of one frame."""
+        """An image runs as a video of one frame."""
         if x.ndim != 4:
             raise LuminaError(
                 "This MODEL generates images, but the latents are video latents; use Empty Latent "
@@ -40,18 +40,18 @@ class LuminaImageModel(LuminaVideoModel):
     reference = (1, 4, 128, 128)
 
     def memory_required(self, input_shape, cond_shapes=None):
-        """Bytes that one call holds beyond the weights; ``input_shape`` is (B, C, H, W)."""
-        # A video's latents are refused by the network, in words.
+        """Peak memory of a forward pass in bytes, without weights; ``input_shape`` is (B, C, H, W)."""
+        # Video latents come this far: the network rejects them later, with a message for the user.
         batch, channels, *_, height, width = input_shape
         return super().memory_required([batch, channels, 1, height, width])
 
     def process_timestep(self, timestep, **kwargs):
-        """Flow time; unrounded, as the released run in bf16 has it too."""
+        """Flow time t = 1 - sigma of the host's timesteps (B,), not rounded, as in the released bf16 run."""
         return 1.0 - timestep / getattr(self.model_sampling, "multiplier", 1.0)
 
 
 class LuminaImageConfig(LuminaVideoConfig):
-    """What the host asks a model family for. The shift is that of the released demo."""
+    """The model family as the host describes one. The time shift is that of the released demo."""
 
     sampling_settings = {"shift": 4.0, "multiplier": 1.0}
     latent_format = comfy.latent_formats.SDXL
@@ -63,20 +63,23 @@ class LuminaImageConfig(LuminaVideoConfig):
 def load_image(
     path: str | Path, dtype: torch.dtype | None = None, channels: int | None = None, disable_dynamic: bool = False
 ):
-    """Load a checkpoint as the host's model patcher.
+    """Load a Lumina-Next checkpoint as the host's model patcher.
 
     Args:
+        path: the weights file, with its config file next to it.
         dtype: of the weights; None leaves the choice to the host.
-        channels: how many are guided, from the first; None is all.
+        channels: number of latent channels, from the first, to which CFG applies; None is all.
+        disable_dynamic: whether to load without the host's dynamic offload.
 
-    Raises LuminaError.
+    Raises:
+        LuminaError: the file is missing, damaged or not a Lumina-Next checkpoint.
     """
     path = Path(path)
     config, weights = image_parts(path, read_weights(path)[0])
     model_config = LuminaImageConfig({"config": replace(config, guided_channels=channels)})
     model_config.latent_format = comfy.latent_formats.SDXL()
     patcher = make_patcher(model_config, weights, dtype, disable_dynamic)
-    # Lets the host rebuild a plain patcher, which torch.compile and hooks need under dynamic offload.
+    # Under dynamic offload the host rebuilds a plain patcher from this, for torch.compile and hooks.
     patcher.cached_patcher_init = (load_image, (path, dtype, channels))
     if channels is not None:
         patcher.set_model_sampler_post_cfg_function(_FirstChannels(channels))
@@ -85,11 +88,11 @@ def load_image(
 
 
 class _FirstChannels:
-    """The host's post-CFG hook that leaves the channels after the first ones unguided."""
+    """A post-CFG hook of the host that leaves the remaining channels unguided."""
 
     def __init__(self, channels: int):
         self.channels = channels
 
     def __call__(self, args: dict) -> torch.Tensor:
-        # A denoised sample is linear in the velocity, so its channels are guided as the velocity's are.
+        # A denoised sample is linear in the velocity, so guiding its channels guides those of the velocity.
         return first_channels(args["denoised"], args["cond_denoised"], self.channels)

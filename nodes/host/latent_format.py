@@ -11,9 +11,11 @@ from ...lumina_core.vae.loader import SCALE
 
 
 class LuminaVideoLatent(comfy.latent_formats.LatentFormat):
-    """``process_in`` multiplies by the scale and ``process_out`` divides, as the official decode does.
+    """``process_in`` multiplies by the scale and ``process_out`` divides by it, as the official decoding does.
 
-    Channels and preview colors are those of the network's latents: CogVideoX's 16 in the released models.
+    Args:
+        config: gives the number of channels and the preview colors; None is the released model, with CogVideoX's 16
+            channels.
     """
 
     latent_dimensions = 3
@@ -29,6 +31,6 @@ class LuminaVideoLatent(comfy.latent_formats.LatentFormat):
         self.latent_rgb_factors_bias = rows[config.channels] if rows and len(rows) > config.channels else None
 
     def preview_rows(self) -> list[list[float]] | None:
-        """Both as ``lumina_core.vae.latent_preview.latents_to_rgb`` takes them."""
+        """Factors and bias as ``lumina_core.vae.latent_preview.latents_to_rgb`` takes them; None if unknown."""
         factors, bias = self.latent_rgb_factors, self.latent_rgb_factors_bias
         return factors if factors is None or bias is None else [*factors, bias]

@@ -1,4 +1,4 @@
-"""Memory estimates of a call of our networks for the host, by the tokens of the patch sizes that the run uses."""
+"""Memory estimates for the host: a forward pass at the patch sizes that the run uses."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from ..names import OPTIONS_KEY
 from .run_options import RunOptions
 
 PREPARE_SAMPLING = comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING
+# Latents at which the host's own formula, by latent voxels, gives our estimate: 64 frames of 672x384.
 REFERENCE = (1, 16, 16, 48, 84)
-"""Latents for which the host's formula by voxels is made right: 64 frames of 672x384."""
+# The same for audio: 8 s.
 AUDIO_REFERENCE = (1, 8, 200, 16)
-"""The same for sound: 8 s."""
 _MIB = 2**20
+# Number of queries whose scores the host's attention keeps at once without a fused kernel when memory is short.
 _QUERIES = 512
-"""Queries whose scores the host's attention holds at once where memory is short and it has no fused kernel."""
 
 
 def video_bytes(config: VideoConfig, shape: Sequence[int], patches: Iterable[PatchSize], dtype_size: int) -> int:
-    """Bytes that a run holds during a call of the network, beyond weights and latents.
+    """Peak memory of a forward pass in bytes, without weights and latents.
 
     Args:
-        shape: of the latents, (B, C, F, H, W); both passes of guidance counted where they run together.
-        patches: those that the run may use; the costliest decides.
-        dtype_size: bytes of a number in the run's dtype.
+        config: of the network.
+        shape: of the latents, (B, C, F, H, W); B includes both guidance passes where they run as one batch.
+        patches: patch sizes that the run may use; the one that needs most memory counts.
+        dtype_size: bytes per element in the run's dtype.
     """
     tokens = max(LatentSize(*shape[2:]).tokens(patch) for patch in patches)
     call = forward_bytes(config, tokens, shape[0], dtype_size)
@@ -41,11 +42,11 @@ def video_bytes(config: VideoConfig, shape: Sequence[int], patches: Iterable[Pat
 
 
 def audio_bytes(config: AudioConfig, shape: Sequence[int], dtype_size: int) -> int:
-    """The same for the audio model; ``shape`` is (B, C, rows, bins)."""
+    """Like `video_bytes`, for the audio model; ``shape`` is (B, C, rows, bins)."""
     rows = shape[2] // config.patch[0]
     tokens = rows * (config.bins // config.patch[1])
     context = config.text_tokens + math.ceil(shape[2] / ROWS_PER_SECOND * config.clip_fps)
-    # The blocks are those of the video model; scales and gates are per row here, in float32 and in the run's dtype.
+    # The blocks are those of the video model. Scales and gates exist per row, in float32 and in the run's dtype.
     video = VideoConfig(
         patches=(PatchSize(1, max(config.patch)),),
         channels=config.channels,
@@ -63,22 +64,22 @@ def audio_bytes(config: AudioConfig, shape: Sequence[int], dtype_size: int) -> i
 
 
 def _score_bytes(block: BlockConfig, tokens: int, batch: int) -> int:
-    """Of attention without a fused kernel, which works in parts of a size that it chooses by what is free."""
+    """Memory of the attention scores in bytes. Without a fused kernel the host computes them in chunks."""
     if management.xformers_enabled() or management.pytorch_attention_flash_attention():
         return 0
     return batch * block.heads * min(_QUERIES, tokens) * tokens * 4
 
 
 def patches_of_run(model) -> Iterable[PatchSize]:
-    """Patch sizes of the schedule that the run of a host's video model follows; of no run, the finest."""
+    """Patch sizes of the schedule of the current run of a video model; outside of a run, the finest one."""
     options = RunOptions.of_model_options(getattr(model.current_patcher, "model_options", {}))
     return options.schedule(model.diffusion_model.config).values
 
 
-def tell_run_early(patcher):
-    """Let ``patches_of_run`` know the run's schedule while the host decides what to load for it; returns ``patcher``.
+def set_current_patcher_early(patcher):
+    """Set the model's current patcher before the host decides what to load; returns ``patcher``.
 
-    The host names the run's patcher to the model only after that decision.
+    The host itself sets it only after that decision, too late for `patches_of_run` to find the schedule.
     """
     patcher.add_wrapper_with_key(PREPARE_SAMPLING, OPTIONS_KEY + "_memory", _while_preparing)
     return patcher
@@ -94,13 +95,13 @@ def _while_preparing(executor, patcher, *args, **kwargs):
 
 
 def run_dtype_size(model) -> int:
-    """Bytes of a number in the dtype that a host's model computes in."""
+    """Bytes per element in the compute dtype of a model of the host."""
     return management.dtype_size(model.manual_cast_dtype or model.get_dtype())
 
 
 def usage_factor(bytes_of_call: int, shape: Sequence[int], dtype_size: int) -> float:
-    """The factor that makes the host's own formula, by latent voxels, give ``bytes_of_call`` for this shape.
+    """The factor with which the host's own formula, by latent voxels, gives ``bytes_of_call`` for this shape.
 
-    For code that reads the factor instead of asking the model.
+    Some code reads this factor instead of calling ``memory_required``.
     """
     return bytes_of_call / (shape[0] * math.prod(shape[2:]) * dtype_size * 0.01 * _MIB)

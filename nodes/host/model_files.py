@@ -1,4 +1,4 @@
-"""Model files in the host's folders: what the loaders list, find, recognise, and notice as changed."""
+"""Model files in the host's folders: list them, find them, check their kind and detect changes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ...lumina_core.runtime.tensor_files import read_safetensors
 
 
 def stamp(path: str | Path | None) -> str:
-    """Changes when the file does, so that the host loads it again.
+    """A fingerprint that changes when the file does, so that the host loads it again; empty if it is missing.
 
-    Without the path: the host writes this into the metadata of everything that is saved.
+    It leaves out the path, because the host writes fingerprints into the metadata of saved files.
     """
     if path is None or not Path(path).exists():
         return ""
@@ -25,12 +25,12 @@ def stamp(path: str | Path | None) -> str:
 
 def model_files() -> list[str]:
     """Names of the files in models/diffusion_models."""
-    # The settings beside a released checkpoint end in .pth too.
+    # The settings file of a released checkpoint ends in .pth, too.
     return [name for name in folder_paths.get_filename_list("diffusion_models") if Path(name).name != ARGS_NAME]
 
 
 def own_file(folder: str, name: str, field: str) -> Path:
-    """A user's file in one of the host's folders. Raises LuminaError that names the widget ``field``."""
+    """Path of a file in a model folder of the host. Raises LuminaError that names the widget ``field``."""
     path = folder_paths.get_full_path(folder, name)
     if path is None:
         looked = ", ".join(folder_paths.get_folder_paths(folder)) or f"models/{folder}"
@@ -43,9 +43,9 @@ def own_file(folder: str, name: str, field: str) -> Path:
 
 
 def check_kind(file: Path, wanted: Kind) -> Path:
-    """``file``, unless its header says that it is of another kind. Raises LuminaError.
+    """Return ``file``; raises LuminaError if its header is that of another kind of model.
 
-    A damaged header, and a file without one, are reported when the file is loaded.
+    A damaged or missing header is reported when the file is loaded.
     """
     if file.suffix == ".safetensors":
         try:

@@ -1,4 +1,4 @@
-"""MODEL to MODEL: what our nodes attach to a clone of the model, by the host's own extension points."""
+"""Patches that the nodes apply to a clone of a MODEL, through the host's own extension points."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PREDICT_NOISE = comfy.patcher_extension.WrappersMP.PREDICT_NOISE
 
 
 def set_patch_schedule(model, schedule: Piecewise[PatchSize]):
-    """A clone that takes its patch size from ``schedule``; raises LuminaError on one that the checkpoint lacks."""
+    """A clone with this patch schedule. Raises LuminaError for a patch size that the checkpoint does not have."""
     config = model.model.diffusion_model.config
     for patch in schedule.values:
         config.check_patch(patch)
@@ -27,15 +27,18 @@ def set_patch_schedule(model, schedule: Piecewise[PatchSize]):
 
 
 def set_network(model, **changes):
-    """A clone whose ``NetworkOptions`` have these fields changed; raises LuminaError where one is out of range."""
+    """A clone with these fields of ``NetworkOptions`` changed. Raises LuminaError if one is out of range."""
     before = RunOptions.of_model_options(model.model_options).network
     return with_options(model, network=replace(before, **changes))
 
 
 def set_guidance(model, guidance: Piecewise[float | None], renorm: float):
-    """A clone whose guidance follows ``guidance`` in any sampler, whatever cfg that sampler was given.
+    """A clone with a guidance schedule, which replaces the cfg of any sampler.
 
-    Where the scale is 0 the host's own cfg 1 path skips the negative pass. ``renorm`` bounds the velocity.
+    Args:
+        model: a MODEL.
+        guidance: scale g over flow time. Where it is 0 or None, cfg is 1 and the host skips the negative pass.
+        renorm: upper bound on the norm of the guided velocity, as a multiple of the positive one's; 0 or less is off.
     """
     model = model.clone()
     model.remove_wrappers_with_key(PREDICT_NOISE, OPTIONS_KEY)
@@ -46,9 +49,11 @@ def set_guidance(model, guidance: Piecewise[float | None], renorm: float):
 
 
 def guard_first_step(model, check: Callable[[torch.Tensor], None] = check_velocity):
-    """Stop on NaN or a constant frame after the first step of any sampler, instead of ending in a black clip.
+    """Fail after the first step of any sampler on NaN or a constant frame, instead of returning a black clip.
 
-    check: raises LuminaError for such a velocity.
+    Args:
+        model: a MODEL, which is changed and returned.
+        check: raises LuminaError for such a velocity (B, C, F, H, W).
     """
     model.add_wrapper_with_key(PREDICT_NOISE, OPTIONS_KEY + "_guard", partial(_guard, check))
     return model
@@ -69,14 +74,14 @@ def _scheduled_cfg(guidance: Piecewise[float | None]):
 
 
 class _Renorm:
-    """The host's post-CFG hook; a class so that a second guidance node can replace the first one's."""
+    """A post-CFG hook of the host. It is a class so that a second guidance node finds and replaces the first one's."""
 
     def __init__(self, renorm: float):
         self.renorm = renorm
 
     def __call__(self, args: dict) -> torch.Tensor:
         x = args["input"]
-        # x - denoised is the velocity times -sigma, and sigma is the same on both sides, so it cancels.
+        # x - denoised is the velocity times -sigma; sigma is the same for both, so it cancels.
         return x - bound_norm(x - args["denoised"], x - args["cond_denoised"], self.renorm)
 
 

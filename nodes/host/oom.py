@@ -1,4 +1,4 @@
-"""Out of memory inside the host: its unused models and cached memory go, then the items of the batch one by one."""
+"""Out of memory in the host: free unused models and cached memory, then run the samples of the batch one by one."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from ...lumina_core.runtime.oom import PerSampleFallback, is_out_of_memory
 
 logger = logging.getLogger(__name__)
 
-_EVERYTHING = 1e30  # bytes; what the host itself asks for when it wants all that can be freed
-CURES = ("fp8 weights",)
+_EVERYTHING = 1e30  # bytes; the host's own value for "free all that you can"
+# What the error message suggests in addition to the core's own suggestions.
+SUGGESTIONS = ("fp8 weights",)
 
 
 class RunFallback:
-    """The fallback of the sampling run that a call belongs to, so that a run falls back once and stays there."""
+    """The fallback of the current sampling run, so that a run that falls back once stays with one sample at a time."""
 
     def __init__(self) -> None:
         self._run: Any = None
         self._fallback: PerSampleFallback | None = None
 
     def of(self, transformer_options: dict, device: torch.device) -> PerSampleFallback:
-        """That of the run with these options; one that nobody keeps where the call is of no sampling run."""
-        # The host makes this tensor once for every run and hands the same one to every call.
+        """The fallback of the run with these options; a temporary one for a call outside of a sampling run."""
+        # The host creates this tensor once per run and passes the same one to every call.
         sigmas = transformer_options.get("sample_sigmas")
         if sigmas is None:
             return host_fallback(device)
@@ -36,7 +37,7 @@ class RunFallback:
 
 
 def host_fallback(device: torch.device) -> PerSampleFallback:
-    """The core's fallback, freeing what the host holds on ``device`` and writing to the host's log."""
+    """The core's fallback, which frees what the host keeps on ``device`` and writes to the host's log."""
     return PerSampleFallback(
         release=lambda: free_unused(device),
         warn=lambda sentence: logger.warning("Lumina-Video: %s", sentence),
@@ -45,19 +46,19 @@ def host_fallback(device: torch.device) -> PerSampleFallback:
 
 
 def free_unused(device: torch.device) -> None:
-    """Unload the host's models that no run needs now, and give cached memory back."""
+    """Unload models of the host that are not in use, and release cached memory."""
     used = [loaded for loaded in management.current_loaded_models if loaded.currently_used]
     management.free_memory(_EVERYTHING, device, keep_loaded=used)
     management.soft_empty_cache()
 
 
-def options_of(transformer_options: dict, items: slice, batch: int) -> dict:
-    """The options of a call with only these items of a batch of ``batch``."""
+def options_of_samples(transformer_options: dict, samples: slice, batch: int) -> dict:
+    """``transformer_options`` for a call with only these samples of a batch of size ``batch``."""
     conds = transformer_options.get("cond_or_uncond")
-    if not conds or items == slice(None):
+    if not conds or samples == slice(None):
         return transformer_options
-    # Every condition holds equally many items, one condition after the other.
-    first = items.start * len(conds) // batch
+    # The batch holds one condition after the other, each with the same number of samples.
+    first = samples.start * len(conds) // batch
     one = {"cond_or_uncond": conds[first : first + 1]}
     if len(uuids := transformer_options.get("uuids") or []) == len(conds):
         one["uuids"] = uuids[first : first + 1]
@@ -65,7 +66,7 @@ def options_of(transformer_options: dict, items: slice, batch: int) -> dict:
 
 
 def is_oom(error: BaseException) -> bool:
-    """Whether this means that the device or the machine has no memory left."""
-    # The newer host also knows the ways in which an accelerator's driver says it.
+    """Whether an error means that the device or the machine is out of memory."""
+    # The newer host also recognizes the errors of accelerator drivers.
     host_says = getattr(management, "is_oom", None)
     return is_out_of_memory(error) or bool(host_says and host_says(error))

@@ -1,8 +1,9 @@
-"""Host services that the adapters need: layer classes, attention, dtypes."""
+"""The host's layer classes, attention and dtypes as the core's ``Ops``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import comfy.model_management
 import comfy.ops
@@ -26,10 +27,20 @@ def host_attention(
     mask: torch.Tensor | None = None,
     transformer_options: dict | None = None,
 ) -> torch.Tensor:
-    """The host's chosen attention in the shape that ``lumina_core.network.ops.Attention`` asks for."""
+    """The host's attention with the signature of ``lumina_core.network.ops.Attention``.
+
+    Args:
+        q: (B, heads, L, head_dim).
+        k, v: (B, kv_heads, S, head_dim).
+        mask: bool (B, S), True where a key counts; None if all do.
+        transformer_options: of the run, for attention patches of other nodes.
+
+    Returns:
+        (B, L, heads * head_dim).
+    """
     heads = q.shape[1]
     if mask is not None:
-        # Not every backend of the host takes a bool mask; an additive one works on all.
+        # Not every attention backend of the host takes a bool mask; all take an additive one.
         added = torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill_(~mask, torch.finfo(q.dtype).min)
         mask = added[:, None, None, :].expand(-1, -1, q.shape[2], -1)
     return optimized_attention(
@@ -44,17 +55,17 @@ def host_attention(
 
 
 def _in_run_dtype(layer: torch.nn.Module, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    # Weights may lie elsewhere, quantised or patched; only the host's layer itself knows how to reach them.
+    # Weights may be offloaded, quantized or patched; only the host's own layer can resolve that.
     return layer(x.to(dtype)).float()
 
 
-def _faster(base: type[torch.nn.Module], compute: Callable[[torch.nn.Module, torch.Tensor], torch.Tensor]):
-    """The host's layer class, which computes by the core's CPU kernels where it would do nothing else itself."""
+def _faster(base: Any, compute: Callable[[Any, torch.Tensor], torch.Tensor]) -> Any:
+    """A subclass of a host layer that uses the core's CPU kernels where the host would run the plain operation."""
 
     class Faster(base):
         def forward(self, x):
-            own_work = self.comfy_cast_weights or self.weight_function or self.bias_function
-            if not own_work and self.weight is not None and plain_float32(x, self.weight):
+            patched = self.comfy_cast_weights or self.weight_function or self.bias_function
+            if not patched and self.weight is not None and plain_float32(x, self.weight):
                 return compute(self, x)
             return super().forward(x)
 
@@ -62,7 +73,7 @@ def _faster(base: type[torch.nn.Module], compute: Callable[[torch.nn.Module, tor
 
 
 def host_ops(operations) -> Ops:
-    """The core's layer bundle made of a host operations class (``comfy.ops``)."""
+    """The core's ``Ops`` from an operations class of the host (``comfy.ops``)."""
     if comfy.model_management.get_torch_device().type == "cpu":
         cpu_kernels.keep_freed_memory()
     linear = operations.Linear
@@ -79,10 +90,12 @@ def host_ops(operations) -> Ops:
 
 
 def run_dtype(weights: torch.dtype, cast: torch.dtype | None) -> torch.dtype:
-    """The dtype that t is rounded to, as the official run in that precision does.
+    """The dtype to which t is rounded, as the official sampler does in that precision.
 
-    Half-precision weights are a half-precision run even where the host computes in float32; fp8 weights belong to
-    bf16.
+    Args:
+        weights: dtype of the weights. Half-precision weights make a half-precision run even if the host computes in
+            float32; fp8 weights count as bf16.
+        cast: dtype in which the host computes; None is that of the weights.
     """
     for dtype in (weights, cast):
         if dtype in (torch.bfloat16, torch.float16):

@@ -1,4 +1,4 @@
-"""Tokens of a prompt taken verbatim, from any CLIP that holds a Gemma."""
+"""Verbatim tokens of a prompt, from any CLIP with a Gemma text encoder."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from ...lumina_core.text.gemma import check_text
 
 
 def plain_tokens(clip, text: str) -> dict[str, list[list[tuple]]]:
-    """What ``clip.tokenize`` gives, with nothing in the text read as syntax.
+    """Tokens in the form of ``clip.tokenize``, with no part of the text read as syntax.
 
-    With weights switched off the host still drops the backslash of ``\\(`` and cuts the text apart at ``embedding:``,
-    and its versions lose the space before that or the first token of a text with ``<end_of_turn>``; so its
-    SentencePiece is asked directly.
-    Raises LuminaError for a text with half a character.
+    Even with weights disabled the host drops the backslash of ``\\(`` and splits the text at ``embedding:``, and some
+    versions lose the space before it or the first token of a text with ``<end_of_turn>``. So this calls the host's
+    SentencePiece tokenizer directly.
+
+    Raises:
+        LuminaError: the text contains an unpaired surrogate.
     """
     check_text(text)
     name, tokenizer = _sentencepiece(clip)
@@ -29,7 +31,7 @@ def plain_tokens(clip, text: str) -> dict[str, list[list[tuple]]]:
 
 
 def plain_text(clip, ids: list[int]) -> str:
-    """The text of token ids that ``plain_tokens`` gave; empty where the CLIP is of a kind that cannot tell."""
+    """The text of token ids from ``plain_tokens``; empty if the tokenizer of the CLIP cannot decode."""
     _, tokenizer = _sentencepiece(clip)
     if tokenizer is not None:
         return tokenizer.tokenizer.tokenizer.decode(ids)
@@ -37,13 +39,13 @@ def plain_text(clip, ids: list[int]) -> str:
 
 
 def check_texts(**texts: str | None) -> None:
-    """`check_text` for inputs by their names; None is a link, whose text is not known yet."""
+    """`check_text` for inputs by name; None is a linked input, whose text is not known yet. Raises LuminaError."""
     for name, text in texts.items():
         check_text(text or "", name)
 
 
 def _sentencepiece(clip) -> tuple[str, SDTokenizer | None]:
-    """Name of its tokens and the tokenizer of a CLIP that the host loaded; none for ours and for other kinds."""
+    """Name of the tokens and SentencePiece tokenizer of a CLIP that the host loaded; None for other tokenizers."""
     name = getattr(clip.tokenizer, "clip_name", "")
     part: Any = getattr(clip.tokenizer, getattr(clip.tokenizer, "clip", ""), None)
     if isinstance(part, SDTokenizer) and isinstance(part.tokenizer, SPieceTokenizer):

@@ -1,4 +1,4 @@
-"""What an estimate of a run's memory needs to know of this machine."""
+"""Memory and dtypes of this machine, for estimates of a run's memory."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from .video_model import LuminaVideoConfig
 
 
 def run_room(config: VideoConfig, dtype: torch.dtype | None) -> dict[str, int]:
-    """The ``room`` in bytes that a run has on the device, and the ``dtype_size`` and ``weight_size`` in bytes.
+    """Keyword arguments of ``plan_outline``: the memory of the device and the dtypes of a run.
 
     Args:
         config: of the network.
         dtype: the loader's choice for the weights; None is what the host would choose.
+
+    Returns:
+        ``room``, the bytes available to a run, and ``dtype_size`` and ``weight_size``, the bytes per element of
+        activations and weights.
     """
     device, supported = management.get_torch_device(), LuminaVideoConfig.supported_inference_dtypes
     weights: torch.dtype = dtype or management.unet_dtype(model_params=parameters(config), supported_dtypes=supported)

@@ -1,4 +1,4 @@
-"""Times every sampling run of a MODEL of ours, tells the page about each step, and keeps the seconds for estimates."""
+"""Times every sampling run of a MODEL, reports each step to the page, and stores the run times for estimates."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from .run_options import RunOptions
 from .step_timer import Step, StepTimer
 from .timing_store import add_run, model_key, past_runs
 
-KEY = OPTIONS_KEY + "_run"  # of our wrappers, and of the run that is being timed in its transformer_options
+KEY = OPTIONS_KEY + "_run"  # of the wrappers, and of the TimedRun in transformer_options
 _Wrappers = comfy.patcher_extension.WrappersMP
 
 
 class TimedRun(StepTimer):
-    """The timer of one run, and what the network was called for in the current evaluation."""
+    """The timer of one run, with the forward passes of the current evaluation."""
 
     def __init__(self) -> None:
         super().__init__()
+        # Indices of the conditions (0 positive, 1 negative) that the network computed in this evaluation.
         self.conditions: set[int] = set()
-        """Indices of the conditions (0 positive, 1 negative) that the network computed."""
+        # Whether a step cache has skipped a forward pass in this run.
         self.reused = False
-        """Whether a step cache has skipped the network in this run."""
 
 
 class RunTimer:
-    """Times every sampling run of the MODEL that it is installed on, and of its clones.
+    """Times every sampling run of the MODEL on which it is installed, and of its clones.
 
-    The host calls one method around the whole run, one around each evaluation (both passes of guidance) and one around
-    each call of the network. They share a ``TimedRun``, which the first puts into the run's ``transformer_options``.
+    The host calls `sample` around a run, `evaluate` around each evaluation (both guidance passes) and `call_network`
+    around each forward pass. They share a ``TimedRun``, which `sample` puts into the run's ``transformer_options``.
 
     Args:
-        weight_dtype: the loader's choice of precision, under which the seconds are kept.
+        weight_dtype: the loader's choice of precision, under which the run times are stored.
     """
 
     def __init__(self, weight_dtype: str):
@@ -56,7 +56,7 @@ class RunTimer:
         return model
 
     def sample(self, executor, guider, sigmas, extra_args, callback, *args, **kwargs):
-        """Around a whole run. One that fails or is interrupted leaves by its exception and is not recorded."""
+        """Wrapper of a whole run. A run that fails or is interrupted raises here and is not recorded."""
         options = extra_args["model_options"].get("transformer_options", {})
         run, node = TimedRun(), executing_node()
         noise_levels = sigmas.tolist()
@@ -78,42 +78,42 @@ class RunTimer:
         return result
 
     def evaluate(self, executor, x, timestep, model_options, seed):
-        """Around one evaluation, both passes together."""
+        """Wrapper of one evaluation, with both guidance passes."""
         options = model_options.get("transformer_options", {})
         run = options.get(KEY)
         if run is None or x.ndim != 5:
             return executor(x, timestep, model_options, seed)
         run.conditions.clear()
         denoised = executor(x, timestep, model_options, seed)
-        # The host's preview reads the result back in every step anyway, so waiting for it here costs next to nothing.
+        # The host's preview reads the result back in every step anyway, so waiting for it here costs almost nothing.
         _synchronize(x.device)
         model, asked = executor.class_obj.inner_model, RunOptions.of(options)
         config, t = model.diffusion_model.config, asked.time_of(model, timestep)
         guided = len(run.conditions) > 1
         if not run.conditions and run.evaluated:
-            # A step cache answered for the network, which it does only where guidance stays as it was.
+            # A step cache skipped the forward pass, which it does only if guidance has not changed.
             run.reused, guided = True, run.evaluated[-1].shape.guided
         shape = _shape(config, x.shape, asked, t, guided)
-        # A pass that drops context does less than its shape says.
-        whole = not dropped_layers(t, asked.network.context_drop, config.layers)
-        run.evaluate(float(timestep.flatten()[0].float()), t, shape, representative=whole)
+        # A forward pass with Context Drop costs less than its shape suggests.
+        full_cost = not dropped_layers(t, asked.network.context_drop, config.layers)
+        run.evaluate(float(timestep.flatten()[0].float()), t, shape, representative=full_cost)
         return denoised
 
     def call_network(
         self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs
     ):
-        """Around one call of the network: notes which of the two conditions it computes."""
+        """Wrapper of one forward pass, which records the conditions that it computes."""
         options = transformer_options or {}
         if KEY in options:
             options[KEY].conditions.update(options.get("cond_or_uncond", ()))
         return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
     def _finish(self, run: TimedRun, guider: Any, node: str | None, options: dict) -> None:
-        """Keep the seconds of the run and send its summary, with the estimate made from the runs before it."""
+        """Store the run's times and send its summary, with the estimate from earlier runs."""
         model = guider.inner_model
         device, key = device_name(guider.model_patcher.load_device), model_key(model.diffusion_model.config)
         summary = run.result(estimate(past_runs(device, key, self.weight_dtype), run.parts()))
-        # Caches skip passes, in a wrapper of the network (EasyCache) or before it, so their seconds say nothing.
+        # Caches skip forward passes, in a wrapper of the network (EasyCache) or around it, so their times are not kept.
         if not run.reused and not comfy.patcher_extension.get_all_wrappers(_Wrappers.DIFFUSION_MODEL, options):
             dtype = str(model.get_dtype()).removeprefix("torch.")
             add_run(device, key, self.weight_dtype, dtype, run.shapes())
@@ -122,7 +122,7 @@ class RunTimer:
 
 
 def device_name(device: torch.device | None = None) -> str:
-    """The name under which timings of a device are kept; None is the device that the host samples on."""
+    """The name under which run times of a device are stored; None is the device on which the host samples."""
     return comfy.model_management.get_torch_device_name(device or comfy.model_management.get_torch_device())
 
 
@@ -153,7 +153,7 @@ def _shape(config: VideoConfig, latents: torch.Size, asked: RunOptions, t: float
 
 
 def _synchronize(device: torch.device) -> None:
-    """Wait for the device, so that the clock sees work and not its queueing."""
+    """Wait for the device, so that the clock measures the work itself and not its submission."""
     if device.type != "cpu":
         module = getattr(torch, device.type, None)
         if module is not None and hasattr(module, "synchronize"):

@@ -1,4 +1,4 @@
-"""Guiders, noise and sampling runs of the host, with its progress bar, previews and interrupt."""
+"""Guiders, noise and sampling with the host's own sampler, which gives progress bar, previews and interrupts."""
 
 from __future__ import annotations
 
@@ -20,25 +20,30 @@ from .solver import solver_sampler
 
 
 class OfficialNoise:
-    """NOISE as the released code draws it: on CUDA in bf16 with the device's own generator; see ``seeded_noise``."""
+    """NOISE as in the released code: drawn on CUDA in bf16 with the device's generator; see ``seeded_noise``.
+
+    Args:
+        seed: 0 to 2**64 - 1.
+    """
 
     def __init__(self, seed: int):
         self.seed = seed
 
     def generate_noise(self, latent: dict) -> torch.Tensor:
-        """Noise like the samples of a LATENT, float32 on the CPU."""
+        """Noise in the shape of a LATENT's samples, float32 on the CPU."""
         device = work_device()
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         return seeded_noise(latent["samples"].shape, self.seed, device, dtype).float().cpu()
 
 
 def make_guider(model: Any, positive: list, negative: list, guidance: str, renorm: float) -> comfy.samplers.CFGGuider:
-    """A native guider on a MODEL that carries the guidance schedule.
+    """A native guider whose MODEL has a guidance schedule.
 
     Args:
+        model: a MODEL.
         positive, negative: native conditioning.
-        guidance: schedule of the scale g over flow time, as text; the host's cfg is g + 1.
-        renorm: bound on the guided velocity's norm as a multiple of the positive one's; 0 or less is off.
+        guidance: text of the schedule of the scale g over flow time; the host's cfg is g + 1.
+        renorm: upper bound on the norm of the guided velocity, as a multiple of the positive one's; 0 or less is off.
 
     Raises:
         ScheduleError: ``guidance`` does not parse.
@@ -49,7 +54,17 @@ def make_guider(model: Any, positive: list, negative: list, guidance: str, renor
 
 
 def sample_video(guider: comfy.samplers.CFGGuider, plan: SamplingPlan, latent: dict, seed: int) -> torch.Tensor:
-    """Run the grid and the solver of ``plan`` from official noise; returns latents for the VAE."""
+    """Sample a video with the time grid and the solver of ``plan`` from official noise.
+
+    Args:
+        guider: from `make_guider`.
+        plan: gives time grid and solver; the schedules are those of the guider's MODEL.
+        latent: a native LATENT of zeros.
+        seed: of the noise.
+
+    Returns:
+        Latents (B, C, F, H, W) for the VAE.
+    """
     sampler = comfy.samplers.sampler_object("euler") if plan.solver == "euler" else solver_sampler(plan.solver)
     samples = _like_model(guider, latent)
     noise = OfficialNoise(seed).generate_noise({"samples": samples})
@@ -59,7 +74,10 @@ def sample_video(guider: comfy.samplers.CFGGuider, plan: SamplingPlan, latent: d
 
 
 def sample_audio(guider: comfy.samplers.CFGGuider, plan: AudioPlan, latent: dict, seed: int) -> torch.Tensor:
-    """Run the grid of ``plan`` by Euler's rule, from the noise of KSampler; returns latents for the codec."""
+    """Sample audio with the time grid of ``plan`` and Euler steps, from the noise of KSampler.
+
+    Returns latents (B, C, rows, bins) for the codec.
+    """
     sampler = comfy.samplers.sampler_object("euler")
     samples = _like_model(guider, latent)
     noise = comfy.sample.prepare_noise(samples, seed)
@@ -68,5 +86,5 @@ def sample_audio(guider: comfy.samplers.CFGGuider, plan: AudioPlan, latent: dict
 
 
 def _like_model(guider: comfy.samplers.CFGGuider, latent: dict) -> torch.Tensor:
-    """The samples of a LATENT, with the channels of the guider's model where they are empty."""
+    """The samples of a LATENT; empty ones get the channels of the guider's model."""
     return comfy.sample.fix_empty_latent_channels(guider.model_patcher, latent["samples"])

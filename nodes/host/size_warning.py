@@ -1,4 +1,4 @@
-"""One sentence at the start of a run whose positions go on beyond what the network has seen."""
+"""A warning at the start of a run that is larger or longer than the training size."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ logger = logging.getLogger(__name__)
 
 
 def warn_of_size(patcher):
-    """Have every run of this model look at its size; returns ``patcher``."""
+    """Make every run of this model check its size; returns ``patcher``."""
     key = OPTIONS_KEY + "_size"
-    patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, key, _looking)
+    patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, key, _check_size)
     return patcher
 
 
-def _looking(executor, noise, *args, **kwargs):
+def _check_size(executor, noise, *args, **kwargs):
     guider = executor.class_obj
     network = guider.model_patcher.model.diffusion_model
     options = RunOptions.of_model_options(guider.model_options)

@@ -1,4 +1,4 @@
-"""The core's step cache around any sampler of the host; it lives as long as the run."""
+"""The core's step cache for any sampler of the host, with one cache per run."""
 
 from __future__ import annotations
 
@@ -13,21 +13,27 @@ from ...lumina_core.sampling.step_cache import StepCache, summary
 from ..names import OPTIONS_KEY
 from .messages import executing_node, send_text
 from .segments import segment
-from .video_model import check_ours
+from .video_model import check_lumina_model
 
 logger = logging.getLogger(__name__)
 
 KEY = OPTIONS_KEY + "_cache"
 _Wrappers = comfy.patcher_extension.WrappersMP
+# Added to the summary of a run with several evaluations per step.
 SEVERAL = "Step cache disabled for this run: the sampler evaluates between the sigmas or several times per step."
 
 
 def set_step_cache(model, tolerance: float):
-    """A clone whose runs have a step cache, in place of one set before; 0 is none.
+    """A clone with a step cache, which replaces an earlier one.
 
-    Raises LuminaError on a MODEL of another kind.
+    Args:
+        model: a Lumina-Video or Lumina-Next MODEL.
+        tolerance: 0 to 1; see ``StepCache``. 0 is off.
+
+    Raises:
+        LuminaError: a MODEL of another kind.
     """
-    check_ours(model, "Lumina-Video Step Cache")
+    check_lumina_model(model, "Lumina-Video Step Cache")
     model = model.clone()
     model.remove_wrappers_with_key(_Wrappers.OUTER_SAMPLE, KEY)
     if tolerance > 0:
@@ -36,10 +42,10 @@ def set_step_cache(model, tolerance: float):
 
 
 def _run(tolerance: float, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
-    """Around a whole run, whose model options are a copy that the host drops at its end."""
+    """Wrapper of a whole run. The host copies the model options for each run, so the cache ends with it."""
     cached = _CachedRun(tolerance, executor.class_obj, sigmas.tolist())
     options = executor.class_obj.model_options
-    # Added last, so nearest to the network: the guidance of this step is set when it is called.
+    # Added last, so it is the innermost wrapper: the cfg of this step is set when it runs.
     comfy.patcher_extension.add_wrapper_with_key(
         _Wrappers.PREDICT_NOISE, KEY, cached.evaluate, options, is_model_options=True
     )
@@ -52,7 +58,7 @@ def _run(tolerance: float, executor, noise, latent_image, sampler, sigmas, *args
 
 
 class _CachedRun:
-    """One run's cache, for samplers that evaluate once at each of the run's sigmas; it is off in any other order."""
+    """The cache of one run. It is used only while the sampler evaluates once at each sigma of the run, in order."""
 
     def __init__(self, tolerance: float, guider, sigmas: list[float]):
         self.cache = StepCache(tolerance)
@@ -60,9 +66,9 @@ class _CachedRun:
         self.step: int | None = 0
 
     def evaluate(self, executor, x, timestep, model_options, seed):
-        """Denoised ``x``, from the network or from the cache."""
+        """Wrapper of one evaluation: the denoised ``x``, computed or from the cache."""
         sigma = float(timestep.flatten()[0])
-        self.step = self._following_step(sigma)
+        self.step = self._next_step(sigma)
         if self.step is None:
             self.cache.bypass()
             return executor(x, timestep, model_options, seed)
@@ -72,19 +78,19 @@ class _CachedRun:
             computed.append(executor(x, timestep, model_options, seed))
             return (computed[0] - x) / sigma
 
-        asked = segment(self.guider, timestep, model_options)
+        settings = segment(self.guider, timestep, model_options)
         last = self.step == len(self.sigmas) - 1
-        velocity = self.cache.velocity(asked, 1.0 - sigma, x, compute, last)
-        # A computed result is handed on unchanged, without the rounding of going through the velocity.
+        velocity = self.cache.velocity(settings, 1.0 - sigma, x, compute, last)
+        # A computed result is returned unchanged: converting it to a velocity and back would round it.
         return computed[0] if computed else x + sigma * velocity
 
     def summary(self) -> str:
-        """How many evaluations were reused, or why the rest could not be."""
+        """One sentence: how many evaluations were reused, and whether the cache was disabled."""
         text = summary(self.cache.reused, self.cache.evaluations)
         return text if self.step is not None else f"{text} {SEVERAL}"
 
-    def _following_step(self, sigma: float) -> int | None:
-        """The number of the step, from 1, that begins at ``sigma``; None where it does not follow on those before."""
+    def _next_step(self, sigma: float) -> int | None:
+        """The number of the step, from 1, that begins at ``sigma``; None if it is not the next one."""
         if self.step is None or self.step >= len(self.sigmas) - 1 or sigma <= 0:
             return None
         return self.step + 1 if math.isclose(sigma, self.sigmas[self.step], rel_tol=1e-5) else None

@@ -1,4 +1,4 @@
-"""One sampling run as it is measured: evaluations of the network, and the steps that the sampler counts."""
+"""Timing of one sampling run: evaluations of the network, and steps as the sampler counts them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class TimedEvaluation:
     """One evaluation of the network.
 
     Args:
-        sigma, t: its noise level and flow time.
+        sigma, t: noise level and flow time.
         shape: patch size, tokens, batch and FLOPs.
-        seconds: since the end of the evaluation before it.
-        representative: whether it did all the work that its shape says, so that its seconds may serve for estimates.
+        seconds: since the end of the previous evaluation.
+        representative: whether it cost as much as its shape suggests, so that estimates may use its seconds.
     """
 
     sigma: float
@@ -33,9 +33,15 @@ class TimedEvaluation:
 
 @dataclass(frozen=True)
 class Step:
-    """A step, counted from 1: the evaluation it begins with, and the run's first and last evaluation it lies between.
+    """A step of the sampler.
 
-    Samplers that evaluate more than once call back in between, so a step may hold the end of the one before.
+    Samplers with several evaluations per step may call back between them, so a step may contain the last evaluation of
+    the previous one.
+
+    Args:
+        number: counted from 1.
+        main: the evaluation with which the step begins.
+        first, last: its evaluations are ``evaluated[first:last]`` of the run.
     """
 
     number: int
@@ -45,7 +51,7 @@ class Step:
 
 
 class StepTimer:
-    """Filled while the run lasts. A step ends with the sampler's callback; nothing here touches a disk.
+    """Records the evaluations and steps of one run. A step ends with the sampler's callback.
 
     Args:
         now: a clock in seconds.
@@ -58,24 +64,27 @@ class StepTimer:
         self.steps: list[Step] = []
 
     def evaluate(self, sigma: float, t: float, shape: Shape, representative: bool = True) -> None:
-        """An evaluation has just ended; see ``TimedEvaluation``."""
+        """Record an evaluation that has just ended; see ``TimedEvaluation``."""
         mark = self.now()
         self.evaluated.append(TimedEvaluation(sigma, t, shape, mark - self.mark, representative))
         self.mark = mark
 
     def end_step(self, number: int, sigma: float) -> Step | None:
-        """The sampler called back for step ``number``, which began at ``sigma``."""
+        """Record the callback for step ``number``, which began at ``sigma``; None if nothing was evaluated since."""
         first = self.steps[-1].last if self.steps else 0
         new = self.evaluated[first:]
         if not new:
             return None
-        # The second stage of the step before may lie in here, too.
+        # The second stage of the previous step may be among them.
         main = min(reversed(new), key=lambda e: abs(e.sigma - sigma))
         self.steps.append(Step(number, main, first, len(self.evaluated)))
         return self.steps[-1]
 
     def shapes(self) -> list[dict[str, Any]]:
-        """Every shape with its median seconds. The run's first evaluation warms up and counts only where alone."""
+        """Rows of every shape with its median seconds, as `stored` writes them.
+
+        The first evaluation of the run is a warm-up, which counts only if its shape has no other.
+        """
         kinds: dict[tuple, list[TimedEvaluation]] = {}
         for evaluated in filter(lambda each: each.representative, self.evaluated):
             kinds.setdefault(evaluated.shape.same, []).append(evaluated)
@@ -86,16 +95,20 @@ class StepTimer:
         return kept
 
     def parts(self) -> list[tuple[Shape, int]]:
-        """What ``lumina_core.cost.runtime.estimate`` is asked for: every evaluation."""
+        """The input of ``lumina_core.cost.runtime.estimate``: every evaluation once."""
         return [(evaluated.shape, 1) for evaluated in self.evaluated]
 
     def result(self, expected: Estimate | None) -> dict[str, Any]:
-        """Seconds of the whole run, which the segments add up to, and what had been expected."""
+        """Summary for the page: seconds of the run and of its segments, which add up to it, and their estimates.
+
+        Args:
+            expected: the estimate of this run; None if there is none.
+        """
         ended = self.now()
         segments = []
         for (patch, guided), group in groupby(self.steps, key=lambda s: (s.main.shape.patch, s.main.shape.guided)):
             steps = list(group)
-            # The last one also holds what came after its callback.
+            # The last segment also includes what came after its last callback.
             last = steps[-1].last if steps[-1] is not self.steps[-1] else len(self.evaluated)
             seconds = sum(e.seconds for e in self.evaluated[steps[0].first : last])
             if steps[-1] is self.steps[-1]:

@@ -1,4 +1,4 @@
-"""A Gemma from a transformers folder as a native CLIP, features exactly as the official runs read them."""
+"""A Gemma text encoder from a transformers folder as a native CLIP, with the features of the official code."""
 
 from __future__ import annotations
 
@@ -19,36 +19,39 @@ from .patcher import WholePatcher
 
 logger = logging.getLogger(__name__)
 
-ROOM = 0.9
-"""Share of a device's memory that the weights may take."""
+ROOM = 0.9  # largest share of a device's memory for the weights
 
 
 class GemmaTokenizer:
-    """The tokenizer as the host calls it. Text is tokenized verbatim: no weight syntax, no embeddings, no limit.
+    """The tokenizer with the host's interface. Text is tokenized verbatim: no weight syntax, no embeddings, no limit.
 
-    Tokens are named by the encoder's kind, gemma2 or gemma, where the host's own loader says gemma2_2b.
+    The key of the tokens is the encoder's kind, gemma2 or gemma; the host's own loader uses gemma2_2b.
     """
 
     def __init__(self, encoder: TextEncoder) -> None:
         self.encoder, self.system_prompt = encoder, encoder.system_prompt
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **_) -> dict[str, list[list[tuple]]]:
+        """Tokens of a text, each (id, weight 1.0) plus a word id of 0 on request."""
         rows = self.encoder.token_ids([text])
         extra = (0,) if return_word_ids else ()
         return {self.encoder.kind: [[(token, 1.0, *extra) for token in row] for row in rows]}
 
     def untokenize(self, token_weight_pair: list[tuple]) -> list[tuple]:
+        """Each token together with its text."""
         return [(pair, self.encoder.tokenizer.convert_ids_to_tokens(pair[0])) for pair in token_weight_pair]
 
     def decode(self, token_ids: list[int], skip_special_tokens: bool = True) -> str:
+        """The text of token ids."""
         return self.encoder.tokenizer.decode(token_ids, skip_special_tokens=skip_special_tokens)
 
     def state_dict(self) -> dict:
+        """Empty: the tokenizer has no weights to save."""
         return {}
 
 
 class GemmaModel(torch.nn.Module, ClipTokenWeightEncoder):
-    """The encoder as the host's CLIP holds its network. Layer choice is fixed: the second-last hidden state."""
+    """The encoder with the interface of the network in the host's CLIP. It returns the second-to-last hidden state."""
 
     def __init__(self, encoder: TextEncoder) -> None:
         super().__init__()
@@ -58,28 +61,29 @@ class GemmaModel(torch.nn.Module, ClipTokenWeightEncoder):
         self.special_tokens = {"start": encoder.tokenizer.bos_token_id, "pad": 0}
 
     def set_clip_options(self, options: dict) -> None:
-        """Nothing to choose: the network was trained on this one layer."""
+        """Does nothing: the network was trained on the features of one layer."""
 
     def reset_clip_options(self) -> None:
-        """See `set_clip_options`."""
+        """Does nothing; see `set_clip_options`."""
 
     def encode_token_weights(self, token_weight_pairs: dict[str, list]):
+        """Features of tokens from this encoder's tokenizer. Raises LuminaError (kind mismatch) for other tokens."""
         if self.encoder.kind not in token_weight_pairs:
             found = ", ".join(token_weight_pairs) or "none"
             raise LuminaError(
-                f"The tokens are of {found}, expected {self.encoder.kind}; make them with this CLIP.",
+                f"The tokens are those of {found}, expected {self.encoder.kind}; tokenize with this CLIP.",
                 field="clip",
                 kind="mismatch",
             )
         return super().encode_token_weights(token_weight_pairs[self.encoder.kind])
 
     def encode(self, rows: list[list[int]]):
-        """Features, no pooled output, and the mask of the padding: what the host's mixin asks for."""
+        """Features (B, S, D) in float32, no pooled output, and the attention mask (B, S): the host's interface."""
         features, mask = self.encoder.encode_ids(rows)
         return features.float(), None, {"attention_mask": mask.long()}
 
     def memory_estimation_function(self, tokens: dict[str, list], device=None) -> int:
-        """Bytes beside the weights: the eager attention's scores and the widest activations, in float32."""
+        """Bytes without weights: the scores of eager attention and the widest activations, in float32."""
         config = self.transformer.config
         rows = tokens.get(self.encoder.kind, [])
         length = max((len(row) for row in rows), default=1)
@@ -87,11 +91,12 @@ class GemmaModel(torch.nn.Module, ClipTokenWeightEncoder):
         return 4 * len(rows) * length * (3 * config.num_attention_heads * length + widest)
 
     def load_sd(self, sd: dict):
+        """Load weights by name, as the host's CLIP does; missing names are ignored."""
         return self.transformer.load_state_dict(sd, strict=False)
 
 
 class GemmaCLIP(comfy.sd.CLIP):
-    """A CLIP around an encoder that is loaded already; the host moves it between devices as a whole."""
+    """A CLIP for an encoder that is already loaded; the host moves it between devices as a whole."""
 
     def __init__(self, encoder: TextEncoder, load_device: torch.device, offload_device: torch.device) -> None:
         super().__init__(no_init=True)
@@ -107,7 +112,7 @@ class GemmaCLIP(comfy.sd.CLIP):
 
 
 def text_encoder_folders() -> list[str]:
-    """Folders below models/text_encoders that hold a config.json, as names relative to it."""
+    """Folders below models/text_encoders that contain a config.json, relative to it."""
     roots = [Path(root) for root in folder_paths.get_folder_paths("text_encoders")]
     return sorted(
         {file.parent.relative_to(root).as_posix() for root in roots for file in root.glob("*/**/config.json")}
@@ -115,7 +120,7 @@ def text_encoder_folders() -> list[str]:
 
 
 def load_clip(name: str) -> GemmaCLIP:
-    """Load one of `text_encoder_folders`, or a bundle's encoder. Raises LuminaError."""
+    """Load an entry of `text_encoder_folders`, or the encoder of a bundle. Raises LuminaError."""
     folder = find_text_encoder(name)
     device = comfy.model_management.text_encoder_device()
     offload = comfy.model_management.text_encoder_offload_device()
@@ -130,7 +135,7 @@ def load_clip(name: str) -> GemmaCLIP:
 
 
 def find_text_encoder(name: str) -> Path:
-    """The folder of one of `text_encoder_folders`, or of a bundle's entry. Raises LuminaError."""
+    """The folder of an entry of `text_encoder_folders`, or of a bundle. Raises LuminaError."""
     if bundle := bundle_of(name):
         return bundle.text_encoder
     roots = [Path(root) for root in folder_paths.get_folder_paths("text_encoders")]
@@ -146,9 +151,9 @@ def find_text_encoder(name: str) -> Path:
 
 
 def _dtype(device: torch.device) -> torch.dtype:
-    """What the user asked for, else bf16 as the official run, or float32 where the device lacks it.
+    """The user's choice, else bf16 as in the official code, or float32 if the device does not support bf16.
 
-    The host's usual answer, float16, is a storage type there; Gemma-2 overflows when computed in it.
+    The host's default, float16, is meant as a storage dtype; Gemma-2 overflows when it computes in float16.
     """
     chosen = comfy.model_management.text_encoder_dtype(device)
     if chosen in (torch.bfloat16, torch.float32):

@@ -1,4 +1,4 @@
-"""A video VAE as a native VAE that decodes a few frames at a time: CogVideoX's exactly as diffusers does."""
+"""A video VAE as a native VAE that decodes a few frames at a time. CogVideoX's gives the frames of diffusers."""
 
 from __future__ import annotations
 
@@ -24,19 +24,17 @@ from .patcher import WholePatcher
 
 logger = logging.getLogger(__name__)
 
-# Latent pixels.
-DEFAULT_TILE = 32
-# Latent pixels; below it the overlaps cost more than the tiles save.
-SMALLEST_TILE = 16
-# Elements alive at the peak per pixel of one frame, whatever the length of the clip: counted in a run of the released
-# network by `benchmarks/decode.py` (22489 and 11444), with a little room for the device's own workspace.
+DEFAULT_TILE = 32  # side in latent pixels
+SMALLEST_TILE = 16  # side in latent pixels; below it the overlaps cost more than the tiles save
+# Elements at the peak per pixel of one frame, whatever the length of the clip. `benchmarks/decode.py` counts 11444 in
+# the released network; the rest is a margin for the device's workspace.
 ENCODE_PEAK = 12_200
-# The same of the bundled one, whose count is 246.
+# The same for the bundled network, with a count of 246.
 COMPACT_ENCODE_PEAK = 320
 
 
 class VAENetwork(torch.nn.Module):
-    """A holder for the diffusers module, which does not let the host write `device` on it."""
+    """Wraps the diffusers module, whose `device` the host cannot set."""
 
     def __init__(self, vae: torch.nn.Module) -> None:
         super().__init__()
@@ -44,11 +42,18 @@ class VAENetwork(torch.nn.Module):
 
 
 class LuminaVideoVAE(comfy.sd.VAE):
-    """Own decode and encode on the host's memory management; latents are unscaled, the MODEL scales them."""
+    """Streamed decode and encode with the host's memory management. Latents are unscaled; the MODEL scales them.
+
+    Args:
+        path: the weights; see ``load_video_vae``.
+
+    Raises:
+        LuminaError: the file is missing, damaged or of another kind.
+    """
 
     def __init__(self, path: str | Path) -> None:
-        # The host's own constructor guesses the network from the weights, and has none that is exact.
-        self._set_facts()
+        # The host's own constructor detects the network by its weights, and has none that matches this one exactly.
+        self._set_host_attributes()
         self.device = comfy.model_management.vae_device()
         self.vae_dtype = comfy.model_management.vae_dtype(self.device, self.working_dtypes)
         self.output_device = comfy.model_management.intermediate_device()
@@ -63,8 +68,8 @@ class LuminaVideoVAE(comfy.sd.VAE):
         self.size = comfy.model_management.module_size(self.first_stage_model)
         self.patcher = WholePatcher(self.first_stage_model, load_device=self.device, offload_device=offload)
 
-    def _set_facts(self) -> None:
-        """What the host and other nodes ask a VAE for."""
+    def _set_host_attributes(self) -> None:
+        """Attributes of a VAE that the host and other nodes read."""
         self.latent_dim = 3
         self.output_channels = 3
         self.upscale_ratio = (lambda n: LatentSize(n, 1, 1).pixel_frames, VAE_SPACE, VAE_SPACE)
@@ -90,18 +95,18 @@ class LuminaVideoVAE(comfy.sd.VAE):
         self.audio_sample_rate = 44100
 
     def decode(self, samples_in, vae_options=None):
-        """(B, C, n, h, w) to (B, F, 8h, 8w, 3) in 0..1; in spatial tiles where memory would not do."""
+        """Decode latents (B, C, n, h, w) to (B, F, 8h, 8w, 3) in 0..1, in spatial tiles if memory is short."""
         _check_latents(samples_in, self.latent_channels)
         return self._decode(samples_in, self._largest_tile(self.decode_peak, samples_in.shape[-2:]), None)
 
     def decode_tiled(self, samples, tile_x=None, tile_y=None, overlap=None, tile_t=None, overlap_t=None):
-        """As `decode`, in square tiles over the whole time: cutting time would change the result."""
+        """Like `decode`, in square tiles (sides in latent pixels). Time is not split, which would change the result."""
         _check_latents(samples, self.latent_channels)
         tile = min(tile_x or DEFAULT_TILE, tile_y or DEFAULT_TILE)
         return self._decode(samples, tile, overlap)
 
     def encode(self, pixel_samples):
-        """(F, H, W, 3) or (B, F, H, W, 3) in 0..1 to (B, C, n, h, w), the mean of the posterior.
+        """Encode (F, H, W, 3) or (B, F, H, W, 3) in 0..1 to (B, C, n, h, w), the mean of the posterior.
 
         H and W are cropped to multiples of 8. Raises LuminaError unless F is 8k or 8k + 1.
         """
@@ -109,11 +114,12 @@ class LuminaVideoVAE(comfy.sd.VAE):
         return self._encode(clips, self._largest_tile(self.encode_peak, _latent_sides(clips[0])), None)
 
     def encode_tiled(self, pixel_samples, tile_x=None, tile_y=None, overlap=None, tile_t=None, overlap_t=None):
-        """As `encode`, in square tiles (sides in pixels) over the whole time."""
+        """Like `encode`, in square tiles with sides in pixels. Time is not split."""
         tile = min(tile_x or DEFAULT_TILE * VAE_SPACE, tile_y or DEFAULT_TILE * VAE_SPACE) // VAE_SPACE
         return self._encode(self._clips(pixel_samples), tile, None if overlap is None else overlap // VAE_SPACE)
 
     def get_sd(self):
+        """The weights by name."""
         return self.codec.module.state_dict()
 
     def _clips(self, pixels: torch.Tensor) -> list[torch.Tensor]:
@@ -145,7 +151,7 @@ class LuminaVideoVAE(comfy.sd.VAE):
         return torch.cat(latents).to(self.output_device, _output_dtype())
 
     def _stream(self, run: Callable[..., Iterator[torch.Tensor]], clip: torch.Tensor, peak: int, sides: Sequence[int]):
-        """What a ``TileFallback`` calls: ``run`` on a clip, with room made for its tiles, and open to interrupts."""
+        """The function that a ``TileFallback`` calls: frees memory for the tiles, runs, and checks for interrupts."""
 
         def stream(tile: int | None, overlap: int | None) -> Iterator[torch.Tensor]:
             self._make_room(peak, sides, tile)
@@ -156,7 +162,7 @@ class LuminaVideoVAE(comfy.sd.VAE):
         return stream
 
     def _largest_tile(self, peak: int, sides: Sequence[int]) -> int:
-        """The whole frame, or the largest half, quarter, ... of it that the device has memory for."""
+        """Side of the largest tile that fits the device: the whole frame, or a half, a quarter, ... of it."""
         whole = tile = max(sides)
         self._make_room(peak, sides, tile)
         free = comfy.model_management.get_free_memory(self.device)
@@ -174,19 +180,19 @@ class LuminaVideoVAE(comfy.sd.VAE):
         comfy.model_management.load_models_gpu([self.patcher], memory_required=memory, force_full_load=True)
 
     def _memory(self, peak: int, sides: Sequence[int], tile: int | None) -> int:
-        """Bytes that one tile of a frame of these sides (latent pixels) needs at the peak; None is the whole frame."""
+        """Peak memory in bytes of one tile of a frame with these sides (latent pixels); None is the whole frame."""
         height, width = (side if tile is None else min(side, tile) for side in sides)
         pixels = height * width * VAE_SPACE**2
         return peak * pixels * comfy.model_management.dtype_size(self.vae_dtype)
 
 
 def vae_files() -> list[str]:
-    """Names for `VAELoader`: what the host lists as VAE."""
+    """Names of the .safetensors files in models/vae."""
     return [name for name in folder_paths.get_filename_list("vae") if name.endswith(".safetensors")]
 
 
 def load_vae(path: str | Path) -> LuminaVideoVAE:
-    """What `lumina_core.vae.loader.load_video_vae` takes, as a native VAE. Raises LuminaError."""
+    """Load weights for `lumina_core.vae.loader.load_video_vae` as a native VAE. Raises LuminaError."""
     return LuminaVideoVAE(path)
 
 

@@ -1,4 +1,4 @@
-"""The Multi-scale Next-DiT as a native MODEL: config, model and patcher as the host builds its own."""
+"""The Multi-scale Next-DiT as a native MODEL: config, model and patcher in the form of the host's own models."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from ...lumina_core.sampling.denoiser import NO_MOTION
 from ...lumina_core.shapes.latents import LatentSize
 from ..names import MOTION_KEY
 from .latent_format import LuminaVideoLatent
-from .memory_use import REFERENCE, patches_of_run, run_dtype_size, tell_run_early, usage_factor, video_bytes
-from .oom import CURES, RunFallback, options_of
+from .memory_use import REFERENCE, patches_of_run, run_dtype_size, set_current_patcher_early, usage_factor, video_bytes
+from .oom import SUGGESTIONS, RunFallback, options_of_samples
 from .ops import host_ops, run_dtype
 from .run_options import RunOptions
 from .size_warning import warn_of_size
@@ -38,19 +38,20 @@ logger = logging.getLogger(__name__)
 
 
 class HostNextDiT(NextDiT):
-    """A network of the core with the host's calling convention; parameter names stay as published.
+    """A network of the core with the host's calling convention. Parameters keep their released names.
 
-    Comes before the core's class among the bases.
+    Subclasses list it before the core's class among their bases.
     """
 
     def __init__(self, config: VideoConfig, dtype=None, device=None, operations=None):
-        # The network, which comes next among the bases, takes all of them.
+        # The next class among the bases, the network, takes all of these arguments.
         super().__init__(config, host_ops(operations), device=device, dtype=dtype)  # pyright: ignore[reportCallIssue]
         self.dtype = dtype
         self.fallback = RunFallback()
         self.text_caches = RunTextCaches()
 
     def forward(self, x, timesteps, context=None, control=None, transformer_options=None, **kwargs):
+        """Velocity of latents ``x`` at ``timesteps`` (B,), with the sign of `_forward`, through the host's wrappers."""
         options = transformer_options or {}
         # The host's EasyCache writes into x, which in float32 is the sampler's own state.
         x = x.clone()
@@ -61,50 +62,53 @@ class HostNextDiT(NextDiT):
         ).execute(x, timesteps, context, options, **kwargs)
 
     def _forward(self, x, t, context, transformer_options, text_mask=None, motion=None, **_):
-        """``t`` is flow time; returns noise - data, the sign that the host's CONST parametrisation wants."""
-
+        """``t`` is flow time; returns noise - data, the sign of the host's CONST parameterization."""
         text = self.text_caches.of(context, text_mask, transformer_options)
 
-        def call(items: slice) -> torch.Tensor:
-            options = options_of(transformer_options, items, len(x))
-            return self._run(x[items], t[items], text[items], options, None if motion is None else motion[items])
+        def call(samples: slice) -> torch.Tensor:
+            options = options_of_samples(transformer_options, samples, len(x))
+            scores = None if motion is None else motion[samples]
+            return self._run(x[samples], t[samples], text[samples], options, scores)
 
-        def refusal() -> str:
-            asked = RunOptions.of(transformer_options)
-            patch = asked.schedule(self.config).at(float(asked.flow_time(t)[0]))
-            return oom_message(LatentSize(*x.shape[2:]), patch, self.config.patches, CURES)
+        def message() -> str:
+            run = RunOptions.of(transformer_options)
+            patch = run.schedule(self.config).at(float(run.flow_time(t)[0]))
+            return oom_message(LatentSize(*x.shape[2:]), patch, self.config.patches, SUGGESTIONS)
 
-        return self.fallback.of(transformer_options, x.device)(call, len(x), refusal)
+        return self.fallback.of(transformer_options, x.device)(call, len(x), message)
 
     def _run(self, x, t, text, transformer_options, motion):
-        asked = RunOptions.of(transformer_options)
-        t = asked.flow_time(t)
+        run = RunOptions.of(transformer_options)
+        t = run.flow_time(t)
         now = float(t[0])
-        schedule = asked.schedule(self.config)
+        schedule = run.schedule(self.config)
         self.config.check_channels(x.shape[1])
         self.config.check_size(LatentSize(*x.shape[2:]), schedule.values)
         scores = [NO_MOTION if s is None or s.at(now) is None else s.at(now) for s in motion or [None] * len(x)]
         scores = torch.tensor(scores, device=x.device, dtype=t.dtype)
         return self.split_velocity(
-            x, t, text, scores, schedule.at(now), asked.network, transformer_options=transformer_options
+            x, t, text, scores, schedule.at(now), run.network, transformer_options=transformer_options
         ).neg_()
 
 
 class HostMultiScaleNextDiT(HostNextDiT, MultiScaleNextDiT):
-    """The core's video network in the host."""
+    """The core's video network with the host's calling convention."""
 
 
 class MotionCond(comfy.conds.CONDConstant):
-    """One schedule per item. Schedules stay Python objects: the host would round float tensors to the run's dtype."""
+    """One motion schedule per sample, as Python objects, because the host would round tensors to the run's dtype."""
 
     def process_cond(self, batch_size, **kwargs):
+        """Repeat the schedules to the batch size."""
         repeats = -(-batch_size // len(self.cond))
         return self._copy_with((self.cond * repeats)[:batch_size])
 
     def can_concat(self, other):
+        """Whether ``other`` is a motion condition, too."""
         return isinstance(other, MotionCond)
 
     def concat(self, others):
+        """The schedules of this condition and of ``others`` as one list."""
         return sum((other.cond for other in others), list(self.cond))
 
 
@@ -126,16 +130,18 @@ class LuminaVideoModel(comfy.model_base.BaseModel):
         return bool(getattr(getattr(self, "current_patcher", None), "current_hooks", None))
 
     def memory_required(self, input_shape, cond_shapes=None):
-        """Bytes that one call holds beyond the weights; ``input_shape`` is (B, C, F, H, W)."""
+        """Peak memory of a forward pass in bytes, without weights; ``input_shape`` is (B, C, F, H, W)."""
         config, patches = self.diffusion_model.config, patches_of_run(self)
         return video_bytes(config, input_shape, patches, run_dtype_size(self))
 
     def process_timestep(self, timestep, **kwargs):
+        """Flow time t = 1 - sigma of the host's timesteps (B,), rounded as in the official sampler."""
         # Other nodes may install a sampling object whose timesteps run to 1000.
         t = 1.0 - timestep / getattr(self.model_sampling, "multiplier", 1.0)
         return t.to(self.round_to)
 
     def extra_conds(self, **kwargs):
+        """Inputs of the network from a conditioning entry. Raises LuminaError for text features of another width."""
         out = {}
         text = kwargs.get("cross_attn")
         if text is not None:
@@ -149,13 +155,13 @@ class LuminaVideoModel(comfy.model_base.BaseModel):
 
 
 class LuminaVideoConfig(comfy.supported_models_base.BASE):
-    """What the host asks a model family for."""
+    """The model family as the host describes one: dtypes, sampling settings and the model class."""
 
     unet_extra_config = {}
     sampling_settings = {"shift": 1.0, "multiplier": 1.0}
-    latent_format: Any = LuminaVideoLatent  # the class; a model's own one is set in its place
+    latent_format: Any = LuminaVideoLatent  # the class; `load_model` replaces it by an instance for the model
     supported_inference_dtypes = [torch.bfloat16, torch.float32]
-    memory_usage_factor = 1.0  # each model calculates its own
+    memory_usage_factor = 1.0  # every model computes its own
     scaled_fp8 = None
     quant_config = None
 
@@ -167,9 +173,15 @@ class LuminaVideoConfig(comfy.supported_models_base.BASE):
 
 
 def load_model(path: str | Path, dtype: torch.dtype | None = None, disable_dynamic: bool = False):
-    """Load a checkpoint as the host's model patcher; ``dtype`` None leaves the choice to the host.
+    """Load a Lumina-Video checkpoint as the host's model patcher.
 
-    Raises LuminaError.
+    Args:
+        path: the weights file; a model_args.pth next to it is read as well.
+        dtype: of the weights; None leaves the choice to the host.
+        disable_dynamic: whether to load without the host's dynamic offload.
+
+    Raises:
+        LuminaError: the file is missing, damaged or not a Lumina-Video checkpoint.
     """
     path = Path(path)
     weights, metadata = read_weights(path)
@@ -177,18 +189,18 @@ def load_model(path: str | Path, dtype: torch.dtype | None = None, disable_dynam
     config = checkpoint.config
     model_config = LuminaVideoConfig({"config": config})
     model_config.latent_format = LuminaVideoLatent(config)
-    patcher = make_patcher(model_config, checkpoint.weights(), dtype, disable_dynamic)
-    # Lets the host rebuild a plain patcher, which torch.compile and hooks need under dynamic offload.
+    patcher = make_patcher(model_config, checkpoint.weights, dtype, disable_dynamic)
+    # Under dynamic offload the host rebuilds a plain patcher from this, for torch.compile and hooks.
     patcher.cached_patcher_init = (load_model, (path, dtype))
-    return warn_of_size(tell_run_early(patcher))
+    return warn_of_size(set_current_patcher_early(patcher))
 
 
-def check_ours(model, taker: str) -> None:
-    """Raise LuminaError unless ``model`` is a MODEL of Lumina-Video or Lumina-Next. ``taker``: title of the node."""
+def check_lumina_model(model, title: str) -> None:
+    """Raise LuminaError unless ``model`` is a Lumina-Video or Lumina-Next MODEL, for the node with this title."""
     if not isinstance(model.model, LuminaVideoModel):
         raise LuminaError(
             f"The model is of type {type(model.model).__name__}; connect the MODEL of Load Lumina-Video Model or Load "
-            f"Lumina-Next Model to {taker}.",
+            f"Lumina-Next Model to {title}.",
             field="model",
             kind="mismatch",
         )
@@ -210,9 +222,9 @@ def make_patcher(
             weight_dtype=comfy.utils.weight_dtype(weights),
         )
     cast = comfy.model_management.unet_manual_cast(dtype, device, supported)
-    lacking = bf16_unsupported_reason(device)
-    if lacking and (cast or dtype) == torch.float32:
-        logger.info("Lumina-Video: running the model in fp32, which needs twice the memory, because %s.", lacking)
+    reason = why_no_bf16(device)
+    if reason and (cast or dtype) == torch.float32:
+        logger.info("Lumina-Video: running the model in fp32, which needs twice the memory, because %s.", reason)
     model_config.set_inference_dtype(dtype, cast)
     model = model_config.get_model(weights)
     kind = comfy.model_patcher.ModelPatcher
@@ -220,7 +232,7 @@ def make_patcher(
         kind = getattr(comfy.model_patcher, "CoreModelPatcher", kind)
     offload = comfy.model_management.unet_offload_device()
     patcher = kind(model, load_device=device, offload_device=offload)
-    # The newer host maps weights from disk under dynamic offload; the older one always copies.
+    # Under dynamic offload the newer host memory-maps the weights; the older host always copies them.
     assign = {"assign": True} if getattr(patcher, "is_dynamic", lambda: False)() else {}
     model.load_model_weights(weights, "", **assign)
     if not comfy.model_management.is_device_cpu(offload):
@@ -229,7 +241,7 @@ def make_patcher(
 
 
 def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors by name and the metadata, read as the host reads its own files. Raises LuminaError."""
+    """Tensors by name and the metadata of a file, read with the host's own loader. Raises LuminaError."""
     try:
         weights, metadata = comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)
     except Exception as error:  # the host and torch raise nearly anything on a damaged file

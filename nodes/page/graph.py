@@ -1,4 +1,4 @@
-"""The plan that a graph describes: the page sends the widgets of its nodes, the node classes say what they mean."""
+"""The plan that a graph describes, from the widgets of its nodes, which the page sends."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from ..catalog import NODE_CLASSES
 from ..names import PREFIX
 from ..plan_inputs import PlanNode
 
+# Classes of the nodes that set fields of a plan, by node id.
 PLAN_NODES = {PREFIX + node.__name__: node for node in NODE_CLASSES if issubclass(node, PlanNode)}
 _HOST_SAMPLERS = ("KSampler", "KSamplerAdvanced")
 
 
 def plan_fields(nodes: list[dict[str, Any]], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a plan that a graph decides, by name.
+    """The fields of a plan that a graph sets, by name. The nearest node that sets a field counts.
 
     Args:
-        nodes: ``{kind, inputs: {name: value}}`` of the nodes that are linked to the asking one, nearest first, with the
-            widgets that have no link.
-        fields: what the asking node itself says. The first that decides a field wins, also with a blank value, which
-            stands for the preset's.
+        nodes: ``{kind, inputs: {name: value}}`` of the nodes that are connected to the one with the timeline, nearest
+            first, with the widgets that have no link.
+        fields: those of the node with the timeline itself. A blank value also counts, and selects the preset's.
     """
     found = dict(fields)
     for node in nodes:

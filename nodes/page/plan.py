@@ -1,4 +1,4 @@
-"""What the page asks while a schedule is edited: is it valid, what does it cost, what fits a budget."""
+"""Answers for the page while a schedule is edited: is it valid, what does it cost, which schedule fits a budget."""
 
 from __future__ import annotations
 
@@ -29,13 +29,20 @@ from .request import MOST_POINTS, PlanFields, PlanRequest
 
 
 def describe(body: Any) -> dict[str, Any]:
-    """Answer of the page's plan route to the JSON of a ``PlanRequest``.
+    """The answer of the plan route to the JSON of a ``PlanRequest``.
 
-    Returns ``schedules`` (name to ``schedule_outline`` or ``fault_outline``, with ``own`` telling a given text from
-    the preset's), ``preset``, ``patches`` that the model has, ``error`` (the sentence with which the queue refuses, or
-    None), ``outline`` (see ``plan_outline``; None beside an error) and ``estimate`` (None where this machine has no
-    runs of the model to learn from; else ``seconds``, those of the outline's ``segments``, the number of past
-    ``runs`` that it is made from, and ``exact``, whether every segment's shape ran before).
+    Args:
+        body: the parsed JSON.
+
+    Returns:
+        schedules: name to ``schedule_outline`` or ``fault_outline``, and ``own``, False where it is the preset's.
+        preset: its name.
+        patches: patch sizes of the model.
+        error: the message with which the queue would reject the plan, or None.
+        outline: see ``plan_outline``; None if there is an error.
+        estimate: None if this machine has no past runs of the model; else ``seconds``, the seconds of the outline's
+            ``segments``, the number of past ``runs`` it is based on, and ``exact``, whether every segment's shape
+            has run before.
 
     Raises:
         BadRequest: the body has another form, or a value has the wrong type.
@@ -69,7 +76,7 @@ def describe(body: Any) -> dict[str, Any]:
 
 
 def _schedule(name: str, text: str | None) -> Piecewise | ScheduleError | None:
-    """The schedule of a text, the error of one that does not parse, None where the preset's is taken."""
+    """The schedule of a text, the error of a text that does not parse, or None for the preset's schedule."""
     if text is None or not text.strip():
         return None
     try:
@@ -79,7 +86,7 @@ def _schedule(name: str, text: str | None) -> Piecewise | ScheduleError | None:
 
 
 def _drawn(name: str, found: Piecewise | ScheduleError | None, fields: PlanFields, preset: str) -> dict[str, Any]:
-    """What the page draws of a schedule."""
+    """The outline of a schedule or of its error, for the page."""
     if isinstance(found, ScheduleError):
         return {**fault_outline(getattr(fields, name), found), "own": True}
     return {**schedule_outline(found or getattr(PRESETS[preset], name)), "own": found is not None}
@@ -98,7 +105,7 @@ def _raise_first_fault(schedules: dict[str, Piecewise | ScheduleError | None], p
 
 
 def _plan(fields: PlanFields, schedules: dict[str, Any], preset: str) -> SamplingPlan:
-    # Samplers of the host evaluate once a step, or do not say how often.
+    # Samplers of the host count as euler: most evaluate once per step, and none reports how often.
     solver = fields.solver if fields.solver in SOLVERS else "euler"
     names = ("points", "renorm", "time_shift", "times", "context_drop")
     plan = preset_plan(preset, solver=solver, **schedules, **{name: getattr(fields, name) for name in names})
@@ -110,7 +117,7 @@ def _plan(fields: PlanFields, schedules: dict[str, Any], preset: str) -> Samplin
 
 
 def _size(fields: PlanFields, preset: str) -> LatentSize:
-    """The latent size of the clip; what the graph leaves open is the preset's."""
+    """The latent size of the clip; values that the graph does not set are those of the preset."""
     size = preset_clip(preset).size
     width, height, frames = (
         getattr(size, name) if getattr(fields, name) is None else getattr(fields, name)
@@ -120,7 +127,7 @@ def _size(fields: PlanFields, preset: str) -> LatentSize:
 
 
 def _estimate(segments: list[dict], fields: PlanFields, config: VideoConfig) -> dict[str, Any] | None:
-    """Seconds of an outline's segments on this machine."""
+    """Estimated seconds of an outline's segments on this machine; None without past runs."""
     batch = fields.batch_size
     parts = [
         (Shape(s["patch"], s["tokens"], batch, s["guided"], round(batch * s["flops"] / s["evaluations"])),
@@ -134,7 +141,7 @@ def _estimate(segments: list[dict], fields: PlanFields, config: VideoConfig) -> 
 
 
 def _model(name: str | None) -> tuple[VideoConfig, Bundle | None]:
-    """Config of the model that the loader names, and its bundle; the released one's where it cannot be read yet."""
+    """Config and bundle of the model in the loader; the released model's config if it cannot be read yet."""
     if name is None:
         return VideoConfig(), None
     try:
@@ -148,6 +155,6 @@ def _model(name: str | None) -> tuple[VideoConfig, Bundle | None]:
 @lru_cache(maxsize=8)
 def _config(path: Path, mtime: int, size: int) -> VideoConfig:
     if path.suffix != ".safetensors":
-        # A .pth has no header: reading it whole would hold up the page.
+        # A .pth has no header, and reading all of it would delay the page.
         return VideoConfig()
     return read_video_config(path)

@@ -1,4 +1,4 @@
-"""A question of the page about a plan, checked against the types of its fields."""
+"""A request of the page about a plan, with checked types."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ...lumina_core.errors import LuminaError
 from ...lumina_core.runtime.dataclass_schema import build
 from .graph import plan_fields
 
-# As many points as the nodes take; a longer grid would only hold up the server.
+# The limit of the nodes; a longer time grid would only block the server.
 MOST_POINTS = 1000
 
 
 class BadRequest(LuminaError):
-    """A request that no page of ours sends."""
+    """A malformed request, which the pack's own page never sends."""
 
 
 @dataclass(frozen=True)
 class PlanFields:
-    """What the widgets of the graph say, under their names; None is the preset's or unknown. See ``SamplingPlan``.
+    """Values of the graph's widgets by name, as in ``SamplingPlan``; None is the preset's value or unknown.
 
     Args:
-        preset, solver: names; others than ours are those of the host.
-        seconds: length of the clip, in place of ``frames`` where above 0.
+        preset, solver: names; other names are those of the host.
+        seconds: length of the clip, which replaces ``frames`` if above 0.
         model_name, weight_dtype: entries of the model loader.
-        batch_size: clips made together.
+        batch_size: number of clips per batch.
     """
 
     patch: str | None = None
@@ -61,11 +61,12 @@ class PlanFields:
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """The body of a question.
+    """The body of a request.
 
     Args:
-        fields: what the asking node and those linked to it say.
-        budget: asks for the finest patch schedule with this share of the cost; None keeps the schedule that is there.
+        fields: of the node with the timeline and of the nodes connected to it.
+        budget: asks for the finest patch schedule with this share of the cost of 1x2 throughout; None keeps the
+            schedule.
     """
 
     fields: PlanFields = field(default_factory=PlanFields)
@@ -73,7 +74,7 @@ class PlanRequest:
 
     @classmethod
     def of(cls, body: Any) -> PlanRequest:
-        """Read the JSON of a request: ``fields``, ``nodes`` (see ``plan_fields``) and ``budget``, each optional.
+        """Read a request's JSON: ``fields``, ``nodes`` (see ``plan_fields``) and ``budget``, each optional.
 
         Fields that are null (a linked widget) or blank are left out.
 

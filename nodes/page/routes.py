@@ -1,4 +1,4 @@
-"""What the page may ask the server. Every node works without them; they are for seeing a plan before it runs."""
+"""Server routes for the page's timeline. The nodes work without them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ ROOT = "/lumina-video"
 
 
 def add_routes() -> None:
-    """Register them with the running server; does nothing in a process without one."""
+    """Register the routes with the running server, if there is one."""
     server = prompt_server()
     if server is None:
         return
 
     async def answer(request, work: Callable[[Any], dict]):
-        """What ``work`` makes of the body, off the server's loop; 400 and a sentence for a body that it refuses."""
+        """Run ``work`` on the body outside of the server's event loop; status 400 for a body that it rejects."""
         try:
-            asked = await request.json()
+            body = await request.json()
         except ValueError:
-            return json_response({"error": "The body is not JSON."}, status=400)
+            return json_response({"error": "The body is not JSON; send a JSON object."}, status=400)
         try:
-            return json_response(await asyncio.to_thread(work, asked))
+            return json_response(await asyncio.to_thread(work, body))
         except BadRequest as error:
             return json_response({"error": str(error)}, status=400)
 
@@ -44,9 +44,12 @@ def add_routes() -> None:
         return await answer(request, change_remembered)
 
 
-def change_remembered(asked: Any) -> dict:
-    """``{"remember": true or false}``, ``{"erase": true}`` or both; raises BadRequest for anything else."""
-    known = isinstance(asked, dict) and asked and set(asked) <= {"remember", "erase"}
-    if not known or not all(isinstance(value, bool) for value in asked.values()):
+def change_remembered(body: Any) -> dict:
+    """Change the stored run times by a body of ``remember`` (bool), ``erase`` (bool) or both; see `change`.
+
+    Raises BadRequest for any other body.
+    """
+    known = isinstance(body, dict) and body and set(body) <= {"remember", "erase"}
+    if not known or not all(isinstance(value, bool) for value in body.values()):
         raise BadRequest('Send {"remember": true or false}, {"erase": true} or both.')
-    return change(**asked)
+    return change(**body)

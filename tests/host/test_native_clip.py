@@ -87,7 +87,7 @@ def test_host_services(run):
 
 
 def test_faults_are_told_in_a_sentence(run):
-    assert "tokens are of l, expected gemma2" in run.report["wrong_tokens"]
+    assert "those of l, expected gemma2" in run.report["wrong_tokens"]
     assert "'nothing-here' is not in" in run.report["missing_folder"]
 
 

@@ -22,7 +22,7 @@ from lumina_video_under_test.lumina_core.shapes.schedules import parse_patch
 from lumina_video_under_test.nodes.host import ops as host
 from lumina_video_under_test.nodes.host import video_model as model_support
 from lumina_video_under_test.nodes.host.audio_model import load_audio
-from lumina_video_under_test.nodes.host.memory_use import tell_run_early
+from lumina_video_under_test.nodes.host.memory_use import set_current_patcher_early
 from lumina_video_under_test.nodes.host.model_patches import set_patch_schedule
 from lumina_video_under_test.nodes.host.video_model import LuminaVideoConfig, load_model, make_patcher
 
@@ -56,7 +56,7 @@ def wide_model():
     torch.manual_seed(0)
     network = MultiScaleNextDiT(WIDE)
     weights = {name: w.detach() + 0.01 * torch.randn_like(w) for name, w in network.state_dict().items()}
-    return tell_run_early(make_patcher(LuminaVideoConfig({"config": WIDE}), weights, torch.float32, False))
+    return set_current_patcher_early(make_patcher(LuminaVideoConfig({"config": WIDE}), weights, torch.float32, False))
 
 
 def module_at(file: str):

@@ -1,26 +1,26 @@
-// Position of t on the timeline's axis, and the step that starts there.
+// The timeline's axis: positions of t and of steps.
 
-// The last are the first to go where room is short.
+// By priority: without space, the last are left out.
 const TIMES = [0, 1, 0.5, 0.1, 0.2, 0.3, 0.7, 0.05, 0.02, 0.4, 0.01, 0.6, 0.8, 0.9];
-/** Least distance between two marks, as a share of the axis. */
-const ROOM = 0.075;
+/** Smallest distance between two labels, as a share of the axis. */
+const MIN_GAP = 0.075;
 
 /** @type {AxisMap} */
 export const toShare = (t, kind) => (kind === "linear" ? t : Math.sqrt(t));
 
-/** The inverse; what lies outside is taken to the end. @type {AxisMap} */
+/** The inverse; clamps to 0 to 1. @type {AxisMap} */
 export function toTime(share, kind) {
 	const inside = Math.min(1, Math.max(0, share));
 	return kind === "linear" ? inside : inside * inside;
 }
 
-/** The first step, from 1, that starts at or after t; one more than there are where none does. @type {GridMap} */
+/** The first step, from 1, that starts at or after t; one more than there are if none does. @type {GridMap} */
 export function stepAt(grid, t) {
 	const index = grid.slice(0, -1).findIndex((start) => start >= t);
 	return index < 0 ? grid.length : index + 1;
 }
 
-/** A time of few digits between the start of `step` and the one before. @type {GridMap} */
+/** A time with few digits between the starts of `step` and the previous one. @type {GridMap} */
 export function beforeStep(grid, step) {
 	const at = Math.min(grid.length - 1, Math.max(2, step)) - 1;
 	const middle = (grid[at - 1] + grid[at]) / 2;
@@ -35,7 +35,7 @@ export function ticks(kind, grid) {
 	const kept = /** @type {Tick[]} */ ([]);
 	for (const number of grid ? [1, steps.length, ...round] : TIMES) {
 		const share = toShare(grid ? grid[number - 1] : number, kind);
-		if (kept.every((tick) => Math.abs(tick.share - share) >= ROOM)) kept.push({ text: String(number), share });
+		if (kept.every((tick) => Math.abs(tick.share - share) >= MIN_GAP)) kept.push({ text: String(number), share });
 	}
 	return kept;
 }

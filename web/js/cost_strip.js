@@ -1,13 +1,13 @@
-// What the plan costs, part by part, and the handle that asks for a cheaper one.
+// The cost of the plan by segment, and the slider for a cheaper plan.
 
-import { arrow, count, element, makeDraggable, rough, take, word } from "./page.js";
+import { arrow, consume, count, element, makeDraggable, rough, i18n } from "./page.js";
 
 export class CostStrip {
 	bar = element("div", "lumina-cost-bar");
 	legend = element("div", "lumina-legend");
 	text = element("div", "lumina-cost-text");
 	factor = element("span", "");
-	/** Shares of 1x2 throughout; `asked` until that is answered. */
+	/** Costs relative to 1x2 throughout; `asked` is 0 unless a request is open. */
 	relative = 1;
 	least = 1;
 	asked = 0;
@@ -15,20 +15,20 @@ export class CostStrip {
 	/** @param {Timeline} timeline */
 	constructor(timeline) {
 		this.timeline = timeline;
-		const range = { role: "slider", tabIndex: 0, ariaLabel: word("budget"), ariaValueMin: 1 };
+		const range = { role: "slider", tabIndex: 0, ariaLabel: i18n("budget"), ariaValueMin: 1 };
 		this.handle = element("div", "lumina-budget", range);
 		const track = element("div", "lumina-budget-track", {}, this.handle);
 		makeDraggable(this.handle, track, (share) => this.ask(this.least ** share, false), () => {
 			if (this.asked) this.ask(this.asked, true);
 		});
 		this.handle.onkeydown = (event) => {
-			const way = arrow(event);
-			if (!way) return;
-			take(event);
-			this.ask((this.asked || this.relative) / 1.1 ** way, true);
+			const sign = arrow(event);
+			if (!sign) return;
+			consume(event);
+			this.ask((this.asked || this.relative) / 1.1 ** sign, true);
 		};
 		this.element = element("div", "lumina-cost", {}, this.bar, this.legend, this.text);
-		if (timeline.withBudget) this.element.append(element("div", "lumina-budget-row", {}, word("budget"), track, this.factor));
+		if (timeline.withBudget) this.element.append(element("div", "lumina-budget-row", {}, i18n("budget"), track, this.factor));
 	}
 
 	/** @type {T.show} */
@@ -38,23 +38,23 @@ export class CostStrip {
 		segments.forEach(({ patch, guided, share, tokens, first_step: first, last_step: last }, index) => {
 			const dataset = { index, rank: this.timeline.rank(patch) };
 			const values = { patch, first, last, share: rough(100 * share), guided: guided ? " ×2" : "", tokens: count(tokens) };
-			const title = word("part", values);
+			const title = i18n("part", values);
 			const style = `flex-grow: ${share}`;
 			this.bar.append(element("div", `lumina-cost-part${guided ? " lumina-guided" : ""}`, { dataset, title, style }));
 			this.legend.append(element("span", "lumina-legend-part", { dataset }, title));
 		});
-		const cost = word("cost", { share: rough(100 * relative), flops: `${rough(flops / 1e12)} TFLOP`, nfe, passes });
-		const time = estimate ? word("estimate", { ...estimate, seconds: rough(estimate.seconds) }) : word("no_estimate");
+		const cost = i18n("cost", { share: rough(100 * relative), flops: `${rough(flops / 1e12)} TFLOP`, nfe, passes });
+		const time = estimate ? i18n("estimate", { ...estimate, seconds: rough(estimate.seconds) }) : i18n("no_estimate");
 		const { held, room, fits, advice } = memory;
-		const text = word("memory", { held: rough(held), room: rough(room) });
-		const span = element("span", fits === "no" ? "lumina-warning" : "", { title: advice ?? word("memory_hint") }, text);
+		const text = i18n("memory", { held: rough(held), room: rough(room) });
+		const span = element("span", fits === "no" ? "lumina-warning" : "", { title: advice ?? i18n("memory_hint") }, text);
 		this.text.replaceChildren(`${cost} · `, span, element("br", ""), time);
 		const factor = rough(1 / relative);
-		// A logarithm, for what is wanted is a factor.
+		// Logarithmic, because users choose a factor.
 		this.handle.style.left = `${least < 1 ? 100 * Math.min(1, Math.log(relative) / Math.log(least)) : 0}%`;
 		this.handle.ariaValueNow = factor;
 		this.handle.ariaValueMax = rough(1 / least);
-		this.factor.textContent = this.handle.ariaValueText = word("budget_value", { factor });
+		this.factor.textContent = this.handle.ariaValueText = i18n("budget_value", { factor });
 		Object.assign(this, { relative, least });
 	}
 

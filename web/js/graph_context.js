@@ -1,4 +1,4 @@
-// Which nodes have a timeline, and what the graph says about their plans.
+// The nodes with a timeline, and the graph around them.
 
 import { app } from "/scripts/app.js";
 
@@ -36,25 +36,25 @@ function source(node, name) {
 
 /** @type {T.gather} */
 export function gather(node) {
-	const joined = [node];
-	// What is added on the way is visited, too: nearest first.
-	for (const near of joined) {
+	const connected = [node];
+	// The loop also visits nodes that it adds: nearest first.
+	for (const near of connected) {
 		const before = near.inputs?.map((input) => source(near, input.name)) ?? [];
 		const after = near.outputs?.flatMap((_, slot) => near.getOutputNodes(slot) ?? []) ?? [];
-		for (const next of [...before, ...after]) if (next && !joined.includes(next)) joined.push(next);
+		for (const next of [...before, ...after]) if (next && !connected.includes(next)) connected.push(next);
 	}
 	const links = Object.fromEntries(TIMELINES[kind(node)].map((field) => [field, source(node, field)]));
-	const nodes = joined.filter((near) => /^(LuminaVideo|KSampler)/.test(kind(near))).map((near) => {
+	const nodes = connected.filter((near) => /^(LuminaVideo|KSampler)/.test(kind(near))).map((near) => {
 		const free = near.widgets?.filter(({ name }) => source(near, name) === undefined) ?? [];
 		return { kind: kind(near), inputs: Object.fromEntries(free.map(({ name, value }) => [name, value])) };
 	});
-	const measure = String(joined.find((near) => kind(near) === "LuminaVideoMeasureMotion")?.id);
-	return { links, nodes, measure, ids: joined.map(({ id }) => String(id)) };
+	const measure = String(connected.find((near) => kind(near) === "LuminaVideoMeasureMotion")?.id);
+	return { links, nodes, measure, ids: connected.map(({ id }) => String(id)) };
 }
 
-/** Let the host's undo know what stands now. */
+/** Record the state in the host's undo history. */
 export function remember() {
 	const tracker = /** @type {any} */ (app.extensionManager.workflow).activeWorkflow?.changeTracker;
-	// The older host knows the older name.
+	// The older host has only checkState.
 	if (tracker) (tracker.captureCanvasState ?? tracker.checkState).call(tracker);
 }

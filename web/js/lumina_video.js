@@ -1,15 +1,15 @@
-// Gives our nodes their timeline. Without this script every node works by its text fields.
+// Adds a timeline to nodes with schedules, which also work without it.
 
 import { app } from "/scripts/app.js";
 import { api } from "/scripts/api.js";
-import { element, loadWords } from "./page.js";
+import { element, loadTranslations } from "./page.js";
 import { kind, TIMELINES, widgetOf } from "./graph_context.js";
 import { addSettings, applyDefaultPreset } from "./settings.js";
 import { Timeline } from "./timeline.js";
 
 /** @type {Set<Timeline>} */
 const timelines = new Set();
-// When the host is done.
+// Deferred until the host has finished.
 const refreshAll = () => queueMicrotask(() => timelines.forEach((timeline) => timeline.refresh()));
 
 /** @type {T.addTimeline} */
@@ -18,7 +18,7 @@ function addTimeline(node) {
 	const height = () => timeline.height;
 	const options = { getMinHeight: height, getMaxHeight: height, serialize: false, hideOnZoom: false };
 	const widget = /** @type {any} */ (node).addDOMWidget("lumina_timeline", "LUMINA_TIMELINE", timeline.element, options);
-	// Keeps it out of saved workflows; the option, of prompts.
+	// Not in saved workflows; the option: not in prompts.
 	widget.serialize = false;
 	timelines.add(timeline);
 	const refresh = () => timeline.writing || timeline.refresh();
@@ -29,30 +29,30 @@ function addTimeline(node) {
 		timelines.delete(timeline);
 		timeline.element.dataset.removed = "";
 	});
-	after(node, "onExecuted", ({ lumina_schedules: told }) => told && timeline.showLinked(told[0]));
+	after(node, "onExecuted", ({ lumina_schedules: schedules }) => schedules && timeline.showLinked(schedules[0]));
 	node.setSize([Math.max(node.size[0], 400), Math.max(node.size[1], node.computeSize()[1])]);
 	queueMicrotask(refresh);
 }
 
 /** @type {T.after} */
 function after(object, name, then) {
-	const own = object?.[name];
+	const original = object?.[name];
 	if (object) object[name] = function (/** @type {any[]} */ ...values) {
-		const result = own?.apply(this, values);
+		const result = original?.apply(this, values);
 		then(...values);
 		return result;
 	};
 }
 
-/** @type {T.joinedTo} */
-const joinedTo = (id) => [...timelines].filter(({ node, context }) => node.graph && context.ids.includes(String(id)));
+/** @type {T.timelinesOf} */
+const timelinesOf = (id) => [...timelines].filter(({ node, context }) => node.graph && context.ids.includes(String(id)));
 
 function listen() {
 	/** @type {T.on} */
 	const on = (name, act) => api.addEventListener(/** @type {any} */ (name), (/** @type {any} */ event) => act(event.detail));
 	on("graphChanged", refreshAll);
-	on("lumina-video.progress", (step) => joinedTo(step.node).forEach((timeline) => timeline.showProgress(step)));
-	on("lumina-video.result", (run) => joinedTo(run.node).forEach((timeline) => timeline.showResult(run)));
+	on("lumina-video.progress", (step) => timelinesOf(step.node).forEach((timeline) => timeline.showProgress(step)));
+	on("lumina-video.result", (run) => timelinesOf(run.node).forEach((timeline) => timeline.showResult(run)));
 	on("executed", ({ node, output }) => {
 		const score = output?.lumina_motion?.[0];
 		if (score >= 0) for (const timeline of timelines) if (timeline.context.measure === String(node)) timeline.showMotion(score);
@@ -64,7 +64,7 @@ app.registerExtension({
 	name: "lumina-video.timeline",
 	async init() {
 		document.head.append(element("link", "", { rel: "stylesheet", href: new URL("style.css", import.meta.url).href }));
-		await loadWords();
+		await loadTranslations();
 		listen();
 	},
 	addCustomNodeDefs(defs) {

@@ -1,6 +1,6 @@
-// The menu of a segment, and a field to type in: popovers that give the focus back.
+// The menu of a segment, and an entry field: popovers that return the focus.
 
-import { address, arrow, element, take, word } from "./page.js";
+import { address, arrow, consume, element, i18n } from "./page.js";
 import { format, numberText, remove, setThreshold, setValue, split, valueText } from "./segments.js";
 
 /** @type {T.openSegmentMenu} */
@@ -18,29 +18,29 @@ export function openSegmentMenu({ field, schedule, timeline }, index, t, anchor)
 	const choices = field === "patch" ? timeline.patches : [field === "guidance" ? 0 : null];
 	const items = choices.map((value) => {
 		const text = valueText(value);
-		return item("set", value === 0 ? word("set_off") : text, () => edit(setValue(schedule, index, value)), text);
+		return item("set", value === 0 ? i18n("set_off") : text, () => edit(setValue(schedule, index, value)), text);
 	});
-	if (field !== "patch") items.push(item("type", word("type_value"), () => {
-		openEntry(anchor, word(field), valueText(schedule.values[index]), (text) => {
+	if (field !== "patch") items.push(item("type", i18n("type_value"), () => {
+		openEntry(anchor, i18n(field), valueText(schedule.values[index]), (text) => {
 			timeline.editText(field, format(setValue(schedule, index, text.trim())));
 		});
 	}));
-	items.push(item("split", word("split"), () => edit(split(schedule, index, t))));
-	if (schedule.thresholds.length) items.push(item("delete", word("delete"), () => edit(remove(schedule, index))));
-	const menu = element("div", "lumina-menu", { role: "menu", ariaLabel: word(field) }, ...items);
+	items.push(item("split", i18n("split"), () => edit(split(schedule, index, t))));
+	if (schedule.thresholds.length) items.push(item("delete", i18n("delete"), () => edit(remove(schedule, index))));
+	const menu = element("div", "lumina-menu", { role: "menu", ariaLabel: i18n(field) }, ...items);
 	float(menu, anchor, (event) => {
-		const way = arrow(event);
-		if (!way) return;
-		take(event);
+		const sign = arrow(event);
+		if (!sign) return;
+		consume(event);
 		const at = items.findIndex((button) => button === document.activeElement);
-		items.at((at - way) % items.length)?.focus();
+		items.at((at - sign) % items.length)?.focus();
 	});
 	items[0].focus();
 }
 
 /** @type {T.openTimeEntry} */
 export function openTimeEntry({ field, schedule, timeline }, index, anchor) {
-	openEntry(anchor, word("t_label"), numberText(schedule.thresholds[index]), (text) => {
+	openEntry(anchor, i18n("t_label"), numberText(schedule.thresholds[index]), (text) => {
 		const t = Number(text);
 		if (text.trim() && !Number.isNaN(t)) timeline.editText(field, format(setThreshold(schedule, index, t)));
 	});
@@ -65,11 +65,11 @@ function float(popup, anchor, onKey) {
 	popup.ontoggle = ({ newState }) => {
 		if (newState !== "closed") return;
 		popup.remove();
-		// The browser gives the focus back, unless the anchor was redrawn in the meantime.
+		// The browser returns the focus, unless the anchor was redrawn.
 		if (document.activeElement === document.body) address(home, anchor)?.focus({ preventScroll: true });
 	};
 	popup.onkeydown = (event) => {
-		// Nothing typed here is a command to the host.
+		// No shortcuts of the host.
 		event.stopPropagation();
 		onKey(event);
 	};

@@ -1,4 +1,4 @@
-// What all scripts need: elements, dragging, words of locales/*/main.json, the server.
+// Shared helpers: elements, dragging, translations of locales/*/main.json, requests.
 
 import { app } from "/scripts/app.js";
 import { api } from "/scripts/api.js";
@@ -21,11 +21,11 @@ export function shareAt(track, { clientX }) {
 export function makeDraggable(handle, track, move, end) {
 	handle.onpointerdown = (event) => {
 		if (event.button) return;
-		take(event);
+		consume(event);
 		handle.focus();
 		handle.setPointerCapture(event.pointerId);
 		handle.onpointermove = (at) => move(shareAt(track, at));
-		// Before the host hears that the button is up, and takes its state for undo.
+		// Before the host handles the release and records its state for undo.
 		handle.onpointerup = handle.onpointercancel = () => {
 			handle.onpointermove = handle.onpointerup = handle.onpointercancel = null;
 			end();
@@ -38,8 +38,8 @@ export const address = (root, { classList, dataset: { field, index } }) => {
 	return (field && root?.querySelector(`.${classList[0]}[data-field="${field}"][data-index="${index}"]`)) || null;
 };
 
-/** @type {T.take} */
-export function take(event) {
+/** @type {T.consume} */
+export function consume(event) {
 	event.preventDefault();
 	event.stopPropagation();
 }
@@ -47,17 +47,17 @@ export function take(event) {
 /** @type {T.arrow} */
 export const arrow = ({ key }) => ({ ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 })[key] ?? 0;
 
-let words = /** @type {Record<string, string>} */ ({});
+let translations = /** @type {Record<string, string>} */ ({});
 
-export async function loadWords() {
+export async function loadTranslations() {
 	const response = await api.fetchApi("/i18n").catch(() => null);
 	const all = response?.ok ? await response.json() : {};
 	const locale = String(app.extensionManager.setting.get("Comfy.Locale"));
-	words = { ...all.en?.luminaVideo, ...all[locale]?.luminaVideo };
+	translations = { ...all.en?.luminaVideo, ...all[locale]?.luminaVideo };
 }
 
-/** @type {T.word} */
-export const word = (key, values = {}) => (words[key] ?? key).replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+/** @type {T.i18n} */
+export const i18n = (key, values = {}) => (translations[key] ?? key).replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 
 /** @type {T.count} */
 export const count = (number) => number.toLocaleString("en");

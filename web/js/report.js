@@ -1,6 +1,6 @@
-// The lines under a timeline: what is wrong, what runs, what the last run took.
+// The lines below a timeline: error, progress, time of the last run.
 
-import { element, rough, word } from "./page.js";
+import { element, rough, i18n } from "./page.js";
 
 export class Report {
 	error = element("div", "lumina-error", { role: "alert" });
@@ -21,14 +21,14 @@ export class Report {
 	/** @type {T.showResult} */
 	showResult({ seconds, estimate, segments }) {
 		const took = (/** @type {number} */ time, /** @type {number | null} */ guess) => {
-			return guess === null ? `${rough(time)} s` : word("estimated", { seconds: rough(time), guess: rough(guess) });
+			return guess === null ? `${rough(time)} s` : i18n("estimated", { seconds: rough(time), guess: rough(guess) });
 		};
 		const parts = segments.map((part) => `${part.patch}${part.guided ? " ×2" : ""} ${took(part.seconds, part.estimate)}`);
-		this.result.textContent = this.run = [`${word("result")} ${took(seconds, estimate)}`, ...parts].join(" · ");
+		this.result.textContent = this.run = [`${i18n("result")} ${took(seconds, estimate)}`, ...parts].join(" · ");
 	}
 
 	/** @type {T.reportShowMotion} */
 	showMotion(score, asked) {
-		this.result.textContent = `${this.run}\n${word("result_motion", { score: rough(score), asked })}`;
+		this.result.textContent = `${this.run}\n${i18n("result_motion", { score: rough(score), asked })}`;
 	}
 }

@@ -1,6 +1,6 @@
-// Editing a schedule. Reading its text is Python's; writing it is here, and a fixture keeps the two the same.
+// Editing a schedule. Python parses its text, this file writes it; a fixture tests both.
 
-/** Least distance between dragged boundaries, and what they are rounded to. */
+/** Smallest distance between dragged boundaries, and their rounding. */
 export const GAP = 0.001;
 
 /** @type {T.numberText} */
@@ -21,7 +21,7 @@ export function format({ values, thresholds }) {
 /** @type {T.span} */
 export const span = ({ thresholds }, index) => [index ? thresholds[index - 1] : 0, thresholds[index] ?? 1];
 
-/** A boundary near t: between the adjacent boundaries, if they leave room. @type {Edit<number>} */
+/** A boundary moved to about t, if the adjacent boundaries leave space. @type {Edit<number>} */
 export function moveBoundary(schedule, index, t) {
 	const { thresholds } = schedule;
 	const low = (thresholds[index - 1] ?? 0) + GAP;
@@ -30,7 +30,7 @@ export function moveBoundary(schedule, index, t) {
 	return low <= high && !Number.isNaN(t) ? setThreshold(schedule, index, rounded) : schedule;
 }
 
-/** A boundary at exactly t, allowed or not. @type {Edit<number>} */
+/** A boundary moved to exactly t, even if invalid. @type {Edit<number>} */
 export function setThreshold({ values, thresholds }, index, t) {
 	return { values, thresholds: thresholds.with(index, t) };
 }
@@ -40,7 +40,7 @@ export function setValue({ values, thresholds }, index, value) {
 	return { values: values.with(index, value), thresholds };
 }
 
-/** The segment twice, the second from t on. @type {Edit<number>} */
+/** A segment split at t, if it is long enough. @type {Edit<number>} */
 export function split(schedule, index, t) {
 	const { values, thresholds } = schedule;
 	const [start, end] = span(schedule, index);

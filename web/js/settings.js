@@ -1,11 +1,11 @@
-// The pack's settings. Their words are in locales/*/settings.json.
+// The pack's settings. Their texts are in locales/*/settings.json.
 
 import { app } from "/scripts/app.js";
-import { ask, element, word } from "./page.js";
+import { ask, element, i18n } from "./page.js";
 import { widgetOf } from "./graph_context.js";
 
-/** Stands for the preset that nodes begin with. */
-const OWN = "node default";
+/** Keeps each node's own default. */
+const NODE_DEFAULT = "node default";
 
 /** @type {T.setting} */
 const setting = (name) => app.extensionManager.setting.get(`LuminaVideo.${name}`);
@@ -23,7 +23,7 @@ export function applyDefaultPreset(node) {
 /** @type {T.addSettings} */
 export function addSettings(presets, onChange) {
 	add("Timeline", "Axis", { type: "combo", options: ["square root", "linear"], defaultValue: "square root", onChange });
-	add("Timeline", "DefaultPreset", { type: "combo", options: [OWN, ...presets], defaultValue: OWN });
+	add("Timeline", "DefaultPreset", { type: "combo", options: [NODE_DEFAULT, ...presets], defaultValue: NODE_DEFAULT });
 	add("Timings", "RememberTimings", { type: "boolean", defaultValue: true, onChange: setRemember });
 	add("Timings", "EraseTimings", { type: eraseButton });
 }
@@ -42,7 +42,7 @@ function setRemember(remember, before) {
 function eraseButton() {
 	const button = element("button", "lumina-erase", { type: "button" });
 	const show = (/** @type {{runs: number} | null} */ state) => {
-		button.textContent = word(state?.runs ? "erase" : "erased", { ...state });
+		button.textContent = i18n(state?.runs ? "erase" : "erased", { ...state });
 		button.disabled = !state?.runs;
 	};
 	button.onclick = async () => show(await ask("timings", { erase: true }));

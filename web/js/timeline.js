@@ -1,9 +1,9 @@
-// The timeline of one node: bands over t beside its text fields, bound both ways.
+// The timeline of one node: bands over t, in sync with its text fields.
 
 import { app } from "/scripts/app.js";
 import { ticks, toShare } from "./axis.js";
 import { CostStrip } from "./cost_strip.js";
-import { address, ask, element, word } from "./page.js";
+import { address, ask, element, i18n } from "./page.js";
 import { BANDS, gather, kind, PRESET, remember, TIMELINES, widgetOf } from "./graph_context.js";
 import { Report } from "./report.js";
 import { format } from "./segments.js";
@@ -13,9 +13,9 @@ import { Track } from "./track.js";
 export class Timeline {
 	report = new Report();
 	axisRow = element("div", "lumina-axis", { ariaHidden: true });
-	/** The last good schedule of each field. @type {Partial<Record<Field, Schedule>>} */
+	/** The last valid schedule of each field. @type {Partial<Record<Field, Schedule>>} */
 	schedules = {};
-	/** Texts that links brought in the last run. @type {Record<string, string>} */
+	/** Texts of linked fields in the last run. @type {Record<string, string>} */
 	linked = {};
 	answer = /** @type {Answer | null} */ (null);
 	asked = "";
@@ -33,16 +33,16 @@ export class Timeline {
 		this.tracks = this.fields.map((field) => new Track(field, this));
 		this.strip = this.fields === BANDS.motion ? null : new CostStrip(this);
 		this.bands = Object.keys(BANDS).filter((band) => this.fields.includes(BANDS[band][0])).map((band) => {
-			const name = element("div", "lumina-band-name", {}, word(band), element("small", "", {}, word(`${band}_hint`)));
+			const name = element("div", "lumina-band-name", {}, i18n(band), element("small", "", {}, i18n(`${band}_hint`)));
 			const tracks = this.tracks.filter((track) => BANDS[band].includes(track.field)).map((track) => track.element);
-			if (band === "motion") tracks.forEach(({ dataset }, index) => (dataset.name = word(index ? "negative" : "positive")));
+			if (band === "motion") tracks.forEach(({ dataset }, index) => (dataset.name = i18n(index ? "negative" : "positive")));
 			return element("div", "lumina-band", { dataset: { band } }, name, ...tracks);
 		});
 		const style = `height: ${this.height - 20}px`;
-		const label = { role: "group", ariaLabel: word("timeline"), dataset: { state: "loading", revision: 0 }, style };
+		const label = { role: "group", ariaLabel: i18n("timeline"), dataset: { state: "loading", revision: 0 }, style };
 		this.element = element("div", "lumina-timeline", label, ...this.bands, this.axisRow, this.strip?.element ?? "", this.report.element);
 		this.stop();
-		// The canvas zooms.
+		// The wheel zooms the canvas.
 		this.element.addEventListener("wheel", (event) => app.canvas.processMouseWheel(event), { passive: false });
 	}
 
@@ -62,18 +62,18 @@ export class Timeline {
 		return this.tracks.some((track) => track.dragged);
 	}
 
-	/** Fixed, with margins: a node that grew would be a step of undo. */
+	/** Fixed, with margins: a change of size would be a step of undo. */
 	get height() {
 		return 17 * this.bands.length + 27 * this.tracks.length + (this.strip ? 90 : 0) + (this.withBudget ? 20 : 0) + 80;
 	}
 
-	/** What this node tells now; null for the preset's. @returns {Question} */
+	/** The current request; a null field is the preset's. @returns {Question} */
 	get question() {
 		const { links, nodes } = this.context;
 		const text = (/** @type {Field} */ field) => {
 			const from = links[field];
 			if (from === undefined) return widgetOf(this.node, field)?.value;
-			// A preset's numbers come with its name; what else a link brings is known when it has run.
+			// The server knows presets by name; other links are known after a run.
 			return isPreset(from) ? null : this.linked[field];
 		};
 		return { nodes, fields: Object.fromEntries(this.fields.map((field) => [field, text(field) ?? null])) };
@@ -84,17 +84,17 @@ export class Timeline {
 		return Math.max(0, this.patches.indexOf(String(patch)));
 	}
 
-	/** Ask the server if anything it should know has changed, or anyway. */
-	refresh(anyway = false) {
+	/** Ask the server if the request has changed, or with `force`. */
+	refresh(force = false) {
 		this.context = gather(this.node);
 		this.mount();
 		const key = JSON.stringify([this.question, Object.values(this.context.links).map((from) => from?.id), this.axis]);
-		if ((key === this.asked && !anyway) || this.dragging) return;
+		if ((key === this.asked && !force) || this.dragging) return;
 		this.ask(this.question);
 		this.asked = key;
 	}
 
-	/** Nodes 2.0 keeps showing the old element of a node that undo has recreated. */
+	/** Nodes 2.0 keeps the old element of a node that undo has recreated. */
 	mount() {
 		const { dataset, isConnected } = this.element;
 		dataset.node = `${this.node.id}`;
@@ -108,7 +108,7 @@ export class Timeline {
 		const text = format(schedule);
 		this.ask({ nodes, fields: { ...fields, [field]: text } });
 		this.asked = "";
-		// A drag writes with the answers: the page may draw the whole node for a text.
+		// A drag writes the text with each answer: that may redraw the node.
 		if (!done) return;
 		this.write(field, text);
 		this.draw();
@@ -152,7 +152,7 @@ export class Timeline {
 		if (!answer) {
 			this.asked = "";
 			this.element.dataset.state = "offline";
-			return this.report.showError(word("offline"));
+			return this.report.showError(i18n("offline"));
 		}
 		const { outline, schedules, estimate } = answer;
 		for (const { dragged, field, schedule } of this.tracks) if (dragged) this.write(field, format(schedule));
@@ -180,12 +180,12 @@ export class Timeline {
 			const schedule = this.schedules[field];
 			const from = links[field];
 			const unknown = from !== undefined && !isPreset(from) && !(field in this.linked);
-			if (unknown) track.element.replaceChildren(element("i", "", {}, word("linked")));
+			if (unknown) track.element.replaceChildren(element("i", "", {}, i18n("linked")));
 			else if (schedule) track.show(schedule, this.readOnly || from !== undefined, this.top(field));
 			track.element.classList.toggle("lumina-of-preset", !this.readOnly && !answer.schedules[field].own);
 		}
 		this.axisRow.replaceChildren(...marks("time", ticks(axis)), ...marks("step", ticks(axis, this.grid)));
-		const fault = this.fields.map((field) => answer.schedules[field]).find((told) => told.error);
+		const fault = this.fields.map((field) => answer.schedules[field]).find((schedule) => schedule.error);
 		const sentence = fault?.error ?? answer.error ?? "";
 		const linked = this.fields.every((field) => links[field] !== undefined);
 		this.report.showError(sentence, fault);
@@ -213,13 +213,13 @@ export class Timeline {
 	showResult(run) {
 		this.stop();
 		this.report.showResult(run);
-		// There is more to learn from for the estimate.
+		// The estimate can use this run.
 		this.refresh(true);
 	}
 
 	stop() {
 		this.element.classList.remove("lumina-running");
-		this.report.status.textContent = this.readOnly ? word("read_only") : "";
+		this.report.status.textContent = this.readOnly ? i18n("read_only") : "";
 	}
 
 	/** @type {T.timelineShowMotion} */
@@ -241,6 +241,6 @@ const isPreset = (from) => from !== null && kind(from) === PRESET;
 function marks(row, ticks) {
 	return ticks.map(({ text, share }) => {
 		const style = `left: ${100 * share}%; transform: translateX(${-100 * share}%)`;
-		return element("span", `lumina-tick lumina-${row}`, { style }, share ? text : `${word(row)} ${text}`);
+		return element("span", `lumina-tick lumina-${row}`, { style }, share ? text : `${i18n(row)} ${text}`);
 	});
 }

@@ -1,7 +1,7 @@
-// One schedule over t: its segments as buttons, its boundaries as sliders, by pointer and by keyboard.
+// One schedule over t: segments as buttons, boundaries as sliders.
 
 import { beforeStep, stepAt, toShare, toTime } from "./axis.js";
-import { arrow, element, makeDraggable, shareAt, take, word } from "./page.js";
+import { arrow, consume, element, makeDraggable, shareAt, i18n } from "./page.js";
 import { openSegmentMenu, openTimeEntry } from "./menu.js";
 import { moveBoundary, remove, setThreshold, setValue, span, valueText } from "./segments.js";
 
@@ -32,13 +32,13 @@ export class Track {
 		schedule.values.forEach((value, index) => {
 			const [start, end] = span(schedule, index);
 			const steps = { first: stepAt(grid, start), last: stepAt(grid, end) - 1 };
-			const title = word("segment", { field: word(field), value: valueText(value), start, end, ...steps });
+			const title = i18n("segment", { field: i18n(field), value: valueText(value), start, end, ...steps });
 			const style = `left: ${share(start)}%; width: ${share(end) - share(start)}%`;
 			Object.assign(parts[index], { title, ariaLabel: title, style });
 		});
 		parts.slice(schedule.values.length).forEach((handle, index) => {
 			const t = schedule.thresholds[index];
-			const ariaValueText = word("boundary_at", { t, step: stepAt(grid, t) });
+			const ariaValueText = i18n("boundary_at", { t, step: stepAt(grid, t) });
 			Object.assign(handle, { style: `left: ${share(t)}%`, ariaValueNow: t, ariaValueText });
 		});
 	}
@@ -54,7 +54,7 @@ export class Track {
 		button.ariaHasPopup = "menu";
 		button.onclick = (event) => {
 			const [start, end] = span(this.schedule, index).map((t) => toShare(t, timeline.axis));
-			// A click by key has no place.
+			// A keyboard click has no position.
 			const share = event.detail ? shareAt(this.element, event) : (start + end) / 2;
 			openSegmentMenu(this, index, toTime(share, timeline.axis), button);
 		};
@@ -69,7 +69,7 @@ export class Track {
 	/** @type {T.next} */
 	next(value, up) {
 		const { patches } = this.timeline;
-		// Patch sizes go from fine to coarse, and up is finer.
+		// From fine to coarse; up is finer.
 		if (this.field === "patch") return patches[patches.indexOf(String(value)) - up] ?? value;
 		return Math.max(0, Number(value) + 0.5 * up);
 	}
@@ -78,7 +78,7 @@ export class Track {
 	handle(index) {
 		const { field, timeline } = this;
 		const [before, after] = this.schedule.values.slice(index).map(valueText);
-		const ariaLabel = word("boundary", { field: word(field), before, after });
+		const ariaLabel = i18n("boundary", { field: i18n(field), before, after });
 		const range = { role: "slider", tabIndex: 0, ariaValueMin: 0, ariaValueMax: 1 };
 		const handle = element("div", "lumina-handle", { ...range, ariaLabel, dataset: { field, index } });
 		const move = (/** @type {number} */ share) => {
@@ -97,12 +97,12 @@ export class Track {
 		handle.ondblclick = () => openTimeEntry(this, index, handle);
 		handle.onkeydown = (event) => {
 			const { schedule } = this;
-			const way = arrow(event);
+			const sign = arrow(event);
 			const t = schedule.thresholds[index];
-			if (way) this.change(event, event.shiftKey ? moveBoundary(schedule, index, t + way / 1000) : this.stepped(index, way));
+			if (sign) this.change(event, event.shiftKey ? moveBoundary(schedule, index, t + sign / 1000) : this.stepped(index, sign));
 			else if (isDelete(event)) this.change(event, remove(schedule, index + 1));
 			else if (event.key === "Enter") {
-				take(event);
+				consume(event);
 				openTimeEntry(this, index, handle);
 			}
 		};
@@ -110,17 +110,17 @@ export class Track {
 	}
 
 	/** @type {T.stepped} */
-	stepped(index, way) {
+	stepped(index, sign) {
 		const { schedule, timeline: { grid } } = this;
 		const { thresholds } = schedule;
-		const t = beforeStep(grid, stepAt(grid, thresholds[index]) + way);
+		const t = beforeStep(grid, stepAt(grid, thresholds[index]) + sign);
 		const free = t > (thresholds[index - 1] ?? 0) && t < (thresholds[index + 1] ?? 1);
 		return free ? setThreshold(schedule, index, t) : schedule;
 	}
 
 	/** @type {T.change} */
 	change(event, next) {
-		take(event);
+		consume(event);
 		if (next !== this.schedule) this.timeline.edit(this.field, next, true);
 	}
 }

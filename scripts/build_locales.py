@@ -1,4 +1,4 @@
-"""Make locales/en/nodeDefs.json from the nodes' schemas, as a real ComfyUI gives them in /object_info.
+"""Write locales/en/nodeDefs.json from the nodes' schemas, as a real ComfyUI returns them in /object_info.
 
     python scripts/build_locales.py
 Needs a ComfyUI (COMFYUI_PATH). The other languages have the same keys (tests/host/test_locales.py) and are written by
@@ -21,9 +21,9 @@ from server import HostServer  # noqa: E402
 
 PREFIX = "LuminaVideo"
 ENGLISH = ROOT / "locales" / "en" / "nodeDefs.json"
-# How a schedule is written, in the schemas and in words: front ends take a bar for a border between plural forms.
+# The grammar of schedules in the schemas, and its replacement: front ends read a bar as a separator of plural forms.
 GRAMMAR = ("first value | t: next value | ...,", "first value, then a bar and t: next value, and so on;")
-# What the front ends' message format gives a meaning. One of them reads tooltips raw, so there is no escape.
+# Syntax of the front ends' message format. One front end shows tooltips unparsed, so escaping is not possible.
 SYNTAX = re.compile(r"[|{}@]")
 
 
@@ -45,7 +45,7 @@ def english_file(object_info: dict[str, dict]) -> str:
 
 
 def node_words(info: dict) -> dict:
-    """What the front ends look up for one node; outputs go by their place."""
+    """The translatable texts of one node; outputs are keyed by index."""
     words = {
         "display_name": plain(info["display_name"]),
         "description": plain(info["description"]),
@@ -64,7 +64,7 @@ def shown_inputs(info: dict) -> dict[str, list]:
 
 
 def labels(inputs: dict[str, list]) -> dict[str, dict[str, str]]:
-    """Words of every input, and of the widget that the front ends put behind a seed."""
+    """Texts of every input, and of the widget that the front ends add after a seed."""
     found = {}
     for name, spec in inputs.items():
         found[key_of(name)] = input_words(name, spec)
@@ -74,21 +74,21 @@ def labels(inputs: dict[str, list]) -> dict[str, dict[str, str]]:
 
 
 def input_words(name: str, spec: list) -> dict[str, str]:
-    """The label, which is the name as tutorials have it, and the tooltip."""
+    """The label, which is the name as in tutorials, and the tooltip."""
     options = spec[1] if len(spec) > 1 else {}
     return {"name": plain(options.get("display_name") or name), "tooltip": plain(options["tooltip"])}
 
 
 def key_of(name: str) -> str:
-    """A name as the front ends look it up: a dot would open a level."""
+    """The key of a name: front ends read a dot as a nested key."""
     return name.replace(".", "_")
 
 
 def plain(text: str) -> str:
-    """The text with schedules in words; raises ValueError where more of it is syntax."""
+    """The text with the grammar replaced; raises ValueError if it still contains syntax."""
     text = text.replace(*GRAMMAR)
     if SYNTAX.search(text):
-        raise ValueError(f"{text!r} holds one of |{{}}@, which the front ends read as syntax; say it in words.")
+        raise ValueError(f"{text!r} contains one of |{{}}@, which the front ends read as syntax; rephrase it.")
     return text
 
 

@@ -1,4 +1,4 @@
-"""Writes README's table of what fits which card: `python scripts/build_memory_table.py`; `--check` only compares.
+"""Write README's table of what fits which card: `python scripts/build_memory_table.py`; `--check` only compares.
 
 Every cell is computed: memory by `cost/memory.py`, time by the operations that `lumina_core/cost/flops.py` counts.
 """
@@ -61,7 +61,7 @@ def rows() -> list[list[str]]:
 
 
 def verdict(run: RunSpec, room: int) -> str:
-    """``fits``, or with what the host does by itself, or ``no``."""
+    """``fits``, the measures with which the host makes it fit, or ``no``."""
     if memory_plan(run).fits(room):
         return "fits"
     found = smaller(run, room)
@@ -79,7 +79,7 @@ def section() -> str:
 
 
 def rewritten(readme: str) -> str:
-    """README with the section rewritten, up to the next heading. Raises ValueError where it has no such heading."""
+    """README with the section rewritten, up to the next heading. Raises ValueError if that heading is missing."""
     before, found, rest = readme.partition(f"\n{HEADING}\n")
     if not found:
         raise ValueError(f"README has no heading '{HEADING}'.")

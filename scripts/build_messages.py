@@ -1,6 +1,6 @@
-"""Writes every error message of the pack into tests/fixtures/messages.json: `python scripts/build_messages.py`.
+"""Write every error message of the pack into tests/fixtures/messages.json: `python scripts/build_messages.py`.
 
-The messages are read out of the syntax trees of lumina_core and nodes. What is filled in stands as {}.
+The messages are read from the syntax trees of lumina_core and nodes, with {} for each inserted value.
 tests/core/test_messages.py compares the file with the code, and checks each message's form.
 """
 
@@ -17,7 +17,7 @@ FILE = ROOT / "tests" / "fixtures" / "messages.json"
 PACKAGES = ("lumina_core", "nodes")
 BASE = "LuminaError"
 FILLED_IN = "{}"
-# Modules whose errors do not name their field and kind yet. Once one does, it goes from this list.
+# Modules whose errors do not name their field and kind yet. Remove a module once they do.
 NOT_YET: set[str] = {
     "lumina_core/cli/audio.py",
     "lumina_core/cli/demo.py",
@@ -78,13 +78,13 @@ NOT_YET: set[str] = {
 
 @dataclass(frozen=True)
 class Message:
-    """One place that makes an error.
+    """One place in the code that creates an error.
 
     Args:
         module: path of its file in the repository.
         error: the class.
-        field, kind: source text of these arguments, None where they are not given.
-        text: the message, None where it is made elsewhere.
+        field, kind: source text of these arguments; None if they are not given.
+        text: the message; None if it is built elsewhere.
     """
 
     module: str
@@ -95,7 +95,7 @@ class Message:
 
 
 def catalogue() -> list[Message]:
-    """Every place of the pack that makes a LuminaError or one of its subclasses, by file and line."""
+    """Every place in the pack that creates a LuminaError or one of its subclasses, by file and line."""
     trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in _files()}
     errors = _errors(trees.values())
     return [
@@ -144,7 +144,7 @@ def _messages(tree: ast.Module, module: str, errors: set[str]) -> Iterator[Messa
 
 
 def _template(node: ast.expr, constants: dict[str, ast.expr]) -> str | None:
-    """The text of an expression, with the module's own constants put in; None where it holds no text of its own."""
+    """The text of an expression, with the module's own constants inserted; None if it has no text of its own."""
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):

@@ -1,7 +1,7 @@
-"""Draws the pictures of docs/results.md: `python scripts/build_result_pictures.py [NAME ...]`.
+"""Draw the figures of docs/results.md: `python scripts/build_result_pictures.py [NAME ...]`.
 
-loss_windows.png is drawn from the newest figures of benchmarks/results; the others are clips of the bundled model, made
-here. Needs matplotlib.
+loss_windows.png is drawn from the newest figures of benchmarks/results; the others show clips of the bundled model.
+Needs matplotlib.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from lumina_core.mini.prompts import held_out_prompts  # noqa: E402
 from lumina_core.network.forward_options import ROPES  # noqa: E402
 
 Strip = tuple[str, torch.Tensor]
-# Frames of a strip; pixels of its label and between frames.
+# Number of frames of a strip; width of its label and of the gap between frames in pixels.
 FRAMES, LABEL, GAP = 8, 150, 2
 COLORS = {"bounce": "white", "collision": "cyan", FLASH: "yellow"}
 
 
 def strips(rows: list[Strip], file: Path) -> None:
-    """One row of frames from first to last for every (label, clip of (f, H, W, 3) in 0..1); all of one size."""
+    """Write one row of evenly spaced frames for every (label, clip (f, H, W, 3) in 0..1); all clips have one size."""
     from PIL import Image, ImageDraw
 
     height, width = rows[0][1].shape[1:3]
@@ -46,7 +46,7 @@ def strips(rows: list[Strip], file: Path) -> None:
         for column, place in enumerate(torch.linspace(0, len(clip) - 1, FRAMES).round().long().tolist()):
             pixels = clip[place].mul(255).round().byte().numpy()
             sheet.paste(Image.fromarray(pixels), (LABEL + column * (width + GAP), top))
-    # Five bits a channel are enough, and a third of the size.
+    # Five bits per channel are enough and give a third of the file size.
     sheet.point(lambda value: value & 0xF8).save(file, optimize=True)
 
 
@@ -128,7 +128,7 @@ def sound(file: Path) -> None:
 
 
 def _interest(clip: Clip, place: int) -> tuple[bool, bool, int, int]:
-    """The clip with the largest is shown: English, which every font has, 3 to 6 events, of the most kinds."""
+    """Sort key of a clip; the largest is shown. Prefers English captions, 3 to 6 events, and many kinds of events."""
     events = clip.events
     return clip.caption.isascii(), 3 <= len(events) <= 6, len({event.kind for event in events}), -place
 
@@ -136,7 +136,7 @@ def _interest(clip: Clip, place: int) -> tuple[bool, bool, int, int]:
 def _film(axes, clip: Clip, count: int = 16, gap: float = 0.02) -> None:
     frames, width = clip.frames(), SECONDS / count
     for place in range(count):
-        # Each image is the one on the screen at its own middle.
+        # Each image is the frame that is shown at the middle of its interval.
         frame = frames[min(len(frames) - 1, int((place + 0.5) * width * clip.fps))]
         axes.imshow(frame.numpy(), extent=((place + gap) * width, (place + 1 - gap) * width, 0, 1), aspect="auto")
     axes.set(xlim=(0, SECONDS), ylim=(0, 1), yticks=[])

@@ -1,8 +1,8 @@
-"""Make the screenshots of the timeline and of the nodes from a real ComfyUI's own front end.
+"""Take the screenshots of the timeline and of the nodes in the front end of a real ComfyUI.
 
     python scripts/build_screenshots.py            docs/figures/timeline_{classic,nodes2}_{dark,light}.png
     python scripts/build_screenshots.py --nodes    web/docs/<NodeId>/node.png
-Needs a ComfyUI (COMFYUI_PATH), Node.js, Chromium, and `npm install` in tests/web. The newest ComfyUI found is taken.
+Needs a ComfyUI (COMFYUI_PATH), Node.js, Chromium, and `npm install` in tests/web. The newest ComfyUI found is used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from server import HostServer  # noqa: E402
 SCRIPT = ROOT / "scripts" / "screenshots.mjs"
 FIGURES = ROOT / "docs" / "figures"
 PAGES = ROOT / "web" / "docs"
-# Bytes of a help page's screenshot.
+# Largest size of a help page's screenshot, in bytes.
 LIMIT = 60 * 1024
 
 
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def node_jobs(server: HostServer) -> list[dict[str, str]]:
-    """One screenshot for every node of ours that has a help page."""
+    """One screenshot request for every node of the pack; each has a help page."""
     ids = [node_id for node_id in server.object_info() if node_id.startswith("LuminaVideo")]
     return [{"type": node_id, "screenshot": str(PAGES / node_id / "node.png")} for node_id in sorted(ids)]
 

@@ -1,8 +1,8 @@
-"""Make workflows/*.json and their screenshots from workflows/api/*.json, by a real ComfyUI's own front end.
+"""Write workflows/*.json and their screenshots from workflows/api/*.json, with the front end of a real ComfyUI.
 
     python scripts/build_workflows.py [NAME ...]
-The text of workflows/api/NAME.md, where there is one, becomes a note in the graph. Needs a ComfyUI (COMFYUI_PATH),
-Node.js, Chromium, and `npm install` in tests/web. The oldest ComfyUI found is taken: newer front ends read older files.
+The text of workflows/api/NAME.md, if it exists, becomes a note in the graph. Needs a ComfyUI (COMFYUI_PATH),
+Node.js, Chromium, and `npm install` in tests/web. The oldest ComfyUI found is used: newer front ends read older files.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from lumina_core.mini.world import Scene  # noqa: E402
 
 WORKFLOWS = ROOT / "workflows"
 API = WORKFLOWS / "api"
-# How the names of bundled models end.
+# Suffix of the entries of bundled models.
 BUNDLED = "(bundled)"
-# Where the loaders look for what their inputs name.
+# Model folders by the input that names a file in them.
 FOLDERS = {"model_name": "diffusion_models", "clip_name": "text_encoders", "vae_name": "vae", "folder": "text_encoders"}
 TIMELINES = {
     f"LuminaVideo{name}"
     for name in ("PatchSchedule", "Guidance", "Guider", "MotionScore", "Preset", "SplitSigmas", "MultiScaleSampler")
 }
-# At which two entries of the cost legend stand side by side.
+# Node width at which two entries of the cost legend fit side by side.
 TIMELINE_WIDTH = 440
 # The scene in the video that the workflows load, for the screenshots.
 CLIP = Scene("white", "circle", "navy", "right", 0.8, 12)
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def build(host: Host, prompts: dict[str, dict], models: Path) -> None:
-    """Write the workflow and the screenshot of every prompt; stops at a prompt that the front end reads differently."""
+    """Write the workflow and the screenshot of every prompt; exits if the front end reads a prompt differently."""
     _write_named_files(models, prompts)
     with HostServer(host, models) as server:
         _write_videos(server, models, prompts)
@@ -73,7 +73,7 @@ def build(host: Host, prompts: dict[str, dict], models: Path) -> None:
 
 
 def widen(nodes: list[dict]) -> None:
-    """Give nodes with a timeline room for its words, and move the columns right of them."""
+    """Widen nodes with a timeline so that its text fits, and move the columns to their right."""
     shift = 0.0
     for x in sorted({node["pos"][0] for node in nodes}):
         column = [node for node in nodes if node["pos"][0] == x]
@@ -95,20 +95,20 @@ def _note(name: str) -> str:
 
 
 def _write_named_files(models: Path, prompts: dict[str, dict]) -> None:
-    """Empty files of the names in the prompts, so that the lists offer them and the screenshot shows no error."""
+    """Write empty files with the names in the prompts, so that the loaders list them and screenshots show no error."""
     for prompt in prompts.values():
         for node in prompt.values():
             for name, folder in FOLDERS.items():
                 value = node["inputs"].get(name)
                 if isinstance(value, str) and not value.endswith(BUNDLED):
-                    # A folder is listed for the settings in it.
+                    # A folder is listed only if it contains a config.json.
                     file = models / folder / value / ("config.json" if name == "folder" else "")
                     file.parent.mkdir(parents=True, exist_ok=True)
                     file.touch()
 
 
 def _write_videos(server: HostServer, folder: Path, prompts: dict[str, dict]) -> None:
-    """A clip of every name that a prompt loads, in the host's input folder."""
+    """Write a clip for every video that a prompt loads into the host's input folder."""
     nodes = [node for prompt in prompts.values() for node in prompt.values()]
     names = {node["inputs"]["file"] for node in nodes if node["class_type"] == "LoadVideo"}
     for name in names:

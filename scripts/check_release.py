@@ -1,8 +1,8 @@
-"""Whether a tag may be released: it names the version of pyproject.toml, and the changelog dates that version.
+"""Check whether a tag may be released: it must be the version of pyproject.toml, and the changelog must date it.
 
     python scripts/check_release.py v0.1.0
 
-Exits with 1 and says what differs.
+Exits with status 1 and prints what differs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def problems(tag: str, pyproject: str, changelog: str) -> list[str]:
-    """What keeps a tag from being released.
+    """The reasons why a tag cannot be released.
 
     Args:
         tag: such as ``v0.1.0``.

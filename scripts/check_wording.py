@@ -1,4 +1,4 @@
-"""Words that this project does not write: docs/style.md lists them, each with what to write instead.
+"""Check for words that docs/style.md lists as words to avoid, each with its replacement.
 
     python scripts/check_wording.py            every hit, one a line
     python scripts/check_wording.py --count    hits by word and by file
@@ -33,7 +33,7 @@ _SCRIPT_TEXT = re.compile(r"//[^\n]*|/\*.*?\*/|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"
 
 @dataclass(frozen=True)
 class Hit:
-    """One word where it should not be."""
+    """One occurrence of a word to avoid."""
 
     file: str
     line: int
@@ -45,7 +45,7 @@ class Hit:
 
 
 def banned(style: str) -> dict[str, str]:
-    """What each word of the style page's block is replaced by.
+    """Replacement by word, from the list on the style page.
 
     Args:
         style: the Markdown, with one fenced block ``banned`` of lines ``word -> replacement``.
@@ -82,9 +82,9 @@ def script_text(source: str) -> Iterator[tuple[int, str]]:
 
 
 def find(words: dict[str, str], name: str, source: str) -> list[Hit]:
-    """The hits of one file, whose name says how it is read.
+    """The hits of one file; its suffix selects how it is parsed.
 
-    Names of code, such as ``picture_size``, and parts of paths are not words.
+    Identifiers such as ``picture_size`` and parts of paths do not count.
     """
     alternatives = "|".join(re.escape(word).replace(r"\ ", r"\s+") for word in sorted(words, key=len, reverse=True))
     pattern = re.compile(rf"(?<![\w./-])({alternatives})(?![\w(=/]|\.\w)", re.IGNORECASE)
@@ -106,12 +106,12 @@ def find(words: dict[str, str], name: str, source: str) -> list[Hit]:
 
 
 def without_block(style: str) -> str:
-    """The style page with its list blanked, line by line."""
+    """The style page with the lines of its list left empty."""
     return _BLOCK.sub(lambda block: "\n" * block[0].count("\n"), style)
 
 
 def files() -> Iterator[Path]:
-    """Every file that is read, in order."""
+    """Every file that is checked, in order."""
     for pattern in (*TEXTS, *PYTHON, *SCRIPTS):
         yield from sorted(path for path in ROOT.glob(pattern) if path.is_file())
 

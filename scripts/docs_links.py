@@ -1,4 +1,4 @@
-"""MkDocs hook: the start page is the README, and links to files outside docs/ lead to the repository."""
+"""MkDocs hook: use the README as the start page, and point links to files outside docs/ at the repository."""
 
 from __future__ import annotations
 

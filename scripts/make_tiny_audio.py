@@ -1,6 +1,6 @@
-"""Write tiny random sound parts in their released layouts: sound model, codec (VAE and vocoder), features (CLIP, sync).
+"""Write tiny random audio models in their released layouts: network, codec (VAE and vocoder), features (CLIP, sync).
 
-Used by make_tiny_set.py. What comes out is noise; lengths, rates and files are as with real weights.
+Used by make_tiny_set.py. The audio is noise; lengths, sample rates and files are as with real weights.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CONFIG = AudioConfig(
 
 
 def write_sound(folder: Path, seed: int, channels: int = CHANNELS) -> Path:
-    """A sound folder: model.safetensors, codec/ and features/ for latents of so many channels; returns it."""
+    """Write model.safetensors, codec/ and features/ for latents with this number of channels; returns the folder."""
     write_sound_model(folder / CHECKPOINT_NAME, seed, channels)
     write_codec(folder / "codec", seed + 1, channels)
     write_features(folder / "features", seed + 2)
@@ -38,7 +38,7 @@ def write_sound(folder: Path, seed: int, channels: int = CHANNELS) -> Path:
 
 
 def write_sound_model(file: Path, seed: int, channels: int = CHANNELS, **sizes: int) -> None:
-    """A network of width 64 and 2 layers; ``sizes`` are more fields of its config."""
+    """Write a network of width 64 with 2 layers; ``sizes`` are further fields of its config."""
     from safetensors.torch import save_file
 
     config = replace(CONFIG, channels=channels, **sizes)
@@ -51,7 +51,7 @@ def write_sound_model(file: Path, seed: int, channels: int = CHANNELS, **sizes: 
 
 
 def write_codec(folder: Path, seed: int, channels: int = CHANNELS) -> None:
-    """An AutoencoderKL of 8 to 16 channels and a SpeechT5HifiGan of 16, both 16 kHz as AudioLDM's."""
+    """Write an AutoencoderKL with 8 to 16 channels and a SpeechT5HifiGan with 16, both for 16 kHz as in AudioLDM."""
     from diffusers import AutoencoderKL
     from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
@@ -85,7 +85,7 @@ def write_codec(folder: Path, seed: int, channels: int = CHANNELS) -> None:
 
 
 def write_features(folder: Path, seed: int) -> None:
-    """A CLIP of 32 px frames with a tokenizer of letters, and a sync encoder of 32 px frames."""
+    """Write a CLIP for 32 px frames with a tokenizer of letters, and a sync encoder for 32 px frames."""
     _write_clip(folder / "clip", seed)
     encoder = SyncEncoder(SyncConfig(width=SYNC, layers=1, heads=4, mlp=96, side=SIDE))
     encoder.load_state_dict(_random(encoder, seed))
@@ -111,7 +111,7 @@ def _write_clip(folder: Path, seed: int) -> None:
 
 
 def _write_tokenizer(folder: Path) -> int:
-    """Files of a CLIP tokenizer that spells every word by its letters; returns the size of its vocabulary."""
+    """Write a CLIP tokenizer that splits every word into letters; returns the size of its vocabulary."""
     letters = [chr(code) for code in range(33, 127)]
     pieces = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     (folder / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(pieces)}), encoding="utf-8")
@@ -129,7 +129,7 @@ def _write_tokenizer(folder: Path) -> int:
 
 
 def _random(network: torch.nn.Module, seed: int) -> dict[str, torch.Tensor]:
-    """Seeded values of every float parameter, fan-in scaled; norms near 1."""
+    """Seeded values for every float parameter, scaled by fan-in; those of norms are near 1."""
     generator = torch.Generator().manual_seed(seed)
     weights = {}
     for name, like in network.state_dict().items():

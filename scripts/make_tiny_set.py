@@ -1,7 +1,7 @@
 """Write a complete, tiny, random set of Lumina-Video models in their released layouts: network, text encoder and VAE,
-the parts of sound, and those of Lumina-Next's images.
+the models of Video to Audio, and those of Lumina-Next's images.
 
-For tests and for trying things out without a download: pictures are noise, everything else is as with real weights.
+For tests and experiments without a download: frames are noise, everything else is as with real weights.
     python scripts/make_tiny_set.py FOLDER
     python scripts/make_tiny_set.py FOLDER --bundle
 """
@@ -38,8 +38,7 @@ IMAGE_MODEL_FOLDER = "diffusion_models/lumina-next-tiny"
 IMAGE_TEXT_FOLDER = "text_encoders/gemma-tiny"
 IMAGE_TEXT_WIDTH = 40
 IMAGE_VAE = "vae/sdxl-tiny.safetensors"
-IMAGE_SIDE = 128
-"""Pixels of the pictures that the image network says it learnt."""
+IMAGE_SIDE = 128  # training size of the image network, in pixels
 BUNDLE_CHANNELS = 6
 BUNDLE = {
     "name": "mini",
@@ -81,7 +80,7 @@ WORDS = "a an the of in on with and to is are at by from over under cat dog bird
 
 
 def write_tiny_set(folder: str | Path, seed: int = 0) -> Path:
-    """Write the set below `folder` (diffusion_models/, text_encoders/, ...), the same bytes of weights for one seed.
+    """Write the set below `folder` (diffusion_models/, text_encoders/, ...). A seed always gives the same weights.
 
     Returns the folder.
     """
@@ -99,15 +98,14 @@ def write_tiny_set(folder: str | Path, seed: int = 0) -> Path:
 
 
 def write_bundle(folder: str | Path, seed: int = 0) -> Path:
-    """Write a bundle of the shipped one's layout, 6 latent channels included, with random weights; returns the folder.
-    """
+    """Write a bundle in the layout of the one that ships with the pack, with random weights; returns the folder."""
     folder = Path(folder)
     generator = torch.Generator().manual_seed(seed)
     latent_rgb = torch.rand(BUNDLE_CHANNELS, 3, generator=generator).tolist()
     _write_weights(folder / "video", seed, {METADATA_KEY: json.dumps({LATENT_RGB: latent_rgb})}, BUNDLE_CHANNELS)
     write_text_encoder(folder / "text_encoder", seed + 1)
     vae = CompactVAE(CompactVAEConfig(latent_channels=BUNDLE_CHANNELS, wide=16, narrow=8, depth=1))
-    # The range of the latents stays what it is: a random spread may be negative.
+    # The latent scale is kept: a random standard deviation could be negative.
     weights = random_weights(vae.state_dict(), seed + 2)
     vae.load_state_dict({name: value for name, value in weights.items() if ".range." not in name}, strict=False)
     write_autoencoder(vae, folder / "vae")
@@ -117,7 +115,7 @@ def write_bundle(folder: str | Path, seed: int = 0) -> Path:
 
 
 def write_network(folder: Path, seed: int) -> None:
-    """A video network of width 64: consolidated.00-of-01.safetensors and model_args.pth."""
+    """Write a video network of width 64: consolidated.00-of-01.safetensors and model_args.pth."""
     _write_weights(folder, seed)
     torch.save(argparse.Namespace(**MODEL_ARGS), folder / "model_args.pth")
 
@@ -135,7 +133,7 @@ def _write_weights(folder: Path, seed: int, metadata: dict[str, str] | None = No
 
 
 def write_image_network(folder: Path, seed: int) -> None:
-    """A Lumina-Next of width 64 in the released layout: consolidated.00-of-01.safetensors and model_args.pth."""
+    """Write a Lumina-Next of width 64 in its released layout: consolidated.00-of-01.safetensors and model_args.pth."""
     from safetensors.torch import save_file
 
     config = ImageConfig(dim=64, layers=2, heads=4, kv_heads=2, ffn_hidden=128, text_dim=IMAGE_TEXT_WIDTH, cond_dim=64)
@@ -148,7 +146,7 @@ def write_image_network(folder: Path, seed: int) -> None:
 
 
 def write_image_vae(file: Path, seed: int) -> None:
-    """The decoder of a VAE with SDXL's 4 channels and compression, so small as the hosts know one: TAESD's layout."""
+    """Write the decoder of a VAE with SDXL's 4 channels and compression, in TAESD's layout, which the hosts read."""
     from safetensors.torch import save_file
 
     blocks, plain, wide = (3, 4, 5, 8, 9, 10, 13, 14, 15, 18), (7, 12, 17), 64
@@ -162,7 +160,7 @@ def write_image_vae(file: Path, seed: int) -> None:
 
 
 def write_text_encoder(folder: Path, seed: int, first: bool = False) -> None:
-    """A Gemma-2, or a Gemma of the first generation, of 4 layers, with a tokenizer that can spell any text."""
+    """Write a Gemma-2, or a first-generation Gemma, with 4 layers and a tokenizer for any text."""
     from transformers import Gemma2Config, Gemma2Model, GemmaConfig, GemmaModel
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -188,7 +186,7 @@ def write_text_encoder(folder: Path, seed: int, first: bool = False) -> None:
 
 
 def write_vae(folder: Path, seed: int) -> None:
-    """A CogVideoX VAE of 8 channels, with the released compression: 4 in time, 8 in space, 16 latent channels."""
+    """Write a CogVideoX VAE with 8 channels and the released compression: 4 in time, 8 in space, 16 latent channels."""
     from diffusers import AutoencoderKLCogVideoX
 
     model = AutoencoderKLCogVideoX(
@@ -199,7 +197,7 @@ def write_vae(folder: Path, seed: int) -> None:
 
 
 def random_weights(shapes: dict[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor]:
-    """Seeded float32 values for every name and shape: 1 + 0.1 n for norms, fan-in scaled for the rest.
+    """Seeded float32 values for every name and shape: 1 + 0.1 n for norms, scaled by fan-in for the rest.
 
     Fan-in scaling keeps activations near 1, so that a guidance of 20 stays finite.
     """
@@ -217,9 +215,9 @@ def random_weights(shapes: dict[str, torch.Tensor], seed: int) -> dict[str, torc
 
 
 def _write_tokenizer(folder: Path) -> int:
-    """A tokenizer in Gemma's layout (special tokens 0..4, BPE, byte fallback, BOS first); returns its vocabulary size.
+    """Write a tokenizer in Gemma's layout (special tokens 0..4, BPE, byte fallback, BOS first).
 
-    The words of the system prompt are whole tokens, so that prompts have room within 256 tokens.
+    The words of the system prompt are whole tokens, so that prompts fit into 256 tokens. Returns the vocabulary size.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, processors
 
@@ -227,7 +225,7 @@ def _write_tokenizer(folder: Path) -> int:
     pieces = SPECIAL_TOKENS + [f"<0x{byte:02X}>" for byte in range(256)] + letters
     merges = []
     for word in f"{SYSTEM_PROMPT}{WORDS}".split():
-        # Every merge extends a word's beginning by one letter, so the longest known beginning always wins.
+        # Every merge extends a prefix of the word by one letter, so the longest known prefix always wins.
         for end in range(1, len(word) + 1):
             pair = ("▁" + word[: end - 1], word[end - 1])
             if pair not in merges:

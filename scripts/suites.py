@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# The order in which they start. The short one first, so that its verdict comes early; then those that take long.
+# The order in which suites start: the short one first, for an early result, then the long ones.
 STARTING_ORDER = ("lint", "host", "core", "package", "web")
-# Each worker holds torch and a few models, about 1 GB.
+# Each worker needs about 1 GB, for torch and a few models.
 MOST_WORKERS = 8
-# So many lines are repeated at the end for a command that failed and names no tests.
+# Number of lines repeated at the end for a failed command that names no tests.
 LAST_LINES = 40
 
 Command = Sequence["str | Path"]
@@ -26,14 +26,14 @@ Command = Sequence["str | Path"]
 
 @dataclass(frozen=True)
 class Suite:
-    """Commands that run one after another, all of them, or the reason why there is nothing to run.
+    """Commands that all run one after another, or the reason why there are none.
 
     Args:
         name: one of `STARTING_ORDER`.
-        commands: what has to succeed.
+        commands: those that have to succeed.
         advisory: commands whose failure is reported and does not fail the suite.
         reason: why there are no commands.
-        urgent: whether it waits for servers and pages, and so goes before the others where cores are scarce.
+        urgent: whether it waits for servers and pages, and so has priority if there are few cores.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Suite:
 
 @dataclass
 class Outcome:
-    """What a suite printed, and what its failed commands printed last."""
+    """The output of a suite, and the last lines of its failed commands."""
 
     suite: Suite
     output: str = ""
@@ -55,13 +55,13 @@ class Outcome:
 
 
 def suite_of(name: str, python: Path) -> Suite:
-    """The suite of a name in `STARTING_ORDER`; `python` is the interpreter that has the requirements."""
+    """The suite with a name of `STARTING_ORDER`; `python` is an interpreter with the requirements installed."""
     pytest = [python, "-m", "pytest", "-c", ROOT / "pyproject.toml"]
     tests = ROOT / "tests"
     if name == "lint":
         return _lint(python)
     if name == "core":
-        # Files stay whole, so that what a file prepares is prepared once; conftest.py puts the slow ones first.
+        # Workers get whole files, so that fixtures of a file are built once; conftest.py puts slow files first.
         spread = ["-n", str(min(cores(), MOST_WORKERS)), "--dist", "loadfile", "--no-loadscope-reorder"]
         return Suite(name, [[*pytest, *spread, tests / "core"]])
     if name == "host":
@@ -80,7 +80,7 @@ def cores() -> int:
 
 
 def run_side_by_side(suites: Sequence[Suite], jobs: int, environment: dict[str, str]) -> list[Outcome]:
-    """Run at most ``jobs`` suites at a time and show their output as it comes; outcomes in the order of ``suites``."""
+    """Run at most ``jobs`` suites at a time and print their output live; outcomes in the order of ``suites``."""
     shown = threading.Lock()
     alone = len(suites) == 1
 
@@ -105,7 +105,7 @@ def skips(output: str) -> list[str]:
 
 
 def last_summary(output: str) -> str:
-    """The line that counts the tests, as pytest words it; Node's counts are turned into that wording."""
+    """The line with the test counts, in pytest's wording also for Node."""
     node = {word: re.findall(rf"^\W*{word} (\d+)$", output, re.MULTILINE) for word in ("pass", "fail", "skipped")}
     if node["pass"] and node["fail"]:
         wording = {"pass": "passed", "fail": "failed", "skipped": "skipped"}
@@ -142,7 +142,7 @@ def _web() -> Suite:
 
 
 def _node_version(node: str) -> int:
-    """The major version of Node.js; 0 where it does not start."""
+    """The major version of Node.js; 0 if it does not start."""
     try:
         answer = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
     except OSError:
@@ -185,13 +185,13 @@ def _run_command(command: Command, environment: dict[str, str], show) -> tuple[i
 
 
 def _with_priority(command: Command, suite: Suite) -> Command:
-    """Tests that wait for a page get a core at once: the others only fill what they leave free."""
+    """Lower the priority of suites that do not wait for pages."""
     nice = None if suite.urgent else shutil.which("nice")
     return [nice, "-n", "5", *command] if nice else command
 
 
 def _what_failed(command: Command, output: str) -> str:
-    """pytest's names of the failed tests, else the last lines."""
+    """Names of the failed tests as pytest prints them, else the last lines."""
     lines = output.splitlines()
     tests = [line for line in lines if re.match(r"(FAILED|ERROR) ", line)]
     return "\n".join(tests or [" ".join(str(word) for word in command), *lines[-LAST_LINES:]])

@@ -1,8 +1,8 @@
-"""What the shipped workflows say beside their graph: where the models come from, and the form of app mode.
+"""Additions to the shipped workflows: download links of their models, and the form of app mode.
 
-Both are read by the front end alone. A link lies in the loader's ``properties.models``; the page offers it where
-``name`` stands in one of the loader's fields and is in none of the host's lists. A browser saves a file under the name
-that the link ends in, so that is the name. App mode is ``extra.linearData``: [node, field] each, and output nodes.
+Only the front end reads them. Links are in the loader's ``properties.models``; the page offers one if ``name`` is the
+value of a field of the loader and none of the host's lists has it. A browser saves a file under the last part of its
+link, so that part is the name. App mode is ``extra.linearData``: [node, field] each, and output nodes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 _HUB = "https://huggingface.co"
-# Files that the workflows need: their folder under models, and where to download them.
+# Files that the workflows need: folder below models, and download link.
 LINKS = {
     "consolidated.00-of-01.safetensors": (
         "diffusion_models",
@@ -24,7 +24,7 @@ LINKS = {
         "vae",
         f"{_HUB}/THUDM/CogVideoX-2b/resolve/main/vae/diffusion_pytorch_model.safetensors",
     ),
-    # The averaged weights: the others have the name of Lumina-Video's.
+    # The EMA weights: the other ones have the same file name as those of Lumina-Video.
     "consolidated_ema.00-of-01.safetensors": (
         "diffusion_models",
         f"{_HUB}/Alpha-VLLM/Lumina-Next-SFT/resolve/main/consolidated_ema.00-of-01.safetensors",
@@ -34,7 +34,7 @@ LINKS = {
 
 SAMPLER = "LuminaVideoMultiScaleSampler"
 _MOVING = (SAMPLER, "motion", ""), (SAMPLER, "seconds", "")
-# Fields that app mode shows, in this order: node type, field, and a label where the field's own name is not enough.
+# Fields that app mode shows, in order: node type, field, and a label if the field's own name is not clear.
 FORM = (
     ("LoadVideo", "file", ""),
     (SAMPLER, "prompt", ""),
@@ -53,15 +53,15 @@ FORM = (
 )
 _TYPES = {"text": "STRING", "prompt": "STRING", "seed": "INT", "noise_seed": "INT", "batch_index": "INT"}
 OUTPUTS = ("PreviewImage", "SaveImage", "SaveVideo")
-# Title of the node whose text is not asked for.
+# Title of the node whose text app mode does not show.
 NEGATIVE = "Negative prompt"
-# Title of a sampler that makes what another one starts from: its prompt and its seed alone are asked for.
+# Title of a sampler whose result another one starts from: app mode shows only its prompt and seed.
 SOURCE = "Source"
 _OF_SOURCE = {"prompt": "source prompt", "seed": "source seed"}
 
 
 def add_extras(workflow: dict[str, Any]) -> None:
-    """Add both to a workflow of the front end's format; again changes nothing."""
+    """Add links and form to a workflow in the front end's format. Doing it twice changes nothing."""
     for node in workflow["nodes"]:
         if links := model_links(node):
             node["properties"]["models"] = links
@@ -76,13 +76,13 @@ def add_extras(workflow: dict[str, Any]) -> None:
 
 
 def model_links(node: dict[str, Any]) -> list[dict[str, str]]:
-    """Links to the files that stand in the fields of a node."""
+    """Download links of the files in the fields of a node."""
     values = [value for value in node.get("widgets_values") or [] if isinstance(value, str)]
     return [{"name": value, "url": LINKS[value][1], "directory": LINKS[value][0]} for value in values if value in LINKS]
 
 
 def form_of(nodes: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str, str]]:
-    """Node, field and label of each line of the form: what is there, and does not come from a link."""
+    """Node, field and label of each line of the form, for fields of the workflow without a link."""
     # An image has neither motion nor length.
     still = any(node["type"] == "SaveImage" for node in nodes)
     return [
@@ -96,7 +96,7 @@ def form_of(nodes: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str, str]
 
 
 def set_label(node: dict[str, Any], field: str, label: str) -> None:
-    """What the page writes beside a field; it is kept in the field's slot for a link."""
+    """Set the label of a field, which is stored in the field's input slot."""
     slot = _slot(node, field)
     if slot is None:
         slot = {"name": field, "type": _TYPES[field], "widget": {"name": field}, "link": None}

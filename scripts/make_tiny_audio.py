@@ -29,15 +29,15 @@ CONFIG = AudioConfig(
 )  # fmt: skip
 
 
-def write_sound(folder: Path, seed: int, channels: int = CHANNELS) -> Path:
+def write_audio(folder: Path, seed: int, channels: int = CHANNELS) -> Path:
     """Write model.safetensors, codec/ and features/ for latents with this number of channels; returns the folder."""
-    write_sound_model(folder / CHECKPOINT_NAME, seed, channels)
+    write_audio_model(folder / CHECKPOINT_NAME, seed, channels)
     write_codec(folder / "codec", seed + 1, channels)
     write_features(folder / "features", seed + 2)
     return folder
 
 
-def write_sound_model(file: Path, seed: int, channels: int = CHANNELS, **sizes: int) -> None:
+def write_audio_model(file: Path, seed: int, channels: int = CHANNELS, **sizes: int) -> None:
     """Write a network of width 64 with 2 layers; ``sizes`` are further fields of its config."""
     from safetensors.torch import save_file
 

@@ -16,7 +16,7 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-from make_tiny_audio import write_codec, write_features, write_sound, write_sound_model  # noqa: E402
+from make_tiny_audio import write_audio, write_audio_model, write_codec, write_features  # noqa: E402
 
 from lumina_core.checkpoints.video import LATENT_RGB, METADATA_KEY  # noqa: E402
 from lumina_core.mini.autoencoder import write_autoencoder  # noqa: E402
@@ -88,7 +88,7 @@ def write_tiny_set(folder: str | Path, seed: int = 0) -> Path:
     write_network(folder / MODEL_FOLDER, seed)
     write_text_encoder(folder / TEXT_FOLDER, seed + 1)
     write_vae(folder / VAE_FOLDER, seed + 2)
-    write_sound_model(folder / SOUND_MODEL, seed + 3)
+    write_audio_model(folder / SOUND_MODEL, seed + 3)
     write_codec(folder / CODEC_FOLDER, seed + 4)
     write_features(folder / FEATURES_FOLDER, seed + 5)
     write_image_network(folder / IMAGE_MODEL_FOLDER, seed + 6)
@@ -109,7 +109,7 @@ def write_bundle(folder: str | Path, seed: int = 0) -> Path:
     weights = random_weights(vae.state_dict(), seed + 2)
     vae.load_state_dict({name: value for name, value in weights.items() if ".range." not in name}, strict=False)
     write_autoencoder(vae, folder / "vae")
-    write_sound(folder / "sound", seed + 3)
+    write_audio(folder / "sound", seed + 3)
     (folder / DESCRIPTION).write_text(json.dumps(BUNDLE, indent=2) + "\n", encoding="utf-8")
     return folder
 

@@ -12,13 +12,13 @@ from benchmarks.common.audio_timing import timing
 from lumina_core.mini.audio_world import MATERIALS
 from lumina_core.mini.world import combination, is_held_out
 from lumina_core.sampling.audio import AudioPlan
-from scripts.make_tiny_audio import write_sound
+from scripts.make_tiny_audio import write_audio
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """An audio folder of random weights."""
-    return write_sound(tmp_path_factory.mktemp("audio"), seed=3)
+    return write_audio(tmp_path_factory.mktemp("audio"), seed=3)
 
 
 @pytest.fixture(scope="module")

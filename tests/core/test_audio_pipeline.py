@@ -28,7 +28,7 @@ from lumina_core.pipelines.audio_file import (
 )
 from lumina_core.pipelines.base import ProgressObserver
 from lumina_core.sampling.audio import AudioPlan
-from scripts.make_tiny_audio import SYNC, VISUAL, write_codec, write_sound
+from scripts.make_tiny_audio import SYNC, VISUAL, write_audio, write_codec
 
 PLAN = AudioPlan(steps=2, video_guidance=1.0, text_guidance=1.0)
 
@@ -36,7 +36,7 @@ PLAN = AudioPlan(steps=2, video_guidance=1.0, text_guidance=1.0)
 @pytest.fixture(scope="module")
 def voice(tmp_path_factory):
     """A sound folder with random parts."""
-    return write_sound(tmp_path_factory.mktemp("sound"), seed=5)
+    return write_audio(tmp_path_factory.mktemp("sound"), seed=5)
 
 
 @pytest.fixture(scope="module")

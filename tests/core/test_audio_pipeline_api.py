@@ -11,7 +11,7 @@ from lumina_core.pipelines.audio import AudioFiles, LuminaAudioPipeline
 from lumina_core.pipelines.base import ProgressObserver
 from lumina_core.sampling.audio import AudioPlan
 from lumina_core.sampling.step_update import StepUpdate
-from scripts.make_tiny_audio import write_codec, write_sound
+from scripts.make_tiny_audio import write_audio, write_codec
 
 PLAN = AudioPlan(steps=2, video_guidance=1.0, text_guidance=1.0)
 FPS = 8.0
@@ -19,7 +19,7 @@ FPS = 8.0
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_sound(tmp_path_factory.mktemp("audio"), seed=5)
+    return write_audio(tmp_path_factory.mktemp("audio"), seed=5)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from lumina_core.shapes.latents import VideoSize
 from lumina_core.text.gemma import read_text_width
 from lumina_core.vae.latent_preview import LATENT_RGB_FACTORS, latents_to_rgb, preview_factors
 from lumina_core.vae.loader import load_video_vae, read_vae_channels
-from scripts.make_tiny_audio import CHANNELS, write_codec, write_sound
+from scripts.make_tiny_audio import CHANNELS, write_audio, write_codec
 from scripts.make_tiny_set import BUNDLE, BUNDLE_CHANNELS, TEXT_WIDTH, write_bundle
 
 QUICK = ["--points", "4", "--frames", "16"]
@@ -146,7 +146,7 @@ def voiceless(described, tmp_path):
 
 
 def test_a_voice_is_put_into_a_bundle(voiceless, tmp_path):
-    parts = write_sound(tmp_path / "parts", seed=9)
+    parts = write_audio(tmp_path / "parts", seed=9)
     (parts / "features" / "clip" / "step-1").mkdir()
     (parts / "codec" / "vae" / "log.csv").write_text("of the training")
     recipe = AudioBundleRecipe(
@@ -172,7 +172,7 @@ def test_a_voice_is_put_into_a_bundle(voiceless, tmp_path):
 
 
 def test_parts_of_a_voice_that_do_not_fit_are_told(voiceless, tmp_path):
-    parts = write_sound(tmp_path / "parts", seed=9)
+    parts = write_audio(tmp_path / "parts", seed=9)
     recipe = {"network": parts / "model.safetensors", "features": parts / "features", "codec": parts / "codec"}
     write_codec(tmp_path / "other", 1, channels=CHANNELS + 1)
     with refused("codec", "mismatch", "4 latent channels", "5"):
@@ -198,7 +198,7 @@ def test_pictures_that_are_made_again_keep_the_voice(described, tmp_path, monkey
 
 
 def test_the_kind_of_recipe_puts_the_voice_in(voiceless, tmp_path, capsys):
-    parts = write_sound(tmp_path / "parts", seed=9)
+    parts = write_audio(tmp_path / "parts", seed=9)
     recipe = tmp_path / "voice.yaml"
     text = f"kind: sound_bundle\nout: {voiceless}\nnetwork: {parts / 'model.safetensors'}\n"
     recipe.write_text(f"{text}features: {parts / 'features'}\ncodec: {parts / 'codec'}\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from lumina_core.checkpoints.detect import IMAGE, KINDS, kind_of
 from lumina_core.checkpoints.image import load_image_model
 from lumina_core.checkpoints.video import ARGS_NAME, read_video_config
 from lumina_core.shapes.latents import LatentSize
-from scripts.make_tiny_audio import write_sound_model
+from scripts.make_tiny_audio import write_audio_model
 
 RELEASED = "consolidated.00-of-01.safetensors"
 DIFFUSERS = "transformer/diffusion_pytorch_model.safetensors"
@@ -150,7 +150,7 @@ def test_a_video_checkpoint_in_the_image_loader():
 
 
 def test_a_sound_model_in_either(tmp_path):
-    write_sound_model(tmp_path / "sound.safetensors", 0)
+    write_audio_model(tmp_path / "sound.safetensors", 0)
     told = refusal(tmp_path / "sound.safetensors")
     assert "sound.safetensors is a Lumina-V2A audio model" in told and "Load Lumina-Video Audio Model reads it" in told
     with pytest.raises(LuminaError, match="Load Lumina-Video Audio Model reads it"):

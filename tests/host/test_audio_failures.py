@@ -15,7 +15,7 @@ from test_failures import failure
 from test_validation import refusal, sentence
 
 from lumina_core.checkpoints.audio import CHECKPOINT_NAME
-from scripts.make_tiny_set import write_codec, write_sound_model
+from scripts.make_tiny_set import write_audio_model, write_codec
 
 LOADERS = {
     "LoadSoundModel": ("model_name", "no weights of Lumina-V2A were released"),
@@ -112,7 +112,7 @@ def test_a_codec_of_other_latents_is_refused_before_the_work(server, models):
 
 
 def test_features_of_other_widths_are_refused_before_the_work(server, models):
-    write_sound_model(models / "diffusion_models" / "narrow.safetensors", 0, sync_dim=24)
+    write_audio_model(models / "diffusion_models" / "narrow.safetensors", 0, sync_dim=24)
     graph = Graph()
     model = graph.audio_model("narrow.safetensors")
     node = sound_node(graph, model=model[0], images=frames(graph, 24))
@@ -260,7 +260,7 @@ def test_nothing_installed_says_what_there_is(bare, node):
 
 def test_a_sound_folder_of_ones_own_is_found(server, models):
     folder = models / "diffusion_models" / "mine"
-    write_sound_model(folder / CHECKPOINT_NAME, 1)
+    write_audio_model(folder / CHECKPOINT_NAME, 1)
     write_codec(folder / "codec", 2)
     shutil.copytree(models / "clip_vision" / "v2a-tiny", folder / "features")
     graph = Graph()

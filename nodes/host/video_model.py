@@ -189,7 +189,7 @@ def load_model(path: str | Path, dtype: torch.dtype | None = None, disable_dynam
     config = checkpoint.config
     model_config = LuminaVideoConfig({"config": config})
     model_config.latent_format = LuminaVideoLatent(config)
-    patcher = make_patcher(model_config, checkpoint.weights, dtype, disable_dynamic)
+    patcher = make_patcher(model_config, checkpoint.weights(), dtype, disable_dynamic)
     # Under dynamic offload the host rebuilds a plain patcher from this, for torch.compile and hooks.
     patcher.cached_patcher_init = (load_model, (path, dtype))
     return warn_of_size(set_current_patcher_early(patcher))
@@ -222,7 +222,7 @@ def make_patcher(
             weight_dtype=comfy.utils.weight_dtype(weights),
         )
     cast = comfy.model_management.unet_manual_cast(dtype, device, supported)
-    reason = why_no_bf16(device)
+    reason = bf16_unsupported_reason(device)
     if reason and (cast or dtype) == torch.float32:
         logger.info("Lumina-Video: running the model in fp32, which needs twice the memory, because %s.", reason)
     model_config.set_inference_dtype(dtype, cast)

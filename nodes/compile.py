@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..lumina_core.network.compilation import missing_piece, runs_eager
+from ..lumina_core.network.compilation import eager_message, missing_requirement
 from .host.compilation import set_compiled
 from .host.node_ui import warn
 from .names import schema
@@ -31,7 +31,7 @@ class Compile(io.ComfyNode):
 
     @classmethod
     def execute(cls, model) -> io.NodeOutput:
-        missing = missing_piece(model.load_device)
+        missing = missing_requirement(model.load_device)
         if missing:
-            return io.NodeOutput(model, ui=warn(cls, TITLE, [runs_eager(missing)]))
+            return io.NodeOutput(model, ui=warn(cls, TITLE, [eager_message(missing)]))
         return io.NodeOutput(set_compiled(model))

@@ -1,11 +1,11 @@
-"""What a plan costs, in FLOPs (a multiply-add is 2), before anything is loaded.
+"""Counts the FLOPs of a sampling plan before anything is loaded; a multiply-add is 2.
 
-Counted: matrix products. Norms, activations and the sampler's own arithmetic are left out; they are far below 1 %.
+Matrix products are counted. Norms, activations and the sampler's own arithmetic, far below 1 %, are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import prod
@@ -19,13 +19,18 @@ from ..sampling.plan import Evaluation, SamplingPlan
 from ..shapes.latents import LatentSize
 from ..shapes.schedules import PatchSize
 
+# Relative costs are relative to this patch size, the finest of the released models.
 REFERENCE = PatchSize(1, 2)
-"""The patch size that shares are relative to: the finest of the released models."""
 
 
 @dataclass(frozen=True)
 class TextTokens:
-    """Tokens of the prompt and of the negative prompt, system prompt included; they matter for tiny sizes only."""
+    """Lengths of the prompts in tokens, system prompt included. They matter for tiny sizes only.
+
+    Args:
+        positive: of the prompt.
+        negative: of the negative prompt.
+    """
 
     positive: int = 200
     negative: int = 28
@@ -36,16 +41,16 @@ TYPICAL_TEXT = TextTokens()
 
 @dataclass(frozen=True)
 class ForwardCost:
-    """FLOPs of one network pass over one item.
+    """FLOPs of one forward pass over one sample.
 
     Args:
-        tokens: tokens of the item.
-        self_attention: both products of every self-attention.
-        projections: queries, keys, values and outputs of every attention.
-        feed_forward: the three layers of every feed-forward.
-        text_attention: both products of every cross-attention to the text.
-        text_projections: keys and values of the text in every block.
-        rest: patches in and out, time, motion and text embedders, modulations.
+        tokens: number of tokens of the sample.
+        self_attention: both matrix products of self-attention, in all blocks.
+        projections: to queries, keys, values and outputs, in all blocks.
+        feed_forward: the three linear layers, in all blocks.
+        text_attention: both matrix products of the cross-attention to the text, in all blocks.
+        text_projections: of the text to keys and values, in all blocks.
+        rest: patch embedding and output layer, timestep, motion and text embedders, modulations.
     """
 
     tokens: int
@@ -58,6 +63,7 @@ class ForwardCost:
 
     @property
     def total(self) -> int:
+        """FLOPs of all parts."""
         return (
             self.self_attention
             + self.projections
@@ -71,15 +77,20 @@ class ForwardCost:
 def forward_cost(
     config: VideoConfig, size: LatentSize, patch: PatchSize, text_tokens: int, dropping: int = 0
 ) -> ForwardCost:
-    """FLOPs of one pass over a clip of ``size`` at ``patch`` with ``text_tokens`` tokens that count.
+    """FLOPs of one forward pass over one clip.
 
-    ``dropping`` layers read pooled keys (see ``context_drop``).
+    Args:
+        config: of the network.
+        size: of the latents.
+        patch: patch size.
+        text_tokens: length of the prompt, without padding.
+        dropping: number of layers that read pooled keys and values (see ``context_drop``).
     """
     tokens = size.tokens(patch)
     keys = (config.layers - dropping) * tokens + dropping * prod(pooled_grid(size.grid(patch)))
     dim, layers, cond = config.dim, config.layers, config.cond_dim
     kv_dim = config.kv_heads * config.block.head_dim
-    numbers = patch.frames * patch.space**2 * config.channels
+    elements = patch.frames * patch.space**2 * config.channels
     modulations = 4 * dim * layers + dim
     embedders = 2 * (2 * FREQUENCIES + cond) + config.text_dim
     return ForwardCost(
@@ -89,23 +100,28 @@ def forward_cost(
         feed_forward=6 * tokens * dim * config.ffn_hidden * layers,
         text_attention=4 * tokens * text_tokens * dim * layers,
         text_projections=4 * text_tokens * config.text_dim * kv_dim * layers,
-        rest=4 * tokens * numbers * dim + 2 * cond * (modulations + embedders),
+        rest=4 * tokens * elements * dim + 2 * cond * (modulations + embedders),
     )
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Successive steps of one patch size that are all guided or all not.
+    """Consecutive steps with one patch size, all with guidance or all without.
 
-    A step belongs where its first evaluation does; FLOPs and passes follow every evaluation of it.
+    A step belongs to the segment of its first evaluation. FLOPs and passes include all evaluations of a step.
 
     Args:
-        t_start, t_end: flow time from the first step's start to the last step's end.
-        first_step, last_step: counted from 1, both included.
-        evaluations: velocities asked for, solver stages counted.
-        passes: network passes per item; a guided evaluation takes two.
-        tokens: tokens of one item.
-        flops, share: FLOPs, and their part of the whole plan's, 0 to 1.
+        patch: patch size.
+        guided: whether guidance is on.
+        t_start: timestep at the start of the first step, 0 to 1.
+        t_end: timestep at the end of the last step, 0 to 1.
+        first_step: from 1.
+        last_step: from 1, included.
+        evaluations: of the velocity, solver stages included.
+        passes: forward passes per sample; a guided evaluation takes two.
+        tokens: of one sample.
+        flops: of one clip.
+        share: fraction of the FLOPs of the plan, 0 to 1.
     """
 
     patch: PatchSize
@@ -122,12 +138,19 @@ class Segment:
 
     @property
     def steps(self) -> int:
+        """Number of steps."""
         return self.last_step - self.first_step + 1
 
 
 @dataclass(frozen=True)
 class PlanCost:
-    """The whole plan: its segments, FLOPs, and FLOPs ``relative`` to ``1x2`` throughout with the same guidance."""
+    """The cost of a plan.
+
+    Args:
+        segments: in the order of the steps.
+        flops: of one clip.
+        relative: FLOPs relative to a constant ``1x2`` schedule with the same guidance.
+    """
 
     segments: tuple[Segment, ...]
     flops: int
@@ -140,16 +163,16 @@ class PlanCost:
 
     @property
     def passes(self) -> int:
-        """Network passes per item."""
+        """Forward passes per sample."""
         return sum(segment.passes for segment in self.segments)
 
 
+# FLOPs of an evaluation at a patch size.
 Price = Callable[[Evaluation, PatchSize], int]
-"""FLOPs of an evaluation if it ran at this patch size."""
 
 
 def price_list(config: VideoConfig, size: LatentSize, text: TextTokens = TYPICAL_TEXT) -> Price:
-    """A function from an evaluation and a patch size to FLOPs, negative pass included when guided."""
+    """A function from an evaluation and a patch size to FLOPs, with the negative pass of a guided evaluation."""
 
     def price(evaluation: Evaluation, patch: PatchSize) -> int:
         dropping = dropped_layers(evaluation.t, evaluation.context_drop, config.layers)
@@ -160,7 +183,7 @@ def price_list(config: VideoConfig, size: LatentSize, text: TextTokens = TYPICAL
 
 
 def reference_cost(price: Price, evaluations: Iterable[Evaluation]) -> int:
-    """FLOPs of the same evaluations at ``REFERENCE``, each token with its own keys."""
+    """FLOPs of the same evaluations at ``REFERENCE`` and without Context Drop."""
     return sum(price(replace(e, context_drop=0.0), REFERENCE) for e in evaluations)
 
 
@@ -171,9 +194,14 @@ def plan_cost(
     text: TextTokens = TYPICAL_TEXT,
     dtype: torch.dtype = torch.float32,
 ) -> PlanCost:
-    """FLOPs of one clip of ``size``. ``dtype`` is the run's: a coarse one rounds t, which may move a switch.
+    """The cost of one clip.
 
-    ``size`` and patch sizes are taken as they are; check them with ``VideoConfig.check_size`` first.
+    Args:
+        plan: of the run.
+        size: of the latents; patch sizes must divide it (check with ``VideoConfig.check_size``).
+        config: of the network.
+        text: lengths of the prompts.
+        dtype: of the run; half precision rounds t, which may move a switch by a step.
 
     Examples:
         >>> from lumina_core.sampling.presets import PRESETS
@@ -191,16 +219,18 @@ def plan_cost(
 def step_costs(
     plan: SamplingPlan, size: LatentSize, config: VideoConfig, dtype: torch.dtype = torch.float32
 ) -> list[int]:
-    """FLOPs of every step, for a progress bar that runs evenly."""
+    """FLOPs of every step, by which a progress bar advances evenly in time."""
     price = price_list(config, size)
     return [sum(price(e, e.patch) for e in step) for step in _by_step(plan.evaluations(dtype))]
 
 
-def _by_step(evaluations) -> list[list[Evaluation]]:
+def _by_step(evaluations: Iterable[Evaluation]) -> list[list[Evaluation]]:
     return [list(group) for _, group in groupby(evaluations, key=lambda e: e.step)]
 
 
-def _segments(plan, size, evaluations, price: Price, total: int):
+def _segments(
+    plan: SamplingPlan, size: LatentSize, evaluations: Iterable[Evaluation], price: Price, total: int
+) -> Iterator[Segment]:
     grid = plan.grid().tolist()
     for (patch, guided), group in groupby(_by_step(evaluations), key=lambda step: (step[0].patch, step[0].guided)):
         steps = list(group)

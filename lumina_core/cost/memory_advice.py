@@ -1,4 +1,4 @@
-"""What would fit where a run does not: the smallest sacrifice first."""
+"""Suggests changes that make a run fit into memory, those with the least effect on the result first."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ..shapes.latents import VAE_FRAMES, VAE_SPACE, LatentSize
 from .budget import fitting
 from .memory import GIB, MemoryPlan, RunSpec, memory_plan
 
+# Part of a GPU's memory that is left to its driver, the desktop and the allocator. An assumption, not a measurement.
 CARD_RESERVE = GIB
-"""Of a card's memory, what is left to its driver, the desktop and the allocator. An assumption, not a measurement."""
+# Sides of the decoder's tiles in latent pixels, in the order in which they are tried.
 TILES = (32, 16)
-"""Sides of the decoder's tiles in latent pixels; the larger is tried first."""
-_SIDE = 4
-"""Sides are multiples of so many latent pixels, which every patch size divides."""
+# Smaller frames have sides of a multiple of this many latent pixels, which every patch size divides.
+_SIDE_MULTIPLE = 4
 
 
 def in_gib(count: int) -> str:
-    """Bytes in words, such as ``4.3 GiB``."""
+    """A number of bytes as text, such as ``4.3 GiB``."""
     return f"{count / GIB:.1f} GiB"
 
 
-def room_on(device: torch.device) -> int | None:
-    """Bytes that a run may use: free ones of a CUDA GPU, all of a CPU's main memory, None where it is not known."""
+def available_memory(device: torch.device) -> int | None:
+    """Bytes that a run may use: free memory of a CUDA GPU, or total main memory of a CPU; None if it is not known."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     names = ("SC_PAGE_SIZE", "SC_PHYS_PAGES")
@@ -36,81 +36,98 @@ def room_on(device: torch.device) -> int | None:
     return None
 
 
-def check_room(run: RunSpec, device: torch.device, room: int | None) -> str | None:
-    """A warning where a run that cannot offload is too large for a device whose memory is shared or swapped.
-
-    Raises LuminaError on a CUDA GPU when the run does not fit even with guidance in two passes, which is what an
-    out-of-memory falls back to.
-    """
-    if room is None or memory_plan(replace(run, split=True)).fits(room):
-        return None
-    sentence = advice(run, room, offload=False)
-    if sentence is not None and device.type == "cuda":
-        raise LuminaError(sentence)
-    return sentence
-
-
-def advice(run: RunSpec, room: int, offload: bool = True) -> str | None:
-    """A sentence on what fits ``room`` bytes where ``run`` does not, None where it does.
-
-    Tried in this order: tiles for the decoder where it alone is too large, offloaded weights, guidance in two passes, a
-    coarser patch size throughout, fewer frames, a smaller picture; each on top of what went before.
+def check_memory(run: RunSpec, device: torch.device, available: int | None) -> str | None:
+    """Check a run that cannot offload weights, with batch size 1, to which an out-of-memory error falls back.
 
     Args:
+        run: to check.
+        device: of the run.
+        available: bytes, None if not known.
+
+    Returns:
+        A warning if the run does not fit on a device whose memory is shared or swapped, else None.
+
+    Raises:
+        LuminaError: the run does not fit on a CUDA GPU.
+    """
+    if available is None or memory_plan(replace(run, split=True)).fits(available):
+        return None
+    message = advice(run, available, offload=False)
+    if message is not None and device.type == "cuda":
+        raise LuminaError(message, field="size", kind="resource")
+    return message
+
+
+def advice(run: RunSpec, available: int, offload: bool = True) -> str | None:
+    """One sentence that names the first change with which ``run`` fits; None if it fits unchanged.
+
+    Tried in this order: tiled decoding if decoding does not fit, weights offloaded to main memory, guidance in two
+    passes, and on top of these a coarser constant patch schedule, fewer frames, or a smaller size.
+
+    Args:
+        run: to check.
+        available: bytes.
         offload: whether the caller can offload weights.
     """
     needed = memory_plan(run)
-    if needed.fits(room):
+    if needed.fits(available):
         return None
-    found = smaller(run, room, offload)
-    lack = f"This run needs {in_gib(needed.total)} and there are {in_gib(room)}"
+    found = smaller(run, available, offload)
+    problem = f"This run needs {in_gib(needed.total)} and {in_gib(available)} are available"
     if found is None:
-        return f"{lack}; nothing smaller fits, so use a device with more memory."
-    return f"{lack}; it fits with {found.words} ({in_gib(found.plan.total)})."
+        return f"{problem}; nothing smaller fits, so use a device with more memory."
+    return f"{problem}; it fits with {found.changes} ({in_gib(found.plan.total)})."
 
 
 @dataclass(frozen=True)
 class Smaller:
-    """A run that fits: its change in words, its memory, and whether it ``gives_up`` patch sizes, frames or pixels."""
+    """A changed run that fits.
 
-    words: str
+    Args:
+        changes: text that lists the changes.
+        plan: memory of the changed run.
+        gives_up: whether patch sizes, frames or pixels are reduced.
+    """
+
+    changes: str
     plan: MemoryPlan
     gives_up: bool
 
 
-def smaller(run: RunSpec, room: int, offload: bool = True) -> Smaller | None:
-    """The first change of ``run`` that fits ``room`` bytes; None where none does."""
-    for words, changed in _changes(run, room, offload):
+def smaller(run: RunSpec, available: int, offload: bool = True) -> Smaller | None:
+    """The first change with which ``run`` fits, see ``advice``; None if no change is enough."""
+    for changes, changed in _changes(run, available, offload):
         plan = memory_plan(changed)
-        if plan.fits(room):
-            return Smaller(", ".join(words), plan, (changed.plan, changed.size) != (run.plan, run.size))
+        if plan.fits(available):
+            return Smaller(", ".join(changes), plan, (changed.plan, changed.size) != (run.plan, run.size))
     return None
 
 
-def _changes(run: RunSpec, room: int, offload: bool) -> Iterator[tuple[list[str], RunSpec]]:
-    words = []
-    if run.tile is None and memory_plan(run).decoding > room:
+def _changes(run: RunSpec, available: int, offload: bool) -> Iterator[tuple[list[str], RunSpec]]:
+    """Changes of a run as a list of texts, each with the changed run."""
+    changes = []
+    if run.tile is None and memory_plan(run).decoding > available:
         tiled = [replace(run, tile=tile) for tile in TILES]
-        run = next((less for less in tiled if memory_plan(less).decoding <= room), tiled[-1])
-        words = [f"decoding in tiles of {run.tile} latent pixels"]
-        yield words, run
+        run = next((less for less in tiled if memory_plan(less).decoding <= available), tiled[-1])
+        changes = [f"decoding in tiles of {run.tile} latent pixels"]
+        yield changes, run
     if offload and not run.offload:
         run = replace(run, offload=True)
-        words = [*words, "weights offloaded to main memory"]
-        yield words, run
+        changes = [*changes, "weights offloaded to main memory"]
+        yield changes, run
     if not run.split:
         run = replace(run, split=True)
-        words = [*words, "guidance in two passes"]
-        yield words, run
+        changes = [*changes, "guidance in two passes"]
+        yield changes, run
     for change, less in (*_coarser(run), *_shorter(run), *_lower(run)):
-        yield [*words, change], less
+        yield [*changes, change], less
 
 
 def _coarser(run: RunSpec) -> Iterator[tuple[str, RunSpec]]:
     finest = max(map(run.size.tokens, run.plan.patches))
     for patch in sorted(fitting(run.size, run.config), key=run.size.tokens, reverse=True):
         if run.size.tokens(patch) < finest:
-            yield f"patch size {patch} throughout", replace(run, plan=run.plan.replace(patch=patch))
+            yield f"a constant patch size {patch}", replace(run, plan=run.plan.replace(patch=patch))
 
 
 def _shorter(run: RunSpec) -> Iterator[tuple[str, RunSpec]]:
@@ -120,10 +137,10 @@ def _shorter(run: RunSpec) -> Iterator[tuple[str, RunSpec]]:
 
 
 def _lower(run: RunSpec) -> Iterator[tuple[str, RunSpec]]:
-    """The picture in its shape, ever smaller, with all its frames."""
+    """Smaller and smaller frames of the same aspect ratio."""
     size = run.size
-    for width in range((size.width - 1) // _SIDE * _SIDE, 0, -_SIDE):
-        height = max(_SIDE, round(size.height * width / size.width / _SIDE) * _SIDE)
+    for width in range((size.width - 1) // _SIDE_MULTIPLE * _SIDE_MULTIPLE, 0, -_SIDE_MULTIPLE):
+        height = max(_SIDE_MULTIPLE, round(size.height * width / size.width / _SIDE_MULTIPLE) * _SIDE_MULTIPLE)
         less = replace(run, size=LatentSize(size.frames, height, width))
         try:
             run.config.check_size(less.size, run.plan.patches)

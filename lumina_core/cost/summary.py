@@ -1,7 +1,4 @@
-"""A plan as plain lists and numbers, for whoever draws it: schedules, time grid, segments with their cost.
-
-Everything here survives JSON. Nothing is computed twice: schedules come from the one parser, costs from ``cost``.
-"""
+"""Summarizes a plan as JSON values for a user interface: schedules, timesteps, segments with their cost, memory."""
 
 from __future__ import annotations
 
@@ -17,31 +14,37 @@ from .flops import plan_cost
 from .memory import GIB, RunSpec, memory_plan
 from .memory_advice import advice, smaller
 
+# The fields of a plan that change with t.
 SCHEDULES = ("patch", "guidance", "motion", "negative_motion")
-"""The fields of a plan that change with t."""
 
 
 def schedule_outline(schedule: Piecewise) -> dict[str, Any]:
-    """``text`` (canonical), ``values`` (patch sizes as text, numbers, None for none) and ``thresholds``."""
+    """Canonical ``text``, ``values`` (patch sizes as text, numbers, None for ``none``) and ``thresholds``."""
     values = [value if value is None or isinstance(value, (int, float)) else str(value) for value in schedule.values]
     return {"text": str(schedule), "values": values, "thresholds": list(schedule.thresholds)}
 
 
 def fault_outline(text: str, error: ScheduleError) -> dict[str, Any]:
-    """``text``, the sentence as ``error``, and as ``span`` where in the text the faulty segment is (start, end)."""
+    """The ``text`` with an error, the message as ``error``, and ``span``, (start, end) of the faulty segment."""
     return {"text": text, "error": str(error), "span": _span(text, error.segment)}
 
 
 def plan_outline(
     plan: SamplingPlan, size: LatentSize, config: VideoConfig, room: int | None = None, **facts: Any
 ) -> dict[str, Any]:
-    """The time grid of ``plan`` and what it costs for a clip of ``size``.
+    """The timesteps of a plan and its cost for one clip.
 
-    ``room`` is the device's memory in bytes where it is known, ``facts`` are further fields of ``memory.Run``.
+    Args:
+        plan: of the run.
+        size: of the latents; patch sizes must divide it.
+        config: of the network.
+        room: memory of the device in bytes, None if it is not known.
+        facts: further fields of ``memory.RunSpec``.
 
-    Returns ``grid`` (times of the points), ``segments`` (the fields of ``cost.Segment``, ``patch`` as text, and
-    ``steps``), ``flops``, ``relative`` (to ``1x2`` throughout), ``least`` (``relative`` of the coarsest patch size
-    throughout), ``nfe``, ``passes`` and ``memory`` (see ``memory_outline``). The size is taken as checked.
+    Returns:
+        ``grid`` (timesteps of the points), ``segments`` (fields of ``flops.Segment`` with ``patch`` as text, and
+        ``steps``), ``flops``, ``relative`` (to a constant ``1x2`` schedule), ``least`` (``relative`` of a constant
+        schedule of the coarsest patch size), ``nfe``, ``passes``, and ``memory`` (see ``memory_outline``).
     """
     cost = plan_cost(plan, size, config)
     coarsest = min(fitting(size, config), key=size.tokens)
@@ -59,12 +62,17 @@ def plan_outline(
 
 
 def memory_outline(run: RunSpec, room: int | None) -> dict[str, Any]:
-    """GiB of ``sampling``, of its ``weights``, of ``decode``, and the ``total`` at any time.
+    """The memory of a run in GiB.
 
-    ``held`` is the total as the host will run it. ``room`` GiB are there, None where it is not known. ``fits`` is
-    "yes", "offload" (by what hosts do by themselves: weights that wait in main memory, guidance in two passes, tiles
-    for the decoder), "no" or None where it is not known; ``advice`` says in one sentence what fits where it is not
-    "yes".
+    Args:
+        run: to summarize.
+        room: memory of the device in bytes, None if it is not known.
+
+    Returns:
+        ``sampling``, ``weights`` (part of sampling), ``decode``, ``total`` (the peak), ``held`` (the peak as the host
+        runs it), ``room`` (None if not known), ``fits`` and ``advice``. ``fits`` is "yes", "offload" if it fits with
+        what hosts do automatically (offloaded weights, guidance in two passes, tiled decoding), "no", or None if
+        ``room`` is not known. ``advice`` is one sentence unless ``fits`` is "yes".
     """
     plan = memory_plan(run)
     answer = {
@@ -89,7 +97,7 @@ def memory_outline(run: RunSpec, room: int | None) -> dict[str, Any]:
 
 
 def _span(text: str, segment: int | None) -> tuple[int, int]:
-    """Start and end of segment ``segment`` (counted from 1) in ``text``, blanks left out; all of it for None."""
+    """Start and end of segment ``segment`` (from 1) in ``text`` without blanks around it; of all text if None."""
     if segment is None:
         return 0, len(text)
     parts = text.split("|")

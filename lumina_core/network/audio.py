@@ -1,6 +1,7 @@
-"""Lumina-V2A: velocity of sound latents, from the same Next-DiT block as video (paper appendix D, figure 8).
+"""The network of Lumina-V2A (Video to Audio), on the same Next-DiT block as video (paper appendix D, figure 8).
 
-Letters: B batch, T latent rows, F bins, R rows of tokens, A conditioning width, D width.
+Letters: B batch, C channels, T latent rows (time), F bins (frequency), R token rows (T over the patch's rows), N
+visual tokens, S sync segments, L text tokens, A conditioning width, D width.
 """
 
 from __future__ import annotations
@@ -19,22 +20,28 @@ from .extrapolation import audio_scaling
 from .ops import TORCH_OPS, Ops
 from .rope import freqs_cis
 
+# Units per second of a frame's time before its sinusoids, so that adjacent frames differ in many of them.
 _TIME_SCALE = 100.0
-"""Sinusoids of a frame's time count hundredths of a second, so that neighbouring frames differ in many of them."""
 
 
 class AudioNextDiT(nn.Module):
-    """Velocity of sound latents. Names of the blocks are those of the video checkpoints.
+    """Predicts the velocity of audio latents. Parameter names of the blocks are those of video checkpoints.
 
-    Visual and text tokens are the context of the gated cross-attention; pooled features, time and the high-frame-rate
-    features of Synchformer are the conditioning, one vector for each row of tokens.
+    Visual and text tokens are the context of the gated cross-attention. Pooled features, the timestep and the
+    high-frame-rate features of Synchformer are the conditioning, one vector per token row.
+
+    Args:
+        config: sizes and options.
+        ops: layer classes and functions.
+        device: of the parameters.
+        dtype: of the parameters.
     """
 
     def __init__(self, config: AudioConfig, ops: Ops = TORCH_OPS, device=None, dtype=None):
         super().__init__()
         self.config, self.ops = config, ops
         where = {"device": device, "dtype": dtype}
-        self.x_embedder = ops.linear(config.patch_numbers, config.dim, **where)
+        self.x_embedder = ops.linear(config.patch_elements, config.dim, **where)
         self.t_embedder = ScalarEmbedder(config.cond_dim, ops, **where)
         self.visual_proj = ops.linear(config.visual_dim, config.dim, **where)
         self.text_proj = ops.linear(config.text_dim, config.dim, **where)
@@ -45,10 +52,10 @@ class AudioNextDiT(nn.Module):
         )
         self.sync_proj = ops.linear(config.patch[0] * config.sync_dim, config.cond_dim, **where)
         self.layers = nn.ModuleList(NextDiTBlock(config.block, ops, **where) for _ in range(config.layers))
-        self.final_layer = FinalLayer(config.dim, config.cond_dim, config.patch_numbers, ops, **where)
+        self.final_layer = FinalLayer(config.dim, config.cond_dim, config.patch_elements, ops, **where)
         self.null_visual = nn.Parameter(torch.zeros(1, config.visual_dim, **where))
         self.null_sync = nn.Parameter(torch.zeros(1, config.sync_dim, **where))
-        # The encoder's features of an empty text; kept, not trained.
+        # The text encoder's features of an empty prompt; stored, not trained.
         self.null_text = nn.Parameter(torch.zeros(config.text_tokens, config.text_dim, **where), requires_grad=False)
         self.null_text_mask = nn.Parameter(torch.ones(config.text_tokens, **where), requires_grad=False)
         if config.visual_times:
@@ -57,7 +64,7 @@ class AudioNextDiT(nn.Module):
             self.sync_pos_emb = nn.Parameter(torch.zeros(1, 1, 8, config.sync_dim, **where))
 
     def set_null_text(self, features: torch.Tensor, mask: torch.Tensor) -> None:
-        """Keep the encoder's features (L, text_dim) and mask (L,) of an empty text."""
+        """Store the text encoder's features (text_tokens, text_dim) and mask (text_tokens,) of an empty prompt."""
         with torch.no_grad():
             self.null_text.copy_(features)
             self.null_text_mask.copy_(mask)
@@ -65,13 +72,13 @@ class AudioNextDiT(nn.Module):
     def forward(
         self, x: torch.Tensor, t: torch.Tensor, condition: AudioCondition, **attention_options
     ) -> torch.Tensor:
-        """Velocity (data - noise) at flow time t.
+        """Velocity (data minus noise) at timestep t.
 
         Args:
-            x: latents (B, C, T, F), T a multiple of the patch's rows.
-            t: (B,), 0 noise to 1 data.
-            condition: of B clips that last T / 25 s.
-            attention_options: go to the attention callable of ``ops``.
+            x: latents (B, C, T, F); T is a multiple of the patch's rows.
+            t: (B,), 0 (noise) to 1 (data).
+            condition: of B clips of T / 25 seconds.
+            attention_options: further arguments of the attention of ``ops``.
 
         Returns:
             Like x.
@@ -97,16 +104,18 @@ class AudioNextDiT(nn.Module):
         return unpatchify_audio(self.final_layer(tokens, cond, ops), config.patch, x.shape[2])
 
     def _check_length(self, rows: int, segments: int) -> None:
-        """Raise LuminaError where the features end before the sound does; a last token may be half covered."""
+        """Raise LuminaError if the features end before the audio does; the last token may be covered in part."""
         covered = LATENT_FRAMES_PER_SLOT * (SLOT_STRIDE * segments + SLOT_STRIDE)
         if rows > covered + self.config.patch[0]:
             raise LuminaError(
-                f"The sound has {rows} rows ({rows / ROWS_PER_SECOND:g} s), and the video's features cover {covered} "
-                f"({covered / ROWS_PER_SECOND:g} s); make the latents for the clip that the features are of."
+                f"The audio latents last {rows / ROWS_PER_SECOND:g} s ({rows} rows), and the video's features "
+                f"{covered / ROWS_PER_SECOND:g} s ({covered} rows); make latents for the length of that video.",
+                field="condition",
+                kind="mismatch",
             )
 
     def _streams(self, condition: AudioCondition) -> tuple[torch.Tensor, ...]:
-        """Visual, text, text mask and sync features, null features standing in for what is left out."""
+        """Visual features, text features, text mask and sync features, with null features for what is left out."""
         visual, sync, text = condition.visual, condition.sync, condition.text
         no_video, no_text = condition.no_video, condition.no_text
         null_text = _to_length(self.ops.cast(self.null_text, text), text.shape[1])
@@ -140,7 +149,7 @@ class AudioNextDiT(nn.Module):
         rows: int,
         dtype: torch.dtype,
     ) -> torch.Tensor:
-        """Time, pooled visual and text tokens, and the sync features of each row of tokens: (B, R, A) float32."""
+        """Timestep, pooled visual and text tokens, and the sync features of each token row: (B, R, A) float32."""
         fp32_linear = self.ops.fp32_linear
         pooled = context[:, :frames].mean(dim=1, dtype=torch.float32)
         pooled = pooled + masked_mean(context[:, frames:], mask[:, frames:])
@@ -154,17 +163,17 @@ class AudioNextDiT(nn.Module):
 
 
 def patchify_audio(x: torch.Tensor, patch: tuple[int, int]) -> torch.Tensor:
-    """(B, C, T, F) -> tokens (B, T / p * F / q, p * q * C), bins fastest; within a token row, bin, channel."""
+    """(B, C, T, F) -> (B, T / p * F / q, p * q * C), bins fastest; (row, bin, channel) within a token."""
     return rearrange(x, "b c (t p) (f q) -> b (t f) (p q c)", p=patch[0], q=patch[1])
 
 
 def unpatchify_audio(tokens: torch.Tensor, patch: tuple[int, int], rows: int) -> torch.Tensor:
-    """The inverse, for latents of so many rows."""
+    """The inverse of ``patchify_audio``, for latents of ``rows`` rows."""
     return rearrange(tokens, "b (t f) (p q c) -> b c (t p) (f q)", t=rows // patch[0], p=patch[0], q=patch[1])
 
 
 def _to_length(values: torch.Tensor, length: int) -> torch.Tensor:
-    """The first ``length`` entries, zeros behind them where there are fewer."""
+    """The first ``length`` entries, padded with zeros if there are fewer."""
     if len(values) >= length:
         return values[:length]
     return torch.cat([values, values.new_zeros(length - len(values), *values.shape[1:])])

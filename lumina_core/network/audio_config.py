@@ -1,6 +1,7 @@
-"""Sizes of Lumina-V2A and every choice that the paper leaves open, each one field that the checkpoint's header keeps.
+"""Configuration of Lumina-V2A: its sizes, and every choice that the paper leaves open.
 
-The paper (appendix D, figure 8) gives the data flow and the frozen parts, and no number but the 8 s of its clips.
+The paper (appendix D, figure 8) gives the data flow and the frozen encoders, and no number except the 8 s of its clips.
+A checkpoint's header stores every field.
 """
 
 from __future__ import annotations
@@ -12,33 +13,46 @@ from ..audio.sync_align import ALIGN_SLOTS, ALIGNMENTS
 from ..errors import LuminaError
 from .config import BlockConfig
 
+# Latent rows (time steps) per second: 16 kHz audio, one mel frame per 160 samples, one row per 4 mel frames.
 ROWS_PER_SECOND = 25
-"""Latent rows: 16 kHz, a mel frame each 160 samples, a row each 4 frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AudioConfig:
-    """Lumina-V2A.
+    """Sizes and options of Lumina-V2A.
 
     Args:
-        channels, bins: of the latents; AudioLDM's autoencoder has 8 and 16.
-        patch: rows and bins of a token. 2 x 2 as in Lumina-Next; one token then lasts 80 ms, the step of a Synchformer
+        channels: of the latents; 8 for AudioLDM's autoencoder.
+        bins: of the latents along frequency; 16 for AudioLDM's autoencoder.
+        patch: rows and bins of a token. 2 x 2 as in Lumina-Next; a token then lasts 80 ms, the step of a Synchformer
             feature.
-        dim, layers, heads, kv_heads: of the blocks; see ``AUDIO_PRESETS``.
-        visual_dim, text_dim, sync_dim: widths of the features; DFN5B's CLIP and Synchformer have 1024, 1024 and 768.
-        text_tokens: of a text feature; CLIP's length.
-        cond_dim: width behind scale and gate, at most 1024 as in Lumina-Next.
-        rope_theta: 10000 as in Lumina-Next; the released video model's 256 is for its three short axes.
+        dim: token width.
+        layers: number of blocks.
+        heads: query heads.
+        kv_heads: key and value heads.
+        visual_dim: width of the visual features; 1024 for the CLIP of DFN5B.
+        text_dim: width of the text features; 1024 for the CLIP of DFN5B.
+        sync_dim: width of the sync features; 768 for Synchformer.
+        text_tokens: tokens of a text feature, CLIP's context length.
+        cond_dim: width of the conditioning vector, at most 1024 as in Lumina-Next.
+        rope_theta: base of the rotary frequencies. 10000 as in Lumina-Next; the 256 of the released video model is for
+            its three short axes.
         t_scale: factor on t before its sinusoids. 1000 as in the released video model, since with 1 most frequencies
-            hardly move between 0 and 1.
-        sync_align: ``slots`` puts each Synchformer feature where it was seen, averaging where segments overlap;
-            ``mmaudio`` takes the features as if they were one even row, with a learned position in the segment, as
-            MMAudio does.
-        visual_times: the visual tokens also carry when they were seen, times a scalar that starts at 0; without it the
-            order of the frames reaches the network through Synchformer alone, as the figure is drawn.
-        clip_fps, sync_fps: frames a second that the features are made of, as in MMAudio and Synchformer.
-        train_rows: latent rows of the longest sounds that the weights were trained on; None where it is not known. The
-            positions of longer ones are scaled.
+            hardly change between 0 and 1.
+        norm_eps: epsilon of the RMSNorms.
+        sync_align: how Synchformer features are aligned with rows. ``slots`` places each feature at its time and
+            averages where segments overlap. ``mmaudio`` treats the features as one evenly spaced sequence, with a
+            learned embedding of the position in the segment, as MMAudio does.
+        visual_times: add an embedding of the frame's time to the visual tokens, times a learned scalar that starts at
+            0. Without it, as in the paper's figure, the order of the frames reaches the network through Synchformer
+            alone.
+        clip_fps: frames per second for CLIP, as in MMAudio.
+        sync_fps: frames per second for Synchformer.
+        train_rows: latent rows of the longest clips that the weights were trained on; None if not known. Positions of
+            longer clips are scaled.
+
+    Raises:
+        LuminaError: sizes that do not divide each other, or a field out of range.
     """
 
     channels: int = 8
@@ -65,20 +79,30 @@ class AudioConfig:
     def __post_init__(self) -> None:
         if self.block.head_dim % 4:
             raise LuminaError(
-                f"Heads are {self.block.head_dim} wide; 2-axis rotary positions need a multiple of 4 (width / heads)."
+                f"Heads are {self.block.head_dim} wide; 2-axis RoPE needs dim / heads to be a multiple of 4.",
+                field="heads",
+                kind="value",
             )
         if self.bins % self.patch[1]:
-            raise LuminaError(f"Tokens of {self.patch[1]} bins do not divide {self.bins}; change patch or bins.")
+            raise LuminaError(
+                f"Tokens of {self.patch[1]} bins do not divide {self.bins} bins; change patch or bins.",
+                field="patch",
+                kind="value",
+            )
         if self.sync_align not in ALIGNMENTS:
             raise LuminaError(
-                f"sync_align is '{self.sync_align}'; write {' or '.join(ALIGNMENTS)}.", field="sync_align"
+                f"sync_align is '{self.sync_align}'; write {' or '.join(ALIGNMENTS)}.", field="sync_align", kind="value"
             )
-
         if self.train_rows is not None and self.train_rows < 1:
-            raise LuminaError(f"train_rows is {self.train_rows}; write the rows of the sounds that it was trained on.")
+            raise LuminaError(
+                f"train_rows is {self.train_rows}; write the latent rows of the longest training clips, 1 or more.",
+                field="train_rows",
+                kind="value",
+            )
 
     @property
     def block(self) -> BlockConfig:
+        """Sizes of a block."""
         return BlockConfig(
             dim=self.dim,
             heads=self.heads,
@@ -91,17 +115,17 @@ class AudioConfig:
 
     @property
     def ffn_hidden(self) -> int:
-        """Two thirds of four times the width, rounded up to a multiple of 256 (or of 64 for small networks)."""
+        """Hidden width of the feed-forward layer: 8 / 3 of ``dim``, up to a multiple of 256 (64 if ``dim`` < 512)."""
         step = 256 if self.dim >= 512 else 64
         return step * math.ceil(int(8 * self.dim / 3) / step)
 
     @property
-    def patch_numbers(self) -> int:
-        """Numbers in one token's patch."""
+    def patch_elements(self) -> int:
+        """Latent elements of one token."""
         return self.channels * self.patch[0] * self.patch[1]
 
     def rows(self, seconds: float) -> int:
-        """Latent rows of a sound of so many seconds, up to whole tokens."""
+        """Latent rows of a clip of ``seconds`` seconds, rounded up to whole tokens."""
         step = self.patch[0]
         return step * math.ceil(round(seconds * ROWS_PER_SECOND, 6) / step)
 
@@ -109,12 +133,16 @@ class AudioConfig:
         """Raise LuminaError unless latents (B, C, T, F) fit."""
         if tuple(shape[1:2]) + tuple(shape[3:]) != (self.channels, self.bins):
             raise LuminaError(
-                f"The sound latents have {shape[1]} channels and {shape[-1]} bins, and this checkpoint expects "
-                f"{self.channels} and {self.bins}; use the codec that it was trained with."
+                f"The audio latents have {shape[1]} channels and {shape[-1]} bins, and this checkpoint expects "
+                f"{self.channels} and {self.bins}; use the codec that it was trained with.",
+                field="latents",
+                kind="mismatch",
             )
         if shape[2] < 1 or shape[2] % self.patch[0]:
             raise LuminaError(
-                f"The sound latents have {shape[2]} rows; this checkpoint needs a multiple of {self.patch[0]}."
+                f"The audio latents have {shape[2]} rows; this checkpoint needs a multiple of {self.patch[0]}.",
+                field="latents",
+                kind="value",
             )
 
     def check_features(self, visual: int, sync: int, text: int) -> None:
@@ -123,11 +151,14 @@ class AudioConfig:
         if found != wanted:
             raise LuminaError(
                 f"The features are {found[0]} (visual), {found[1]} (sync) and {found[2]} (text) wide, and this "
-                f"checkpoint reads {wanted[0]}, {wanted[1]} and {wanted[2]}; use the encoders that it was trained with."
+                f"checkpoint expects {wanted[0]}, {wanted[1]} and {wanted[2]}; use the encoders of its training.",
+                field="condition",
+                kind="mismatch",
             )
 
 
 _M = AudioConfig()
+# S, M and L are our choice, as the paper gives no sizes; tiny is the bundled model's.
 AUDIO_PRESETS = {
     "S": replace(_M, dim=768, layers=16, heads=12, kv_heads=12, cond_dim=768),
     "M": _M,
@@ -146,4 +177,3 @@ AUDIO_PRESETS = {
         cond_dim=192,
     ),
 }
-"""S, M and L are ours; tiny is the mini bundle's."""

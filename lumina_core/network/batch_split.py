@@ -1,7 +1,7 @@
-"""A batch of a network in parts, one after another, behind the network's own call signature.
+"""Splits a batch and runs the network on the parts, with the network's own call signature.
 
-Three reasons: samples that a forward pass cannot treat alike (Context Drop at unequal times), less memory on a CPU in
-the same time, and out of memory (``runtime.oom.PerSampleFallback``).
+Reasons are samples that one forward pass cannot take together (Context Drop at unequal timesteps), lower memory on a
+CPU in the same time, and out-of-memory errors (``runtime.oom.PerSampleFallback``).
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ import torch
 
 from .text_cache import ConditioningCache
 
-# ``call(part)`` for the parts of a batch of so many samples, joined.
+# strategy(call, samples): runs call(part) on parts of a batch of that many samples and concatenates the results.
 Strategy = Callable[[Callable[[slice], torch.Tensor], int], torch.Tensor]
 
 
 def whole_batch(call: Callable[[slice], torch.Tensor], samples: int) -> torch.Tensor:
-    """One call."""
+    """The strategy that runs the whole batch in one call."""
     return call(slice(0, samples))
 
 
 def per_sample(call: Callable[[slice], torch.Tensor], samples: int) -> torch.Tensor:
-    """One call a sample."""
+    """The strategy that runs one call per sample."""
     return torch.cat([call(slice(i, i + 1)) for i in range(samples)])
 
 
 class BatchSplit:
-    """Called like ``network``, which runs parts of the batch as ``strategy`` says.
+    """A callable like ``network`` that runs it on the parts of the batch that ``strategy`` chooses.
 
     Args:
         network: ``network(x, *arguments, **options)`` returns a tensor like x, whose first axis is the batch.
-        strategy: ``whole_batch``, ``per_sample`` or one that decides as it goes.
+        strategy: ``whole_batch``, ``per_sample`` or one that chooses at run time.
     """
 
     def __init__(self, network: Callable[..., torch.Tensor], strategy: Strategy):
         self.network, self.strategy = network, strategy
 
     def __call__(self, x: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
-        """Positional tensors and text caches are of the whole batch, and each part gets its samples of them."""
+        """Positional tensors and text caches are of the whole batch and are split with it; options are not."""
 
         def call(part: slice) -> torch.Tensor:
             return self.network(*(_take(argument, part) for argument in (x, *arguments)), **options)

@@ -1,7 +1,7 @@
-"""The Next-DiT block that video, image and audio share. Parameter names are the published ones.
+"""The Next-DiT block of the video, image and audio networks. Parameter names are the published ones.
 
-Letters: B batch, L tokens, R rows with a conditioning vector of their own (1 for video and image, one per time step
-for audio; R divides L), H query heads, D width, S context tokens, A conditioning width.
+Letters: B batch, L tokens, R conditioning vectors (1 for video and image, one per time step for audio; each is for
+L / R consecutive tokens), H query heads, D width, S context tokens, A conditioning width.
 Source: paper section 3.1 and appendix D; official models/model.py.
 """
 
@@ -18,9 +18,9 @@ from .text_cache import KeysValues
 
 
 class Attention(nn.Module):
-    """Self-attention with rotary positions, plus gated cross-attention to the context by the same queries.
+    """Self-attention with RoPE, plus gated cross-attention to the context with the same queries.
 
-    Two softmaxes, added: ``self + tanh(gate[head]) * cross``. Context keys carry no position.
+    The results of two softmaxes are added: ``self + tanh(gate[head]) * cross``. Context keys have no RoPE.
     """
 
     def __init__(self, config: BlockConfig, ops: Ops, device=None, dtype=None):
@@ -55,7 +55,7 @@ class Attention(nn.Module):
         key_freqs = freqs if pool is None else pool.freqs
         k = ops.rotate(self._split(self.k_norm(self.wk(x_BLD)), pool), key_freqs).transpose(1, 2)
         if key_scale != 1:
-            # Not every attention takes a scale, and the context's scores, of the same queries, stay as they are.
+            # Scale the keys: not every attention takes a scale, and the queries are the cross-attention's too.
             k = k * key_scale
         v = self._split(self.wv(x_BLD), pool).transpose(1, 2)
         out = ops.attention(q, k, v, None)
@@ -65,17 +65,17 @@ class Attention(nn.Module):
         return self.wo(ops.addcmul(out, cross, gate))
 
     def context_keys_values(self, context_BSD: torch.Tensor) -> KeysValues:
-        """Keys and values of the context, which are the same at every step of a run."""
+        """Keys and values (B, kv_heads, S, head_dim) of the context, which are the same at every step of a run."""
         k = self._split(self.ky_norm(self.wk_y(context_BSD))).transpose(1, 2)
         return k, self._split(self.wv_y(context_BSD)).transpose(1, 2)
 
     def _split(self, x_BLD: torch.Tensor, pool: KeyPool | None = None) -> torch.Tensor:
-        """(B, L, heads * head_dim) -> (B, L, heads, head_dim), of pooled tokens where there is a pool."""
+        """(B, L, heads * head_dim) -> (B, L, heads, head_dim), after pooling the tokens if there is a pool."""
         return (x_BLD if pool is None else pool(x_BLD)).unflatten(-1, (-1, self.head_dim))
 
 
 class FeedForward(nn.Module):
-    """``w2(silu(w1 x) * w3 x)``."""
+    """SwiGLU feed-forward layer: ``w2(silu(w1 x) * w3 x)``."""
 
     def __init__(self, dim: int, hidden: int, ops: Ops, device=None, dtype=None):
         super().__init__()
@@ -84,26 +84,27 @@ class FeedForward(nn.Module):
         self.w3 = ops.linear(dim, hidden, bias=False, device=device, dtype=dtype)
 
     def forward(self, x_BLD: torch.Tensor, ops: Ops) -> torch.Tensor:
-        """Like ``x_BLD``, which may be overwritten."""
+        """Tokens (B, L, D); ``x_BLD`` may be overwritten."""
         return ops.swiglu(self.w1, self.w3, self.w2, x_BLD)
 
 
 class Modulation(nn.Sequential):
-    """Conditioning (B, R, A) float32 -> scales and gates (B, R, width) in the tokens' dtype."""
+    """The adaLN layer: SiLU and a linear layer from the conditioning to scales and gates."""
 
     def __init__(self, cond_dim: int, width: int, ops: Ops, device=None, dtype=None):
         super().__init__(nn.SiLU(), ops.linear(cond_dim, width, device=device, dtype=dtype))
         self.ops = ops
 
     def forward(self, cond_BRA: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Conditioning (B, R, A) float32 -> scales and gates (B, R, width) in ``dtype``."""
         return self.ops.fp32_linear(self[1], self[0](cond_BRA), dtype).to(dtype)
 
 
 class NextDiTBlock(nn.Module):
-    """Attention and feed-forward between two norms each: scaled by adaLN before, gated by tanh after.
+    """Attention and feed-forward, each with a pre-norm scaled by adaLN and a post-norm gated by tanh.
 
-    ``x += tanh(gate) * norm2(f(norm1(x) * (1 + scale)))``; the modulation's chunks are scale and gate of attention,
-    then of the feed-forward; there is no shift.
+    ``x += tanh(gate) * norm2(f(norm1(x) * (1 + scale)))``. The chunks of the modulation are scale and gate of the
+    attention, then of the feed-forward. There is no shift.
     """
 
     def __init__(self, config: BlockConfig, ops: Ops, device=None, dtype=None):
@@ -129,17 +130,17 @@ class NextDiTBlock(nn.Module):
         key_scale: float = 1.0,
         pool: KeyPool | None = None,
     ) -> torch.Tensor:
-        """Tokens like ``x_BLD``, which may be overwritten.
+        """Tokens (B, L, D).
 
         Args:
-            x_BLD: tokens.
-            freqs: rotary positions of the tokens.
-            context: features (B, S, context_dim), or what ``context_keys_values`` made of them.
-            mask_BS: True where a context token counts, None when all do.
+            x_BLD: tokens; may be overwritten.
+            freqs: rotary table of the tokens.
+            context: features (B, S, context_dim), or the result of ``context_keys_values`` for them.
+            mask_BS: bool, True where a context token counts; None when all do.
             cond_BRA: conditioning, float32.
-            ops: what this forward pass computes with.
+            ops: functions of this forward pass, see ``Ops.for_call``.
             key_scale: factor on the keys, and so on the scores, of self-attention.
-            pool: where keys and values of self-attention are pooled, None where each token has its own.
+            pool: pools the keys and values of self-attention (Context Drop); None gives each token its own.
         """
         if isinstance(context, torch.Tensor):
             context = self.context_keys_values(context)
@@ -152,12 +153,12 @@ class NextDiTBlock(nn.Module):
         return ops.add_gated(self.ffn_norm2, x_BLD, out, gate_mlp)
 
     def context_keys_values(self, context_BSD: torch.Tensor) -> KeysValues:
-        """Keys and values of the context's features, for a caller that keeps them from step to step."""
+        """Keys and values of context features (B, S, context_dim), for a caller that caches them for a run."""
         return self.attention.context_keys_values(self.attention_y_norm(context_BSD))
 
 
 class FinalLayer(nn.Module):
-    """Scaled LayerNorm (no affine) and a linear layer from tokens to patches."""
+    """LayerNorm without weights, scaled by adaLN, and a linear layer from tokens to patches."""
 
     def __init__(self, dim: int, cond_dim: int, out_dim: int, ops: Ops, device=None, dtype=None):
         super().__init__()

@@ -1,7 +1,7 @@
-"""torch.compile for the blocks of a network: what it needs here, and eager where that is missing or fails.
+"""Compiles the blocks of a network with torch.compile, and falls back to eager where that is not possible or fails.
 
-The blocks of a network are alike, and a compiled block takes any number of tokens, so that all of them and all patch
-sizes share their graphs: one for a single item and one for more.
+All blocks are alike, and a compiled block takes any number of tokens. So all blocks and all patch sizes share their
+graphs: one for batch size 1 and one for larger batches.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sysconfig
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -23,12 +24,12 @@ from .attention import Attention
 logger = logging.getLogger(__name__)
 
 BACKEND = "inductor"
+# Lowest compute capability that Triton supports.
 OLDEST_GPU = (7, 0)
-"""Compute capability that triton's kernels need."""
 
 
-def missing_piece(device: torch.device) -> str | None:
-    """What torch.compile lacks for ``device`` on this machine, as a part of a sentence; None: nothing is known to."""
+def missing_requirement(device: torch.device) -> str | None:
+    """What torch.compile needs for ``device`` and this machine lacks, as a noun phrase; None if nothing is known."""
     if not hasattr(torch.compiler, "set_stance"):
         return f"torch {torch.__version__}, and compiling needs 2.6 or newer"
     from torch._dynamo.eval_frame import check_if_dynamo_supported
@@ -50,33 +51,43 @@ def compile_blocks(
     backend: str | Callable = BACKEND,
     report: Callable[[str], object] = logger.warning,
 ) -> CompiledNetwork | nn.Module:
-    """The network with its ``layers`` compiled at their first call, or the network as it was where that cannot be.
+    """Compile the ``layers`` of a network at their first call.
 
     Args:
-        network: ``MultiScaleNextDiT`` or another with ``layers``; its parameters and their names stay.
-        backend: of ``torch.compile``.
-        report: is given one sentence where blocks run eager after all.
+        network: with ``layers``, such as ``MultiScaleNextDiT``; its parameters and their names do not change.
+        device: of the network.
+        backend: of torch.compile.
+        report: called with one sentence if the blocks run eager after all.
+
+    Returns:
+        The compiled network, or ``network`` if this machine cannot compile.
     """
-    if backend == BACKEND and (missing := missing_piece(device)):
-        report(runs_eager(missing))
+    if backend == BACKEND and (missing := missing_requirement(device)):
+        report(eager_message(missing))
         return network
-    for layer in network.layers:
+    for layer in cast(nn.ModuleList, network.layers):
         layer.compile(backend=backend, dynamic=True)
     return CompiledNetwork(network, EagerAfterFailure(report))
 
 
-def runs_eager(missing: str) -> str:
-    """The sentence for a machine that cannot compile."""
+def eager_message(missing: str) -> str:
+    """The message for a machine that lacks ``missing``, see ``missing_requirement``."""
     return f"The blocks run eager: torch.compile lacks {missing}."
 
 
 class EagerAfterFailure:
-    """Calls what has compiled parts; the first time that compiling fails it says so, and from then on runs without."""
+    """Calls functions with compiled parts; when compiling fails, it reports that once and runs eager from then on.
+
+    Args:
+        report: called with one sentence when compiling fails.
+        failed: run eager from the start.
+    """
 
     def __init__(self, report: Callable[[str], object] = logger.warning, failed: bool = False):
         self.report, self.failed = report, failed
 
-    def __call__(self, function: Callable, *args, **kwargs):
+    def __call__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """``function(*args, **kwargs)``."""
         if not self.failed:
             try:
                 return function(*args, **kwargs)
@@ -90,27 +101,34 @@ class EagerAfterFailure:
 
 
 class CompiledNetwork:
-    """A network whose blocks are compiled: called alike, and everything else is the network's own."""
+    """A network whose blocks are compiled; calls and attributes are the network's own.
+
+    Args:
+        network: with compiled ``layers``.
+        guard: runs the calls.
+    """
 
     def __init__(self, network: nn.Module, guard: EagerAfterFailure):
         self.network, self.guard = network, guard
 
-    def __call__(self, *args, **kwargs) -> torch.Tensor:
-        # Outside of inference mode a graph depends on what its inputs are views of, and there would be many.
+    def __call__(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The network's forward pass."""
+        # Outside of inference mode, a graph depends on the base of each input that is a view, so there would be many.
         with torch.inference_mode():
             out = self.guard(self.network, *args, **kwargs)
         return out.clone()
 
-    def on_attention(self, attention: Attention) -> nn.Module:
-        """The network with another attention, eager: this is for when something about it has failed."""
-        return CompiledNetwork(self.network.on_attention(attention), EagerAfterFailure(failed=True))
+    def with_attention(self, attention: Attention) -> CompiledNetwork:
+        """The network with another attention, run eager, because it replaces an attention that has failed."""
+        network = cast(Any, self.network).with_attention(attention)
+        return CompiledNetwork(network, EagerAfterFailure(failed=True))
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self.network, name)
 
 
 def is_compile_failure(error: BaseException) -> bool:
-    """Whether an error comes from compiling and not from what is compiled."""
+    """Whether an error was raised by the compiler and not by the compiled code."""
     from torch._dynamo.exc import TorchDynamoException
 
     return isinstance(error, TorchDynamoException)
@@ -122,7 +140,7 @@ def _missing_for_cuda(device: torch.device) -> str | None:
         return "a GPU of compute capability {}.{} or newer; this one has {}.{}".format(*OLDEST_GPU, *capability)
     if find_spec("triton") is None:
         return "the package triton (on Windows triton-windows)"
-    # Triton builds its launcher once; on Windows it brings a compiler for that.
+    # Triton compiles its launcher with a C compiler, which its Windows package includes.
     return None if sys.platform == "win32" else _missing_compiler("C", "CC", ("gcc", "clang", "cc"))
 
 
@@ -137,7 +155,7 @@ def _missing_compiler(language: str, variable: str, names: tuple[str, ...]) -> s
 
 
 def _cause(error: BaseException) -> str:
-    """Name and first line of what went wrong, without torch's own words around it."""
+    """Type and first line of the original error, without the text that torch adds."""
     error = getattr(error, "inner_exception", error)
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Sizes of the networks; frozen, checked on construction."""
+"""Configurations of the video network and of the block that all networks share."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from ..shapes.schedules import PatchSize
 
 @dataclass(frozen=True, kw_only=True)
 class BlockConfig:
-    """One Next-DiT block, the same for video, image and audio.
+    """Sizes of one Next-DiT block.
 
     Args:
         dim: token width.
         heads: query heads.
-        kv_heads: key and value heads; query head h reads head ``h // (heads // kv_heads)``.
+        kv_heads: key and value heads; query head h uses head ``h // (heads // kv_heads)``.
         ffn_hidden: hidden width of the gated feed-forward layer.
-        context_dim: width of the tokens that the gated cross-attention reads (text, or visual and text).
-        cond_dim: width of the conditioning vector behind scale and gate.
+        context_dim: width of the context of the gated cross-attention (text, or visual and text tokens).
+        cond_dim: width of the conditioning vector.
         qk_norm: LayerNorm over all heads together on queries and keys.
         norm_eps: epsilon of the RMSNorms.
+
+    Raises:
+        LuminaError: widths and heads that do not divide each other.
     """
 
     dim: int
@@ -39,11 +42,14 @@ class BlockConfig:
         if self.dim % self.heads or self.heads % self.kv_heads:
             raise LuminaError(
                 f"The network has width {self.dim}, {self.heads} heads and {self.kv_heads} key/value heads; "
-                "each must be a multiple of the next."
+                "each must be a multiple of the next.",
+                field="heads",
+                kind="value",
             )
 
     @property
     def head_dim(self) -> int:
+        """Width of a head."""
         return self.dim // self.heads
 
 
@@ -53,14 +59,28 @@ class VideoConfig:
 
     Args:
         patches: every patch size that the checkpoint has layers for.
+        channels: of the latents.
+        dim: token width.
+        layers: number of blocks.
+        heads: query heads.
+        kv_heads: key and value heads.
+        ffn_hidden: hidden width of the feed-forward layer.
         text_dim: width of the text features.
+        cond_dim: width of the conditioning vector.
+        qk_norm: LayerNorm on queries and keys.
+        norm_eps: epsilon of the RMSNorms.
         rope_theta: base of the rotary frequencies.
-        t_scale, motion_scale: factors on t and on the motion score before their embedding.
-        latent_rgb: red, green and blue of each latent channel, for previews, and in one more row those of latents of
-            zeros; None where they are not known.
-        train_size: latent size of the clips that the weights were trained on; None where it is not known.
+        t_scale: factor on t before its embedding.
+        motion_scale: factor on the motion score before its embedding.
+        latent_rgb: for previews, red, green and blue of each latent channel, and optionally one more row for latents
+            of zeros; None if not known.
+        train_size: latent size of the largest clips that the weights were trained on; None if not known.
+
+    Raises:
+        LuminaError: sizes that do not divide each other, no patch size, or a wrong number of ``latent_rgb`` rows.
     """
 
+    # Which VAE and which text encoder fit, for messages.
     vae_hint: ClassVar[str] = "that of CogVideoX-2b has 16"
     text_hint: ClassVar[str] = "Gemma-2-2B is 2304 wide"
 
@@ -83,16 +103,25 @@ class VideoConfig:
 
     def __post_init__(self) -> None:
         if not self.patches:
-            raise LuminaError("The network has no patch size; it needs at least one, such as 1x2.")
+            raise LuminaError(
+                "The network has no patch size; it needs at least one, such as 1x2.", field="patches", kind="value"
+            )
         if self.block.head_dim % 16:
             raise LuminaError(
-                f"Heads are {self.block.head_dim} wide; 3-axis rotary positions need a multiple of 16 (width / heads)."
+                f"Heads are {self.block.head_dim} wide; 3-axis RoPE needs dim / heads to be a multiple of 16.",
+                field="heads",
+                kind="value",
             )
         if self.latent_rgb is not None and len(self.latent_rgb) not in (self.channels, self.channels + 1):
-            raise LuminaError(f"latent_rgb has {len(self.latent_rgb)} rows; the latents have {self.channels} channels.")
+            raise LuminaError(
+                f"latent_rgb has {len(self.latent_rgb)} rows; write one for each of {self.channels} channels.",
+                field="latent_rgb",
+                kind="value",
+            )
 
     @property
     def block(self) -> BlockConfig:
+        """Sizes of a block."""
         return BlockConfig(
             dim=self.dim,
             heads=self.heads,
@@ -106,7 +135,7 @@ class VideoConfig:
 
     @property
     def rope_axes(self) -> tuple[int, int, int]:
-        """Width of each head that encodes frames, height and width: 2, 3 and 3 eighths."""
+        """Parts of the head width that encode frames, height and width: 2, 3 and 3 eighths."""
         eighth = self.block.head_dim // 8
         return 2 * eighth, 3 * eighth, 3 * eighth
 
@@ -114,27 +143,35 @@ class VideoConfig:
         """Raise LuminaError unless the network has layers for ``patch``."""
         if patch not in self.patches:
             have = ", ".join(str(p) for p in self.patches)
-            raise LuminaError(f"Patch size {patch} is not in this checkpoint, which has {have}; use one of these.")
+            raise LuminaError(
+                f"Patch size {patch} is not in this checkpoint, which has {have}; use one of these.",
+                field="patch",
+                kind="value",
+            )
 
     def check_size(self, size: LatentSize, patches: Iterable[PatchSize]) -> None:
-        """Raise LuminaError unless the network has every patch size and each fits ``size``."""
+        """Raise LuminaError unless the network has every patch size and each divides ``size``."""
         patches = tuple(patches)
         for patch in patches:
             self.check_patch(patch)
         size.check_all(patches)
 
     def check_channels(self, channels: int) -> None:
-        """Raise LuminaError unless latents of so many channels, as a VAE makes them, fit."""
+        """Raise LuminaError unless latents with this number of channels, which the VAE determines, fit."""
         if channels != self.channels:
             raise LuminaError(
                 f"The latents have {channels} channels, and this checkpoint's {self.channels}; use the VAE that "
-                f"it was trained with ({self.vae_hint})."
+                f"it was trained with ({self.vae_hint}).",
+                field="vae",
+                kind="mismatch",
             )
 
     def check_text_width(self, width: int) -> None:
-        """Raise LuminaError unless text features of ``width`` fit."""
+        """Raise LuminaError unless text features of this width fit."""
         if width != self.text_dim:
             raise LuminaError(
                 f"The text features are {width} wide, and this checkpoint reads {self.text_dim}; use the text encoder "
-                f"that it was trained with ({self.text_hint})."
+                f"that it was trained with ({self.text_hint}).",
+                field="text_encoder",
+                kind="mismatch",
             )

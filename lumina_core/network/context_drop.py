@@ -1,15 +1,14 @@
-"""Context Drop: early in a run the first layers read pooled keys and values, a quarter as many.
+"""Context Drop: early in a run, the first layers use pooled keys and values, a quarter as many.
 
-From the Lumina-Next paper (arXiv 2406.18583), second-hand: no code of it is public, and of the paper we had summaries
-only, which tell what is pooled and that the share of layers falls from all at t = 0 to none at t = 1. The rest is ours.
+From the Lumina-Next paper (arXiv 2406.18583). No code of it is public, and we had only summaries of the paper, which
+state what is pooled, and that the fraction of layers falls from all at t = 0 to none at t = 1. The rest is our choice.
 
-Queries stay as they are. Keys (after their norm) and values are averaged over cells of 2 x 2 patches of one frame;
-where a side is odd, the cells at its end average what there is. Keys are pooled before they are rotated and then stand
-at the mean position of their cell: averages of rotated keys would lose the high frequencies. Keys of the text stay as
-they are.
+Queries are not pooled. Keys (after their norm) and values are averaged over cells of 2 x 2 patches of one frame; where
+a side is odd, the last cells average fewer patches. Keys are pooled before RoPE and then rotated to the mean position
+of their cell, because averages of rotated keys would lose the high frequencies. Keys of the text are not pooled.
 
-Of N layers the first ``round(N * (1 - t / until))`` drop at flow time t: all of them at t = 0 (noise), none from
-``until`` on. ``until`` 1 is the paper's rule, 0 turns it off.
+Of N layers, the first ``round(N * (1 - t / until))`` drop at timestep t: all at t = 0 (noise), none from ``until`` on.
+``until`` 1 is the paper's rule, and 0 turns Context Drop off.
 """
 
 from __future__ import annotations
@@ -23,37 +22,38 @@ import torch.nn.functional as F
 from .rope import FreqsCis, grid_angles, grid_freqs_cis
 from .rope_scaling import RopeScaling
 
-# Patches along each side of a cell.
+# Side of a cell in patches.
 SIDE = 2
-# What benchmarks/context_drop.py finds to lose at most 1 point of accuracy and 5 % of motion.
+# Loses at most 1 point of accuracy and 5 % of motion in benchmarks/context_drop.py.
 RECOMMENDED = 0.1
 
 
 def dropped_layers(t: float, until: float, layers: int) -> int:
-    """How many of the first of ``layers`` read pooled keys at flow time ``t``."""
+    """Number of layers, counted from the first, that use pooled keys at timestep ``t`` (0 to 1)."""
     return round(layers * max(0.0, 1 - t / until)) if until else 0
 
 
 def pooled_grid(grid: Sequence[int]) -> tuple[int, int, int]:
-    """Cells along frames, height and width of a grid of patches."""
+    """Cells along frames, height and width for a grid of patches."""
     frames, height, width = grid
     return frames, -(-height // SIDE), -(-width // SIDE)
 
 
 @dataclass(frozen=True)
 class KeyPool:
-    """Called with (B, L, D) of all patches it returns (B, L', D) of the cells.
+    """Averages tokens (B, L, D) over cells: (B, L', D).
 
     Args:
         grid: patches along frames, height and width; L is their product.
-        freqs: the rotation of the cells' mean positions, (L', D / 2), or (B, L', D / 2) where samples differ.
+        freqs: rotary table of the cells' mean positions, (L', D / 2), or (B, L', D / 2) if samples differ.
     """
 
     grid: tuple[int, int, int]
     freqs: FreqsCis
 
     def __call__(self, x_BLD: torch.Tensor) -> torch.Tensor:
-        # Frames become samples, and what torch calls channels comes last in memory: nothing is copied.
+        """The mean of every cell, (B, L', D)."""
+        # Frames are pooled as samples in torch's channels-last memory format, so that nothing is copied.
         frames = x_BLD.unflatten(1, self.grid).flatten(0, 1).movedim(-1, 1)
         cells = F.avg_pool2d(frames, SIDE, ceil_mode=True, count_include_pad=False)
         return cells.movedim(1, -1).reshape(len(x_BLD), -1, x_BLD.shape[-1])
@@ -66,7 +66,7 @@ def pooled_freqs_cis(
     device: torch.device | str = "cpu",
     scalings: Sequence[RopeScaling | None] = (None,),
 ) -> FreqsCis:
-    """The rotation of the cells of a grid, each at its mean position; for the arguments see ``rope.freqs_cis``."""
+    """The rotary table of the cells of a grid at their mean positions; for the arguments see ``rope.freqs_cis``."""
     tables = []
     for scaling in scalings:
         frames, height, width = grid_angles(grid, widths, theta, scaling)
@@ -75,5 +75,5 @@ def pooled_freqs_cis(
 
 
 def _means(angles: torch.Tensor) -> torch.Tensor:
-    """Of mean positions, as angles grow in equal steps with the position, however they are scaled."""
+    """Angles of the mean positions, which are the mean angles, because angles are linear in the position."""
     return torch.stack([part.mean(0) for part in angles.split(SIDE)])

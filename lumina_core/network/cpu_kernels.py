@@ -1,11 +1,11 @@
-"""Inference on a CPU: torch's values to rounding, in less time; anywhere else torch's own layers run.
+"""Faster float32 inference on a CPU: the values of torch's own layers up to rounding.
 
-torch sends float32 products to MKL, which knows Intel's processors best; oneDNN, which torch brings too, was faster on
-an AMD EPYC: by 8 to 25 % from 128 rows on, several times for a few rows. It reads a weight column by column, so one
-that lies by rows is laid out again in each call, unless ``prepare_for_cpu`` has done so once. RMSNorm is a chain of
-whole-tensor steps in torch on a CPU.
+torch computes float32 matrix products with MKL, which is tuned for Intel CPUs. oneDNN, which torch includes too, was
+faster on an AMD EPYC: by 8 to 25 % from 128 rows on, and several times for a few rows. oneDNN reads a weight column by
+column, so a row-major weight is copied in every call unless ``prepare_for_cpu`` has changed its layout once. torch's
+RMSNorm on a CPU is a chain of whole-tensor operations, which is shorter here.
 
-The only file that calls private torch operators.
+This is the only file that calls private torch operators.
 """
 
 from __future__ import annotations
@@ -17,25 +17,27 @@ from torch import nn
 from .in_place import add_rows, scale_rows
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-# Rows for which oneDNN was slower where the weight lies by rows, up to 2.5 times; by columns it was the faster.
+# Numbers of rows at which oneDNN with a row-major weight was slower, by up to 2.5 times.
 MKL_ROWS = range(16, 96)
-# Tokens that a feed-forward layer takes at a time: as many as fit a CPU's cache.
+# Tokens that a feed-forward layer takes at a time, few enough for a CPU's cache.
 FFN_CHUNK_TOKENS = 1024
 
 
 class Linear(nn.Linear):
-    """torch's, by oneDNN where ``plain_float32`` holds."""
+    """torch's linear layer, computed by oneDNN where ``plain_float32`` holds."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., in_features) -> (..., out_features)."""
         if HAS_ONEDNN and plain_float32(x, self.weight):
             return linear(x, self.weight, self.bias)
         return super().forward(x)
 
 
 class RMSNorm(nn.RMSNorm):
-    """torch's, in fewer steps where ``plain_float32`` holds."""
+    """torch's RMSNorm, in fewer operations where ``plain_float32`` holds."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalizes the last axis of ``x``."""
         if self.eps is not None and plain_float32(x, self.weight):
             return rms_norm(x, self.weight, self.eps)
         return super().forward(x)
@@ -54,8 +56,8 @@ def add_gated(
 
 
 def swiglu(w1: nn.Module, w3: nn.Module, w2: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """``w2(silu(w1 x) * w3 x)``, in chunks that fit the cache and are written into ``x``; see ``ops.swiglu``."""
-    # For a compiler, a loop over chunks would be one graph per number of chunks, and it fuses these anyway.
+    """``w2(silu(w1 x) * w3 x)`` in chunks that fit the cache, written into ``x``; see ``ops.swiglu``."""
+    # A compiler would need one graph per number of chunks, and fuses these operations anyway.
     if torch.compiler.is_compiling() or x.shape[:-1].numel() <= FFN_CHUNK_TOKENS:
         return w2(gated_linear(x, w1, w3))
     for chunk in x.view(-1, x.shape[-1]).split(FFN_CHUNK_TOKENS):
@@ -64,7 +66,7 @@ def swiglu(w1: nn.Module, w3: nn.Module, w2: nn.Module, x: torch.Tensor) -> torc
 
 
 def plain_float32(x: torch.Tensor, weight: torch.Tensor) -> bool:
-    """Whether both are ordinary float32 on a CPU and neither gradients nor a compiler need torch's own layer."""
+    """Whether both are plain float32 tensors on the CPU, and neither gradients, autocast nor torch.compile are on."""
     return (
         x.device.type == "cpu"
         and weight.device.type == "cpu"
@@ -77,14 +79,14 @@ def plain_float32(x: torch.Tensor, weight: torch.Tensor) -> bool:
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """``x weight^T + bias`` of ``plain_float32`` tensors."""
+    """``x @ weight.T + bias`` for ``plain_float32`` tensors."""
     if x.shape[:-1].numel() in MKL_ROWS and weight.is_contiguous():
         return F.linear(x, weight, bias)
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
 def gated_linear(x: torch.Tensor, gate: nn.Module, layer: nn.Module) -> torch.Tensor:
-    """``silu(gate(x)) * layer(x)`` of two linear layers, where no gradient is needed."""
+    """``silu(gate(x)) * layer(x)`` for two linear layers, without gradients."""
     if HAS_ONEDNN and isinstance(gate, Linear) and isinstance(layer, Linear):
         if _computes_only(Linear, gate, x) and _computes_only(Linear, layer, x):
             hidden = torch.ops.mkldnn._linear_pointwise(x, gate.weight, gate.bias, "swish", [], "")
@@ -93,14 +95,14 @@ def gated_linear(x: torch.Tensor, gate: nn.Module, layer: nn.Module) -> torch.Te
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    """``x / sqrt(mean(x^2) + eps) * weight`` over the last axis, of ``plain_float32`` tensors."""
+    """``x / sqrt(mean(x^2) + eps) * weight`` over the last axis, for ``plain_float32`` tensors."""
     return _over_root_mean_square(x, eps).mul_(weight)
 
 
 def norm_and_factor(norm: nn.Module, x: torch.Tensor, factor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two tensors whose product is ``norm(x) * factor``, the first one new; ``factor`` (..., D) is for many tokens.
+    """Two tensors whose product is ``norm(x) * factor``; the first is new and may be overwritten.
 
-    The weight of an RMSNorm is multiplied with the few elements of the factor, not with every token.
+    The weight of an RMSNorm is multiplied with ``factor`` (..., D), which many tokens share, and not with every token.
     """
     if isinstance(norm, RMSNorm) and norm.eps is not None and _computes_only(RMSNorm, norm, x):
         return _over_root_mean_square(x, norm.eps), factor * norm.weight
@@ -108,9 +110,9 @@ def norm_and_factor(norm: nn.Module, x: torch.Tensor, factor: torch.Tensor) -> t
 
 
 def prepare_for_cpu(network: nn.Module) -> None:
-    """Set up a network for inference on a CPU; its values stay. Does nothing for weights elsewhere.
+    """Prepare a network for inference if all its weights are on the CPU. Their values do not change.
 
-    For a network that is only read from now on: what writes weights to a file needs them by rows.
+    Their memory layout does, and saving needs row-major weights, so use it for networks that are not saved.
     """
     if all(parameter.device.type == "cpu" for parameter in network.parameters()):
         columns_first(network)
@@ -119,9 +121,9 @@ def prepare_for_cpu(network: nn.Module) -> None:
 
 @torch.no_grad()
 def columns_first(network: nn.Module) -> None:
-    """Lay the weights of a network's ``Linear`` layers out by columns, where oneDNN takes them.
+    """Make the weights of a network's ``Linear`` layers column-major, as oneDNN reads them.
 
-    A layer at a time, so that memory grows by one of them.
+    One layer at a time, so that memory grows by one layer's weight.
     """
     for layer in network.modules():
         if HAS_ONEDNN and isinstance(layer, Linear) and plain_float32(layer.weight, layer.weight):
@@ -129,17 +131,18 @@ def columns_first(network: nn.Module) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library of Linux keep what a pass frees for the next one, up to twice 32 MiB.
+    """Make glibc keep the memory that a forward pass frees, up to twice 32 MiB, for the next one.
 
-    glibc maps large blocks again each time, and every 4 KiB of them costs a page fault when first written: a fifth of a
-    pass over 3072 tokens of width 512 in a process that did nothing else. It stops at sizes that were freed once
-    (mallopt(3), M_MMAP_THRESHOLD, at most 32 MiB), so one such block is allocated and freed; it is never written.
+    By default glibc maps large blocks afresh each time, and every 4 KiB page of them costs a page fault when first
+    written: a fifth of the time of a forward pass over 3072 tokens of width 512. It stops mapping sizes up to the
+    largest block that was freed (mallopt(3), M_MMAP_THRESHOLD, at most 32 MiB), so this allocates and frees one block
+    of that size, which is never written.
     """
     torch.empty(2**25 - 2**16, dtype=torch.uint8)
 
 
 def _computes_only(kind: type[nn.Module], layer: nn.Module, x: torch.Tensor) -> bool:
-    """Whether a call would do no more than this class does: no work of a subclass (a LoRA), hook or other forward."""
+    """Whether a call only does what ``kind`` does: no subclass (such as a LoRA), hook or replaced forward."""
     weight = layer.weight
     own = type(layer) is kind and isinstance(weight, torch.Tensor) and plain_float32(x, weight)
     return own and "forward" not in vars(layer) and not layer._forward_hooks and not layer._forward_pre_hooks

@@ -1,6 +1,8 @@
-"""Vectors behind scale and gate: time, motion score and pooled text.
+"""Conditioning embeddings for adaLN: timestep, motion score and pooled text.
 
-They are float32 in a bf16 run too: there is one per item, and its rounding would scale and gate every token.
+They are float32 in half-precision runs too: there is one vector per sample, and its rounding would affect every token.
+
+Letters: B batch, S text tokens, D text width, A conditioning width.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from torch import nn
 
 from .ops import Ops
 
+# Of the sinusoids of a scalar, as in the official code.
 FREQUENCIES = 128
 MAX_PERIOD = 10000.0
 
@@ -27,7 +30,7 @@ def sinusoid(values: torch.Tensor, frequencies: int = FREQUENCIES) -> torch.Tens
 
 
 class ScalarEmbedder(nn.Module):
-    """A number per item, (B,) -> (B, A) float32: sinusoids through a two-layer perceptron."""
+    """Embeds one scalar per sample: sinusoids and a two-layer MLP."""
 
     def __init__(self, cond_dim: int, ops: Ops, device=None, dtype=None):
         super().__init__()
@@ -38,13 +41,13 @@ class ScalarEmbedder(nn.Module):
         )
 
     def forward(self, values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """``dtype`` is the run's."""
+        """Values (B,) -> (B, A) float32; ``dtype`` is the run's."""
         hidden = self.ops.fp32_linear(self.mlp[0], sinusoid(values), dtype)
         return self.ops.fp32_linear(self.mlp[2], self.mlp[1](hidden), dtype)
 
 
 class TextEmbedder(nn.Sequential):
-    """Pooled text (B, D) float32 -> (B, A) float32: LayerNorm and a linear layer."""
+    """Embeds the pooled text: LayerNorm and a linear layer."""
 
     def __init__(self, text_dim: int, cond_dim: int, ops: Ops, device=None, dtype=None):
         where = {"device": device, "dtype": dtype}
@@ -52,12 +55,12 @@ class TextEmbedder(nn.Sequential):
         self.ops = ops
 
     def forward(self, pooled: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """``dtype`` is the run's."""
+        """Pooled features (B, D) float32 -> (B, A) float32; ``dtype`` is the run's."""
         return self.ops.fp32_linear(self[1], self.ops.fp32_linear(self[0], pooled, dtype), dtype)
 
 
 def masked_mean(features_BSD: torch.Tensor, mask_BS: torch.Tensor | None) -> torch.Tensor:
-    """Mean over the tokens that count, (B, D) float32; masked tokens are ignored whatever they hold."""
+    """Mean over the tokens that count, (B, D) float32; values of masked tokens, even NaN, are ignored."""
     if mask_BS is None:
         return features_BSD.mean(dim=1, dtype=torch.float32)
     kept = features_BSD.masked_fill(~mask_BS[..., None], 0)

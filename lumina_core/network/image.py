@@ -27,12 +27,18 @@ from .rope import FreqsCis, interleave
 
 @dataclass(frozen=True, kw_only=True)
 class ImageConfig(VideoConfig):
-    """Defaults are those of Lumina-Next-T2I and -SFT. Latents are a video's of one frame.
+    """The image network of Lumina-Next. Defaults are those of Lumina-Next-T2I and -SFT.
+
+    Fields that are not listed are those of ``VideoConfig``. An image is a video of one latent frame.
 
     Args:
-        learn_sigma: twice the channels come out, and the second half, a variance of no use to a flow, is left.
-        guided_channels: how many channels the guidance moves, the others following the prompt alone, as in the
-            released sampler (3 of 4); None is all.
+        learn_sigma: the output has twice the channels; the second half, a variance that flow matching does not use,
+            is dropped.
+        guided_channels: number of channels that guidance changes; the others follow the prompt alone, as in the
+            released sampler (3 of 4). None is all.
+
+    Raises:
+        LuminaError: heads of a wrong width.
     """
 
     vae_hint: ClassVar[str] = "that of SDXL has 4"
@@ -51,24 +57,30 @@ class ImageConfig(VideoConfig):
     def __post_init__(self) -> None:
         if self.block.head_dim % 4:
             raise LuminaError(
-                f"Heads are {self.block.head_dim} wide; 2-axis rotary positions need a multiple of 4 (width / heads)."
+                f"Heads are {self.block.head_dim} wide; 2-axis RoPE needs dim / heads to be a multiple of 4.",
+                field="heads",
+                kind="value",
             )
 
     def check_size(self, size: LatentSize, patches: Iterable[PatchSize]) -> None:
-        """Raise LuminaError unless these are latents of one picture that the patch size divides."""
+        """Raise LuminaError unless ``size`` is that of an image and the patch size divides it."""
         if size.frames != 1:
-            raise LuminaError(f"The latents have {size.frames} frames; this checkpoint makes pictures, so give it 1.")
+            raise LuminaError(
+                f"The latents have {size.frames} frames; this checkpoint makes images, so use 1.",
+                field="frames",
+                kind="value",
+            )
         super().check_size(size, patches)
 
     @property
     def rope_axes(self) -> tuple[int, int, int]:
-        """Width of each head that encodes frames, height and width."""
+        """Parts of the head width that encode frames, height and width."""
         half = self.block.head_dim // 2
         return 0, half, half
 
 
 class ImageNextDiT(NextDiT):
-    """Velocity of a latent image (B, C, 1, H, W), conditioned on text."""
+    """Predicts the velocity of a latent image (B, C, 1, H, W), conditioned on text."""
 
     config: ImageConfig
 
@@ -85,17 +97,17 @@ class ImageNextDiT(NextDiT):
         self.final_layer = FinalLayer(config.dim, config.cond_dim, out, ops, **where)
 
     def patch_embed(self, x: torch.Tensor, patch: PatchSize) -> torch.Tensor:
-        """A patch vector runs over (channel, height, width) on the way in, and over (height, width, channel) out."""
+        """Latents (B, C, 1, H, W) -> tokens (B, L, dim). A patch vector runs over (channel, height, width) here."""
         p = patch.space
         return self.x_embedder(rearrange(x, "b c f (h p) (w q) -> b (f h w) (c p q)", p=p, q=p))
 
     def unpatch(
         self, tokens: torch.Tensor, cond: torch.Tensor, patch: PatchSize, size: LatentSize, ops: Ops
     ) -> torch.Tensor:
-        """The first half of the channels where there are two."""
+        """Tokens -> latents, without the variance; a patch vector runs over (height, width, channel) here."""
         x = unpatchify(self.final_layer(tokens, cond, ops), patch, (size.frames, size.height, size.width))
         return x[:, : self.config.channels]
 
     def arrange_axes(self, freqs: FreqsCis) -> FreqsCis:
-        """Height and width take turns along a head."""
+        """Interleave height and width along a head."""
         return interleave(freqs, 2)

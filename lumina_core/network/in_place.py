@@ -1,6 +1,6 @@
-"""The blocks' equation where no gradient is needed: the same values, written into tensors that are not needed again.
+"""The functions of a block without gradients: the same values, written into activations that are not needed again.
 
-For the functions' arguments see the plain forms in ``ops.py`` and ``rope.py``.
+For the arguments see the plain functions in ``ops.py`` and ``rope.py``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from . import rope
 from .rope import FreqsCis
 
 # Tokens that a feed-forward layer takes at a time: enough to keep a GPU busy, and few enough that its wide hidden
-# layer does not set the peak of memory.
+# layer does not determine peak memory.
 FFN_CHUNK_TOKENS = 16384
-# Tokens that are widened to float32 at a time.
+# Tokens that are converted to float32 at a time.
 ROPE_CHUNK_TOKENS = 8192
 
 
@@ -37,8 +37,8 @@ def addcmul(x: torch.Tensor, update: torch.Tensor, factor: torch.Tensor) -> torc
 
 
 def swiglu(w1: nn.Module, w3: nn.Module, w2: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """``w2(silu(w1 x) * w3 x)``; many tokens are taken in chunks, whose results are written into ``x``."""
-    # For a compiler, a loop over chunks would be one graph per number of chunks, and it fuses these anyway.
+    """``w2(silu(w1 x) * w3 x)``; many tokens are split into chunks, whose results are written into ``x``."""
+    # A compiler would need one graph per number of chunks, and fuses these operations anyway.
     if torch.compiler.is_compiling() or x.shape[:-1].numel() <= FFN_CHUNK_TOKENS:
         return w2(F.silu(w1(x), inplace=True).mul_(w3(x)))
     for chunk in x.view(-1, x.shape[-1]).split(FFN_CHUNK_TOKENS):
@@ -47,7 +47,7 @@ def swiglu(w1: nn.Module, w3: nn.Module, w2: nn.Module, x: torch.Tensor) -> torc
 
 
 def rotate(x_BLHD: torch.Tensor, freqs: FreqsCis) -> torch.Tensor:
-    """``rope.rotate``, written into ``x_BLHD``; half precision is widened a chunk at a time."""
+    """``rope.rotate``, written into ``x_BLHD``; half precision is converted a chunk at a time."""
     if torch.compiler.is_compiling():
         return rope.rotate(x_BLHD, freqs)
     if x_BLHD.dtype == torch.float32:
@@ -60,11 +60,11 @@ def rotate(x_BLHD: torch.Tensor, freqs: FreqsCis) -> torch.Tensor:
 
 
 def scale_rows(x_BLD: torch.Tensor, factor_BRD: torch.Tensor) -> torch.Tensor:
-    """``x * factor``, each row's factor for that row's tokens, written into ``x_BLD``."""
+    """``x * factor``, written into ``x_BLD``; each of R factors is for L / R consecutive tokens."""
     return x_BLD.unflatten(1, (factor_BRD.shape[1], -1)).mul_(factor_BRD.unsqueeze(2)).flatten(1, 2)
 
 
 def add_rows(x_BLD: torch.Tensor, update_BLD: torch.Tensor, factor_BRD: torch.Tensor) -> torch.Tensor:
-    """``x + update * factor``, each row's factor for that row's tokens, written into ``x_BLD``."""
+    """``x + update * factor``, written into ``x_BLD``; each of R factors is for L / R consecutive tokens."""
     x, update = (tensor.unflatten(1, (factor_BRD.shape[1], -1)) for tensor in (x_BLD, update_BLD))
     return x.addcmul_(update, factor_BRD.unsqueeze(2)).flatten(1, 2)

@@ -1,4 +1,4 @@
-"""Next-DiT, the backbone that the video and the image network share (paper section 3.1; Lumina-Next)."""
+"""Next-DiT, the backbone of the video and image networks (paper section 3.1; Lumina-Next)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -26,18 +26,21 @@ from .ops import TORCH_OPS, Ops
 from .rope import FreqsCis, freqs_cis
 from .text_cache import ConditioningCache
 
-# Tokens from which a CPU takes the samples of a batch one after another: in the same time, the peak of memory is one
-# sample's. Fewer tokens take little memory, and 5 to 7 % less time together.
+# From this number of tokens on, a CPU runs the samples of a batch one after another, which takes the same time with the
+# peak memory of one sample. Fewer tokens take little memory, and 5 to 7 % less time in one batch.
 CPU_SPLIT_TOKENS = 1024
 Network = TypeVar("Network", bound="NextDiT")
 
 
 class NextDiT(nn.Module, ABC):
-    """Velocity of latents (B, C, F, H, W). Parameter names are those of the released checkpoints.
+    """Predicts the velocity of latents (B, C, F, H, W). Parameter names are those of released checkpoints.
 
-    A subclass makes the layers, in the order of the published parameters, and says how latents become tokens and
-    tokens latents. Weights are whatever the layer classes make of them (checkpoints are loaded strict; training
-    initializes itself).
+    A subclass creates the layers, in the order of the published parameters, and converts latents to tokens and tokens
+    to latents. Weights have the default initialization of the layer classes.
+
+    Args:
+        config: sizes.
+        ops: layer classes and functions.
     """
 
     config: VideoConfig
@@ -62,18 +65,18 @@ class NextDiT(nn.Module, ABC):
 
     @abstractmethod
     def arrange_axes(self, freqs: FreqsCis) -> FreqsCis:
-        """The rotary table, one axis after the other, in the order that the heads were trained on."""
+        """The rotary table, whose axes follow one another, in the order that the network was trained with."""
 
     def condition(
         self, t: torch.Tensor, text: ConditioningCache, motion: torch.Tensor | None, dtype: torch.dtype
     ) -> torch.Tensor:
-        """Time and pooled text, added: (B, 1, A) float32.
+        """The conditioning (B, 1, A), float32: the sum of the embeddings of t and of the pooled text.
 
         Args:
-            t: flow times (B,).
+            t: timesteps (B,), 0 to 1.
             text: of B samples.
-            motion: motion scores (B,), of networks that have them.
-            dtype: the run's.
+            motion: motion scores (B,), for networks that have them.
+            dtype: of the run.
         """
         pooled = text.pooled(lambda features, mask: self.cap_embedder(masked_mean(features, mask), dtype))
         return (self.t_embedder(t * self.config.t_scale, dtype) + pooled)[:, None, :]
@@ -88,23 +91,23 @@ class NextDiT(nn.Module, ABC):
         patch: PatchSize,
         options: NetworkOptions = AS_TRAINED,
     ) -> torch.Tensor | list[torch.Tensor]:
-        """Velocity (data - noise) at flow time t.
+        """Velocity (data minus noise) at timestep t.
 
         Args:
-            x: latents (B, C, F, H, W), or a list of B latents (C, F, H, W) of unequal size.
-            t: (B,), 0 noise to 1 data.
-            text: text features (B, S, text_dim), or what ``cache_text`` made of them (then the mask is not read).
-            text_mask: bool (B, S), True where a token counts, any pattern but at least one per row; None when all do.
-            motion: motion scores (B,); negative gives no motion embedding. Not written to. Images have none.
+            x: latents (B, C, F, H, W), or a list of B latents (C, F, H, W) of different sizes.
+            t: (B,), 0 (noise) to 1 (data).
+            text: text features (B, S, text_dim), or the result of ``cache_text`` (then ``text_mask`` is not used).
+            text_mask: bool (B, S), True where a token counts, which is at least one per sample; None when all do.
+            motion: motion scores (B,); a negative one gives no motion embedding. None for images.
             patch: one of ``config.patches``.
-            options: changes of the pass that need no other weights.
+            options: of the forward pass.
 
         Returns:
             Like x.
 
         Raises:
-            LuminaError: a patch size that the checkpoint lacks or that does not divide x, too many tokens, text of the
-                wrong width, options that need a trained size that is not known.
+            LuminaError: a patch size that the checkpoint lacks or that does not divide x, too many tokens, text of a
+                wrong width, or options that need a trained size that is not known.
         """
         self.config.check_patch(patch)
         if not isinstance(text, ConditioningCache):
@@ -129,7 +132,7 @@ class NextDiT(nn.Module, ABC):
         options: NetworkOptions = AS_TRAINED,
         **attention_options: Any,
     ) -> torch.Tensor:
-        """``velocity`` of any batch, taken in parts where its samples differ or memory is saved by it."""
+        """``velocity`` of any batch, which is split if its samples differ or if that saves memory."""
         unequal = len(set(self._dropped(t, options))) > 1
         many = x.device.type == "cpu" and LatentSize(*x.shape[2:]).tokens(patch) >= CPU_SPLIT_TOKENS
         strategy = per_sample if unequal or (many and not torch.is_grad_enabled()) else whole_batch
@@ -145,10 +148,10 @@ class NextDiT(nn.Module, ABC):
         options: NetworkOptions = AS_TRAINED,
         **attention_options: Any,
     ) -> torch.Tensor:
-        """The network's equation, for samples of one size of which equally many layers drop keys.
+        """The network's equation, for samples of equal size with equal numbers of dropped layers.
 
-        Arguments are those of ``forward``, which checks them; ``attention_options`` are further ones for the attention
-        of ``ops``.
+        Arguments are those of ``forward``, which checks them. ``attention_options`` are further arguments of the
+        attention of ``ops``.
         """
         size = LatentSize(*x.shape[2:])
         size.check(patch)
@@ -158,16 +161,16 @@ class NextDiT(nn.Module, ABC):
         key_scale = proportional_scale(self.config, size, patch, options)
         cond = self.condition(t, text, motion, x.dtype)
         tokens = self.patch_embed(x, patch)
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(cast(Iterable[NextDiTBlock], self.layers)):
             context = text.layer(index, layer.context_keys_values)
             pool = key_pool if index < dropped else None
             tokens = layer(tokens, freqs, context, text.mask, cond, ops, key_scale, pool)
         return self.unpatch(tokens, cond, patch, size, ops)
 
     def _dropped(self, t: torch.Tensor, options: NetworkOptions) -> list[int]:
-        """How many of the first layers read pooled keys, of each sample; without Context Drop one 0 for all.
+        """Number of layers with pooled keys for each sample; without Context Drop, one 0 for all samples.
 
-        Only Context Drop reads the values of t, which on a GPU waits for them.
+        Reading the values of t synchronizes with a GPU, so only Context Drop does it.
         """
         if not options.context_drop:
             return [0]
@@ -182,7 +185,7 @@ class NextDiT(nn.Module, ABC):
         options: NetworkOptions,
         pools: bool,
     ) -> tuple[FreqsCis, KeyPool | None]:
-        """The rotary table of every token, and what Context Drop needs of it; kept from step to step."""
+        """The rotary table of the tokens, and the pool of Context Drop; cached from step to step."""
         size = LatentSize(*x.shape[2:])
         scalings = video_scaling(self.config, size, patch, options, t)
         grid = (size.grid(patch), self.config.rope_axes, self.config.rope_theta, x.device, scalings)
@@ -194,12 +197,16 @@ class NextDiT(nn.Module, ABC):
         return text.positions((grid, pools), make)
 
     def cache_text(self, text: torch.Tensor, text_mask: torch.Tensor | None) -> ConditioningCache:
-        """Text (B, S, text_dim) and its mask that many calls share; ``forward`` takes it in place of both."""
+        """A cache for text features (B, S, text_dim) and their mask that ``forward`` takes in place of both.
+
+        Use it for the calls of one run: keys and values of the text are then computed once. Raises LuminaError for
+        features of a wrong width.
+        """
         self.config.check_text_width(text.shape[-1])
         return ConditioningCache(text, text_mask)
 
-    def on_attention(self: Network, attention: Attention) -> Network:
-        """The same network, its weights shared, with another attention."""
+    def with_attention(self: Network, attention: Attention) -> Network:
+        """A network with the same weights and another attention."""
         twin = copy.copy(self)
         twin.ops = replace(self.ops, attention=attention)
         return twin
@@ -222,6 +229,6 @@ class NextDiT(nn.Module, ABC):
             self.config.check_text_width(features.shape[-1])
 
     def make_blocks(self, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.ModuleList:
-        """The blocks of ``config``, for a subclass's ``layers``."""
+        """The blocks of ``config``, for the ``layers`` of a subclass."""
         block, ops = self.config.block, self.ops
         return nn.ModuleList(NextDiTBlock(block, ops, device=device, dtype=dtype) for _ in range(self.config.layers))

@@ -1,10 +1,10 @@
-"""What a host or a faster backend may replace in a network: its layer classes, its attention, and the blocks' equation.
+"""The layer classes and functions that a network is made of, which a host or a faster backend may replace.
 
-``TORCH_OPS`` is the equation as the paper writes it, safe for autograd. ``Ops.for_call`` picks once per forward pass
-what the blocks compute with: the plain equation where gradients are needed, else its in-place forms (``in_place.py``),
+The functions of ``TORCH_OPS`` are the block's equation as the paper writes it, safe for autograd. ``Ops.for_call``
+chooses once per forward pass: these functions where gradients are needed, else their in-place forms (``in_place.py``),
 and on a CPU those with faster kernels (``cpu_kernels.py``).
 
-Letters: B batch, L tokens, R rows with a conditioning vector of their own (R divides L), H heads, D width.
+Letters: B batch, L tokens, R conditioning vectors (each is for L / R consecutive tokens), H heads, D width.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from .rope import rotate
 
 
 def modulate(norm: nn.Module, x_BLD: torch.Tensor, scale_BRD: torch.Tensor) -> torch.Tensor:
-    """``norm(x) * (1 + scale)``, each row's scale for that row's tokens; like ``x_BLD``.
+    """``norm(x) * (1 + scale)``, like ``x_BLD``; each of R scales is for L / R consecutive tokens.
 
-    Broadcasting keeps video (R = 1) from copying one vector per token.
+    Scales are broadcast, because a copy per token would be large.
     """
     rows = norm(x_BLD).unflatten(1, (scale_BRD.shape[1], -1))
     return (rows * (1 + scale_BRD).unsqueeze(2)).flatten(1, 2)
@@ -36,7 +36,7 @@ def modulate(norm: nn.Module, x_BLD: torch.Tensor, scale_BRD: torch.Tensor) -> t
 def add_gated(
     norm: nn.Module, x_BLD: torch.Tensor, update_BLD: torch.Tensor, gate_BRD: torch.Tensor
 ) -> torch.Tensor:
-    """``x + norm(update) * tanh(gate)``, each row's gate for that row's tokens; like ``x_BLD``."""
+    """``x + norm(update) * tanh(gate)``, like ``x_BLD``; each of R gates is for L / R consecutive tokens."""
     x, update = (tensor.unflatten(1, (gate_BRD.shape[1], -1)) for tensor in (x_BLD, norm(update_BLD)))
     return torch.addcmul(x, update, gate_BRD.tanh().unsqueeze(2)).flatten(1, 2)
 
@@ -47,15 +47,12 @@ def swiglu(w1: nn.Module, w3: nn.Module, w2: nn.Module, x: torch.Tensor) -> torc
 
 
 def match(parameter: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """A bare parameter on the device and in the dtype of an activation."""
+    """A parameter on the device and in the dtype of the activation ``like``."""
     return parameter.to(like)
 
 
 def in_float32(layer: nn.Module, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """``layer`` on x in float32, whatever its weights are stored in and whatever the run's ``dtype`` is.
-
-    Returns float32.
-    """
+    """``layer(x)`` computed in float32, whatever the dtypes of its weights and of the run (``dtype``) are."""
     parameters = dict(layer.named_parameters())
     with _without_autocast(x.device.type):
         if all(parameter.dtype == torch.float32 for parameter in parameters.values()):
@@ -65,8 +62,8 @@ def in_float32(layer: nn.Module, x: torch.Tensor, dtype: torch.dtype) -> torch.T
 
 
 def _without_autocast(device: str) -> AbstractContextManager:
-    """Training in bf16 is under autocast, which would compute in bf16 after all."""
-    if torch.compiler.is_compiling():  # which training never is; the compiler cannot trace the question
+    """Turns autocast off, under which bf16 training runs and a float32 layer would compute in bf16."""
+    if torch.compiler.is_compiling():  # training is never compiled, and the compiler cannot trace the query below
         return nullcontext()
     within = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     return torch.autocast(device, enabled=False) if within else nullcontext()
@@ -74,17 +71,18 @@ def _without_autocast(device: str) -> AbstractContextManager:
 
 @dataclass(frozen=True)
 class Ops:
-    """Layer classes and functions that a network is made of; the defaults are torch's own.
+    """Layer classes and functions of a network; the defaults are torch's own.
 
-    Functions may overwrite their activations (``x``, ``update``) where no gradient is needed, never parameters or
-    what belongs to the conditioning.
+    Without gradients, functions may overwrite activations (``x``, ``update``), but never parameters or conditioning.
 
     Args:
-        linear, layer_norm, rms_norm: layer classes that take torch's arguments, ``device`` and ``dtype`` included.
+        linear: layer class that takes the arguments of torch's, ``device`` and ``dtype`` included.
+        layer_norm: the same.
+        rms_norm: the same.
         attention: scaled dot-product attention; see ``attention.Attention``.
-        cast: ``cast(parameter, like)``, a bare parameter on an activation's device and in its dtype.
-        fp32_linear: ``fp32_linear(layer, x, dtype)`` runs a layer of the conditioning, which has a row or few per
-            sample, as exactly as possible; ``dtype`` is the run's, the result float32.
+        cast: ``cast(parameter, like)``, a parameter on an activation's device and in its dtype.
+        fp32_linear: ``fp32_linear(layer, x, dtype)`` runs a layer of the conditioning, which has few vectors per
+            sample, as exactly as possible; ``dtype`` is the run's, and the result is float32.
         modulate: ``modulate(norm, x, scale)``, see ``modulate``.
         add_gated: ``add_gated(norm, x, update, gate)``, see ``add_gated``.
         addcmul: ``addcmul(x, update, factor)``, ``x + update * factor``.
@@ -105,11 +103,11 @@ class Ops:
     rotate: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = rotate
 
     def for_call(self, x: torch.Tensor, **attention_options: Any) -> Ops:
-        """What the blocks compute with in one forward pass over ``x``.
+        """The functions for one forward pass over ``x``.
 
         Args:
-            x: the network's input; its device decides, and whether gradients are enabled.
-            attention_options: further arguments of ``attention`` for this pass.
+            x: input of the network; its device matters, and whether gradients are enabled.
+            attention_options: further arguments of ``attention`` in this pass.
         """
         if torch.is_grad_enabled():
             ops = self
@@ -121,12 +119,12 @@ class Ops:
 
     @cached_property
     def in_place(self) -> Ops:
-        """These ops without gradients: functions that still are the plain equation write into their activations."""
+        """These ops without gradients: functions that have not been replaced become their in-place forms."""
         return self._with(IN_PLACE)
 
     @cached_property
     def on_cpu(self) -> Ops:
-        """``in_place`` for a CPU, with the kernels of ``cpu_kernels``."""
+        """``in_place`` with the kernels of ``cpu_kernels``."""
         return self._with({**IN_PLACE, **CPU})
 
     def _with(self, functions: Mapping[str, Callable]) -> Ops:
@@ -134,6 +132,7 @@ class Ops:
         return replace(self, **plain)
 
 
+# The functions of a block by name of their field, in their three forms.
 PLAIN: Mapping[str, Callable] = {
     "modulate": modulate, "add_gated": add_gated, "addcmul": torch.addcmul, "swiglu": swiglu, "rotate": rotate,
 }  # fmt: skip
@@ -146,10 +145,10 @@ CPU: Mapping[str, Callable] = {
 }  # fmt: skip
 
 TORCH_OPS = Ops()
-# For a network that runs on a CPU without gradients; anywhere else its layers are torch's own.
+# For a network on a CPU. With gradients or on another device, its layers compute as torch's own.
 CPU_OPS = Ops(linear=cpu_kernels.Linear, rms_norm=cpu_kernels.RMSNorm)
 
 
 def ops_for(device: torch.device | str) -> Ops:
-    """The ops to build a network with that is to run on ``device``."""
+    """The ops to construct a network with that will run on ``device``."""
     return CPU_OPS if torch.device(device).type == "cpu" else TORCH_OPS

@@ -1,6 +1,7 @@
-"""Latent videos to patch vectors and back.
+"""Converts between latent videos and patch vectors.
 
-Tokens run over (frames, height, width), last fastest; a patch vector runs over (frames, height, width, channel).
+Tokens are in the order (frames, height, width), the last fastest. A patch vector runs over (frames, height, width,
+channel).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def patchify(x: torch.Tensor, patch: PatchSize) -> torch.Tensor:
 
 
 def unpatchify(tokens: torch.Tensor, patch: PatchSize, size: tuple[int, int, int]) -> torch.Tensor:
-    """The inverse, for a latent of ``size`` (frames, height, width); an image keeps its first frame."""
+    """The inverse of ``patchify``, for latents of ``size`` (frames, height, width); an image keeps one frame."""
     frames, height, width = size
     x = rearrange(
         tokens,

@@ -1,4 +1,4 @@
-"""Rotary positions over several axes, from one small table per axis.
+"""Rotary position embedding (RoPE) over several axes, from one small table per axis.
 
 Letters: B batch, L tokens, H heads, D head width.
 """
@@ -12,12 +12,12 @@ import torch
 
 from .rope_scaling import RopeScaling
 
-# Unit complex numbers, complex64 (L, D / 2), or (B, L, D / 2) where the samples of a batch differ.
+# Rotary table: unit complex numbers, complex64 (L, D / 2), or (B, L, D / 2) if the samples of a batch differ.
 FreqsCis: TypeAlias = torch.Tensor
 
 
 def axis_angles(length: int, width: int, theta: float, divisors: torch.Tensor | float = 1.0) -> torch.Tensor:
-    """Angles (length, width / 2) in float64 for positions 0, 1, ... of one axis, its frequencies over ``divisors``."""
+    """Angles (length, width / 2), float64, of positions 0, 1, ... of an axis; ``divisors`` divide the frequencies."""
     frequencies = 1.0 / theta ** (torch.arange(0, width, 2, dtype=torch.float64) / width) / divisors
     return torch.outer(torch.arange(length, dtype=torch.float64), frequencies)
 
@@ -25,7 +25,7 @@ def axis_angles(length: int, width: int, theta: float, divisors: torch.Tensor | 
 def grid_angles(
     lengths: Sequence[int], widths: Sequence[int], theta: float, scaling: RopeScaling | None = None
 ) -> list[torch.Tensor]:
-    """``axis_angles`` of every axis of a grid, scaled or as trained."""
+    """``axis_angles`` of every axis of a grid, scaled or as in training (``scaling`` None)."""
     return [
         axis_angles(length, width, theta, 1.0 if scaling is None else scaling.divisors(axis, width, theta))
         for axis, (length, width) in enumerate(zip(lengths, widths, strict=True))
@@ -39,12 +39,13 @@ def freqs_cis(
     device: torch.device | str = "cpu",
     scalings: Sequence[RopeScaling | None] = (None,),
 ) -> FreqsCis:
-    """The rotation of every position of a grid, last axis fastest, complex64 (L, D / 2).
+    """The rotary table of a grid, complex64 (L, D / 2); the last axis is the fastest.
 
     Args:
         lengths: positions along each axis, such as (frames, height, width) in patches.
-        widths: part of the head width that each axis encodes; they add up to D.
+        widths: part of the head width that encodes each axis; they add up to D.
         theta: base of the frequencies.
+        device: of the result.
         scalings: one for the whole batch, or one for each of B samples; then the result is (B, L, D / 2).
     """
     tables = [grid_freqs_cis(grid_angles(lengths, widths, theta, scaling), device) for scaling in scalings]
@@ -52,10 +53,10 @@ def freqs_cis(
 
 
 def grid_freqs_cis(angles: Sequence[torch.Tensor], device: torch.device | str = "cpu") -> FreqsCis:
-    """The rotation of every position of a grid whose axes turn by ``angles``, each (length, width / 2).
+    """The rotary table of a grid with these ``angles`` along each axis, each (length, width / 2) float64.
 
-    Angles are float64 and rounded once to complex64, as in the official ``precompute_freqs_cis``; the tables of single
-    axes are small, and the grid is made from them by broadcasting on ``device``.
+    Angles are rounded once to complex64, as in the official ``precompute_freqs_cis``. The tables of single axes are
+    small, and are broadcast to the grid on ``device``.
     """
     lengths = [len(table) for table in angles]
     parts = []
@@ -68,7 +69,7 @@ def grid_freqs_cis(angles: Sequence[torch.Tensor], device: torch.device | str = 
 
 
 def interleave(freqs: FreqsCis, axes: int) -> FreqsCis:
-    """The axes of a head, equally wide and one after the other, interleaved: h0, w0, h1, w1, ..."""
+    """Interleave axes of equal width that follow one another: h0, w0, h1, w1, ..."""
     return freqs.unflatten(-1, (axes, -1)).transpose(-1, -2).flatten(-2)
 
 
@@ -76,13 +77,13 @@ def rotate(x_BLHD: torch.Tensor, freqs: FreqsCis) -> torch.Tensor:
     """Rotate neighboring pairs (2i, 2i + 1) of each head by ``freqs``, in float32; returns x's dtype."""
     if torch.compiler.is_compiling():
         return _rotate_real(x_BLHD, freqs)
-    # One complex product, because the strides of the four real ones do not vectorize on a CPU.
+    # One complex product, because four real ones with stride 2 do not vectorize on a CPU.
     rotated = as_complex_pairs(x_BLHD.float()) * freqs.unsqueeze(-2)
     return torch.view_as_real(rotated).flatten(-2).to(x_BLHD.dtype)
 
 
 def as_complex_pairs(x_BLHD: torch.Tensor) -> torch.Tensor:
-    """A view of float32 x as complex64 (B, L, H, D / 2)."""
+    """A view of float32 (B, L, H, D) as complex64 (B, L, H, D / 2)."""
     return torch.view_as_complex(x_BLHD.unflatten(-1, (-1, 2)))
 
 

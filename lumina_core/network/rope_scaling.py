@@ -1,11 +1,11 @@
-"""Rotary frequencies for grids beyond the one trained on.
+"""RoPE scaling: rotary frequencies for grids larger than the trained one.
 
-Of one axis: D its width in a head, e = 0, 2, .., D - 2, b the base, theta_e = b^(-e/D) the trained frequencies, L the
-positions trained on, s >= 1 the new length over L, t the flow time (0 noise, 1 data). Each method divides theta_e by s
-to some power, which it chooses by e:
+For one axis, D is its part of the head width, e = 0, 2, .., D - 2, b the base, theta_e = b^(-e/D) the trained
+frequencies, L the number of trained positions, s >= 1 the new length over L, and t the timestep (0 noise, 1 data). Each
+method divides theta_e by a power of s that depends on e:
 
 ========== ================================================== ====================
-method     as written at its source                           power of s
+method     formula at its source                              power of s
 ========== ================================================== ====================
 off        theta_e (extrapolation)                            0
 interpolate theta_e / s (Chen et al. 2023)                    1
@@ -16,9 +16,9 @@ time       the same with d = (D - 1) t + 1                    min(e/d, 1)
 time-step  interpolate for t < 0.3, then ntk                  1, then e/D
 ========== ================================================== ====================
 
-``frequency`` and ``time`` are the Lumina-Next paper's (time as its authors write it in issue 114 of Lumina-T2X), and
-``time-step`` is the code that they released, with the watershed of its settings. Where L is below 2 pi every wavelength
-is longer than the trained axis, d is not positive, and ``frequency`` takes the limit: all but e = 0 are interpolated.
+``frequency`` and ``time`` are from the Lumina-Next paper (``time`` as its authors write it in issue 114 of Lumina-T2X).
+``time-step`` is their released code, with its default ``scale_watershed`` of 0.3. If L is below 2 pi, every wavelength
+is longer than the trained axis and d is not positive; ``frequency`` then takes the limit, interpolating all but e = 0.
 """
 
 from __future__ import annotations
@@ -30,20 +30,21 @@ from dataclasses import dataclass
 import torch
 
 AUTO, OFF = "auto", "off"
+# The method of auto: the choice of the paper's authors, and no worse than the best one in docs/results.md.
 AUTO_METHOD = "time"
-"""What auto takes beyond the trained size: not told from the best in ``docs/results.md``, and its authors' choice."""
+# Timestep at which time-step changes from interpolate to ntk.
 WATERSHED = 0.3
 
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """How the positions of one grid are scaled; equal ones give equal rotary tables.
+    """The scaling of one grid; equal scalings give equal rotary tables.
 
     Args:
         method: ``interpolate``, ``ntk``, ``frequency`` or ``time``.
-        factors: new length over trained length of each axis, at least 1; 1 changes nothing.
-        trained: positions of each axis that were trained on.
-        t: flow time; only ``time`` reads it.
+        factors: new over trained length of each axis, at least 1; 1 changes nothing.
+        trained: number of trained positions of each axis.
+        t: timestep, 0 to 1, which only ``time`` uses.
     """
 
     method: str
@@ -52,7 +53,13 @@ class RopeScaling:
     t: float = 0.0
 
     def divisors(self, axis: int, width: int, theta: float) -> torch.Tensor:
-        """What the trained frequencies of an axis ``width`` wide are divided by, float64 (width / 2,)."""
+        """Divisors of the trained frequencies of one axis, float64 (width / 2,).
+
+        Args:
+            axis: index into ``factors``.
+            width: part of the head width that encodes the axis.
+            theta: base of the frequencies.
+        """
         e = torch.arange(0, width, 2, dtype=torch.float64)
         return self.factors[axis] ** self._powers(e, width, theta, self.trained[axis])
 
@@ -70,9 +77,13 @@ class RopeScaling:
 def scaled(
     method: str, factors: Sequence[float], trained: Sequence[float], times: Sequence[float]
 ) -> tuple[RopeScaling | None, ...]:
-    """The scaling for items at flow times ``times``: one for all where they agree, else one for each.
+    """The scaling of a batch: one for all samples if they agree, else one per sample; None is as in training.
 
-    None stands for the trained frequencies. A method of ``ROPES``, auto as ``AUTO_METHOD``; factors below 1 count as 1.
+    Args:
+        method: one of ``forward_options.ROPES``.
+        factors: new over trained length of each axis; below 1 counts as 1.
+        trained: number of trained positions of each axis.
+        times: timesteps of the samples, 0 to 1.
     """
     factors = tuple(max(1.0, factor) for factor in factors)
     method = AUTO_METHOD if method == AUTO else method

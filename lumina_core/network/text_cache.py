@@ -1,4 +1,4 @@
-"""What the forward passes of one run share: the text, and everything else that does not change from step to step."""
+"""Caches what the forward passes of one run share: keys and values of the text, pooled text and rotary tables."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from typing import Any
 
 import torch
 
-# Of one layer, each (B, kv_heads, S, head_dim).
+# Keys and values of one layer, each (B, kv_heads, S, head_dim).
 KeysValues = tuple[torch.Tensor, torch.Tensor]
 
 
 class SingleEntryCache:
-    """The newest of some values that are expensive to compute."""
+    """A cache of one entry, the latest."""
 
     def __init__(self) -> None:
         self._kept: tuple[Hashable, Any] = (None, None)
 
     def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """The value of ``key``; ``make()`` where another key was asked for last."""
+        """The value of ``key``, computed by ``make`` unless the previous call had the same key."""
         if self._kept[0] != key:
             self._kept = key, make()
         return self._kept[1]
 
 
 class ConditioningCache:
-    """Text features of a batch, and what is computed once of them: pooled text, every layer's K/V, rotary tables.
+    """Text features of a batch, and what is computed from them once per run: pooled text and every layer's K/V.
 
-    A sampler makes one per run and drops it with the run, so nothing outlives a change of the weights. A plain forward
-    pass makes one that keeps nothing (``keep`` False): in training everything is computed again.
+    A sampler creates one per run and drops it at the end, so that no entry outlives a change of the weights. A single
+    forward pass, as in training, creates one that caches nothing (``keep`` False).
 
     Args:
         features: (B, S, D).
-        mask: bool (B, S), True where a token counts; None, as well as a mask that hides nothing, when all do.
-        keep: whether anything is kept.
-        freqs: rotary tables, where several caches of a run share them.
+        mask: bool (B, S), True where a token counts; None when all do.
+        keep: whether anything is cached.
+        freqs: cache of rotary tables, if several caches of a run share it.
     """
 
     def __init__(
@@ -51,14 +51,15 @@ class ConditioningCache:
         self._layers: dict[int, KeysValues] = {}
 
     def __len__(self) -> int:
+        """Batch size."""
         return len(self.features)
 
     def __getitem__(self, part: slice) -> ConditioningCache:
-        """These samples of the batch; they share what is kept."""
+        """These samples of the batch, which share the cached values."""
         return self if part in (slice(None), slice(0, len(self))) else BatchView(self, part)
 
     def pooled(self, make: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]) -> torch.Tensor:
-        """``make(features, mask)``, (B, A)."""
+        """The pooled text, ``make(features, mask)``, (B, A)."""
         if not self.keep:
             return make(self.features, self.mask)
         if self._pooled is None:
@@ -66,7 +67,7 @@ class ConditioningCache:
         return self._pooled
 
     def layer(self, index: int, make: Callable[[torch.Tensor], KeysValues]) -> torch.Tensor | KeysValues:
-        """What block ``index`` attends to: ``make(features)``, or the features alone where nothing is kept."""
+        """The context of block ``index``: ``make(features)``, or the features themselves if nothing is cached."""
         if not self.keep:
             return self.features
         if index not in self._layers:
@@ -74,12 +75,17 @@ class ConditioningCache:
         return self._layers[index]
 
     def positions(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """The rotary tables of ``key``. One entry is kept, until a patch size asks for another."""
+        """The rotary tables of ``key``. One entry is cached, which a new patch size replaces."""
         return self.freqs.get(key, make) if self.keep else make()
 
 
 class BatchView(ConditioningCache):
-    """Some samples of another cache: views of what that one keeps."""
+    """Some samples of another cache, as views of its cached values.
+
+    Args:
+        whole: the other cache.
+        part: slice of its batch.
+    """
 
     def __init__(self, whole: ConditioningCache, part: slice):
         mask = None if whole.mask is None else whole.mask[part]
@@ -87,11 +93,11 @@ class BatchView(ConditioningCache):
         self.whole, self.part = whole, part
 
     def pooled(self, make: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]) -> torch.Tensor:
-        """As of the whole batch, these samples of it."""
+        """Pooled text of these samples, computed for the whole batch."""
         return self.whole.pooled(make)[self.part]
 
     def layer(self, index: int, make: Callable[[torch.Tensor], KeysValues]) -> torch.Tensor | KeysValues:
-        """As of the whole batch, these samples of it."""
+        """Context of these samples, computed for the whole batch."""
         found = self.whole.layer(index, make)
         if isinstance(found, torch.Tensor):
             return found[self.part]

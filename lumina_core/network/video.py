@@ -1,4 +1,4 @@
-"""Multi-scale Next-DiT: one backbone, one pair of in and out layers per patch size (paper section 3.2)."""
+"""Multi-scale Next-DiT: one backbone, with an input and an output layer per patch size (paper section 3.2)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .text_cache import ConditioningCache
 
 
 class MultiScaleNextDiT(NextDiT):
-    """Velocity of a latent video, conditioned on text and a motion score."""
+    """Predicts the velocity of a latent video (B, C, F, H, W), conditioned on text and a motion score."""
 
     def __init__(self, config: VideoConfig, ops: Ops = TORCH_OPS, device=None, dtype=None):
         super().__init__(config, ops)
@@ -33,30 +33,30 @@ class MultiScaleNextDiT(NextDiT):
         self.motion_embedder = ScalarEmbedder(config.cond_dim, ops, **where)
         self.cap_embedder = TextEmbedder(config.text_dim, config.cond_dim, ops, **where)
         self.layers = self.make_blocks(device, dtype)
-        # Never used by the network, but part of every released checkpoint, which is loaded strict.
+        # Not used, but part of every released checkpoint, which is loaded strictly.
         self.pad_token = nn.Parameter(torch.zeros(config.dim, **where))
 
     def condition(
         self, t: torch.Tensor, text: ConditioningCache, motion: torch.Tensor, dtype: torch.dtype
     ) -> torch.Tensor:
-        """Time, pooled text and motion score, added: (B, 1, A) float32."""
+        """Sum of the embeddings of t, pooled text and motion score (negative: none), (B, 1, A) float32."""
         score = motion * self.config.motion_scale
         moved = self.motion_embedder(score.clamp(min=0), dtype)
-        # No motion embedding is a zero vector, which is not the embedding of score 0.
+        # Without a score the embedding is zero, which differs from the embedding of score 0.
         moved = moved.masked_fill((score < 0)[:, None], 0)
         return super().condition(t, text, motion, dtype) + moved[:, None, :]
 
     def patch_embed(self, x: torch.Tensor, patch: PatchSize) -> torch.Tensor:
-        """By the layer of the patch size; an image is repeated to fill a temporal patch."""
+        """Latents -> tokens (B, L, dim) by the layer of the patch size; an image is repeated along a temporal patch."""
         return self.all_x_embedder[patch.key](patchify(x, patch))
 
     def unpatch(
         self, tokens: torch.Tensor, cond: torch.Tensor, patch: PatchSize, size: LatentSize, ops: Ops
     ) -> torch.Tensor:
-        """By the layer of the patch size."""
+        """Tokens -> latents by the layer of the patch size."""
         tokens = self.all_final_layer[patch.key](tokens, cond, ops)
         return unpatchify(tokens, patch, (size.frames, size.height, size.width))
 
     def arrange_axes(self, freqs: FreqsCis) -> FreqsCis:
-        """One axis after the other, as they are."""
+        """The axes follow one another, so the table is unchanged."""
         return freqs

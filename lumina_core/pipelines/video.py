@@ -12,7 +12,7 @@ import torch
 from ..checkpoints.lora import LoraChoice, apply_lora
 from ..checkpoints.video import load_video_model
 from ..cost.memory import RunSpec
-from ..cost.memory_advice import check_room, room_on
+from ..cost.memory_advice import available_memory, check_memory
 from ..errors import LuminaError
 from ..network.compilation import compile_blocks
 from ..network.cpu_kernels import prepare_for_cpu
@@ -278,7 +278,7 @@ class LuminaVideoPipeline(Pipeline):
         observer = as_observer(callback)
         for note in job.notes:
             observer.note(note)
-        if warning := check_room(self.memory_run(job), self.device, room_on(self.device)):
+        if warning := check_memory(self.memory_run(job), self.device, available_memory(self.device)):
             observer.note(warning)
         observer.stage("reading the VAE")
         # It is small, and a fault in it should show before the sampling, not after.

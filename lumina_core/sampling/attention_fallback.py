@@ -18,7 +18,7 @@ def attention_fallback(model: Callable[..., torch.Tensor]) -> Callable[..., torc
 
     Make a new one for each run.
     """
-    return AttentionFallback(model) if hasattr(model, "on_attention") else model
+    return AttentionFallback(model) if hasattr(model, "with_attention") else model
 
 
 class AttentionFallback:
@@ -27,7 +27,7 @@ class AttentionFallback:
     A warning then names the attention that was used before.
 
     Args:
-        network: ``NextDiT`` or another with ``on_attention``, ``ops`` and ``config``.
+        network: ``NextDiT`` or another with ``with_attention``, ``ops`` and ``config``.
     """
 
     def __init__(self, network: Any):
@@ -45,5 +45,5 @@ class AttentionFallback:
         logger.warning(
             "The first step gave NaN or infinite values with %s; trying plain attention, which is slow.", used
         )
-        self.network = network.on_attention(plain_attention)
+        self.network = network.with_attention(plain_attention)
         return self.network(x, *arguments, **options)

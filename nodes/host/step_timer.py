@@ -87,7 +87,7 @@ class StepTimer:
         """
         kinds: dict[tuple, list[TimedEvaluation]] = {}
         for evaluated in filter(lambda each: each.representative, self.evaluated):
-            kinds.setdefault(evaluated.shape.same, []).append(evaluated)
+            kinds.setdefault(evaluated.shape.key, []).append(evaluated)
         kept = []
         for es in kinds.values():
             steady = es[1:] if es[0] is self.evaluated[0] and len(es) > 1 else es

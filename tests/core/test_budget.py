@@ -106,12 +106,12 @@ def test_an_image_has_no_frames_to_merge():
 
 @pytest.mark.parametrize("budget", [0, -0.1, 1.01, float("nan"), float("inf")])
 def test_a_budget_is_a_share(budget):
-    with pytest.raises(LuminaError, match="budget is .*; write a share of the compute of 1x2 throughout"):
+    with pytest.raises(LuminaError, match="budget is .*; write a fraction of the FLOPs of a constant 1x2"):
         propose(short_plan(), budget, SIZE, CONFIG)
 
 
 def test_an_impossible_budget_names_the_smallest_possible_one():
-    with pytest.raises(LuminaError, match=r"budget is 0\.01, .* allow at least (0\.\d+)\.") as caught:
+    with pytest.raises(LuminaError, match=r"budget is 0\.01, .* use at least (0\.\d+)\.") as caught:
         propose(short_plan(), 0.01, SIZE, CONFIG)
     smallest = float(str(caught.value).rstrip(".").rsplit(" ", 1)[1])
     assert propose(short_plan(), smallest, SIZE, CONFIG).patch == Piecewise.constant(PatchSize(2, 4))

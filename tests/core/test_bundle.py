@@ -226,7 +226,7 @@ def rewritten(shelf, folder, settings):
     ([[1, 2, float("nan")]] * 6, "not a list of rows of three numbers"),
     ([[1, 2, "x"]] * 6, "not a list of rows of three numbers"),
     ([], "not a list of rows of three numbers"),
-    ([[1, 2, 3]] * 5, "latent_rgb has 5 rows; the latents have 6 channels"),
+    ([[1, 2, 3]] * 5, "latent_rgb has 5 rows; write one for each of 6 channels"),
 ])  # fmt: skip
 def test_wrong_preview_colors_are_told(shelf, tmp_path, value, words):
     with pytest.raises(LuminaError, match=words):

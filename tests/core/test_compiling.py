@@ -8,7 +8,7 @@ import torch
 from lumina_core import LuminaError, MultiScaleNextDiT
 from lumina_core.cli import main
 from lumina_core.network import compilation as compiling
-from lumina_core.network.compilation import CompiledNetwork, EagerAfterFailure, compile_blocks, missing_piece
+from lumina_core.network.compilation import CompiledNetwork, EagerAfterFailure, compile_blocks, missing_requirement
 from lumina_core.network.config import VideoConfig
 
 CPU = torch.device("cpu")
@@ -76,7 +76,7 @@ def test_every_patch_size_shares_one_graph_per_kind_of_batch(network, random):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(missing_piece(CPU) is not None, reason=f"torch.compile lacks {missing_piece(CPU)}")
+@pytest.mark.skipif(missing_requirement(CPU) is not None, reason=f"torch.compile lacks {missing_requirement(CPU)}")
 def test_machine_code_gives_the_same_values(network, random):
     calls = [(inputs(random, SIZES[0], 2), patch) for patch in CONFIG.patches]
     expected = run(network, calls)
@@ -136,15 +136,15 @@ def test_a_cpu_needs_a_compiler(monkeypatch, names, found, told):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(compiling.sys, "platform", "linux")
     monkeypatch.setattr(compiling.shutil, "which", lambda name: name if name in found else None)
-    assert missing_piece(CPU) == told
+    assert missing_requirement(CPU) == told
 
 
 def test_python_headers_are_needed(monkeypatch, tmp_path):
     monkeypatch.setattr(sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
     monkeypatch.setattr(compiling.shutil, "which", lambda name: name)
-    assert missing_piece(CPU).startswith("Python's headers (")
+    assert missing_requirement(CPU).startswith("Python's headers (")
     (tmp_path / "Python.h").touch()
-    assert missing_piece(CPU) is None
+    assert missing_requirement(CPU) is None
 
 
 @pytest.mark.parametrize(
@@ -155,18 +155,18 @@ def test_a_gpu_needs_triton_and_to_be_new(monkeypatch, capability, triton, told)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(compiling, "find_spec", lambda name: triton or None)
     monkeypatch.setattr(compiling.shutil, "which", lambda name: name)
-    found = missing_piece(torch.device("cuda"))
+    found = missing_requirement(torch.device("cuda"))
     assert found is None if told is None else told in found
 
 
 def test_other_devices_and_old_torch_are_named(monkeypatch):
-    assert missing_piece(torch.device("mps")) == "a compiler for mps; it is there for cpu and cuda"
+    assert missing_requirement(torch.device("mps")) == "a compiler for mps; it is there for cpu and cuda"
     monkeypatch.delattr(torch.compiler, "set_stance")
-    assert missing_piece(CPU).endswith("compiling needs 2.6 or newer")
+    assert missing_requirement(CPU).endswith("compiling needs 2.6 or newer")
 
 
 def test_what_is_missing_is_said_and_the_network_stays_as_it_was(network, monkeypatch):
-    monkeypatch.setattr(compiling, "missing_piece", lambda device: "a C++ compiler (g++)")
+    monkeypatch.setattr(compiling, "missing_requirement", lambda device: "a C++ compiler (g++)")
     said = []
     assert compile_blocks(network, CPU, report=said.append) is network
     assert said == ["The blocks run eager: torch.compile lacks a C++ compiler (g++)."]
@@ -174,7 +174,7 @@ def test_what_is_missing_is_said_and_the_network_stays_as_it_was(network, monkey
 
 @pytest.mark.parametrize("flags, asked", [([], False), (["--compile"], True)])
 def test_generate_compiles_where_it_is_asked_to(tiny_set, tmp_path, monkeypatch, capsys, flags, asked):
-    monkeypatch.setattr(compiling, "missing_piece", lambda device: "a C++ compiler (g++)")
+    monkeypatch.setattr(compiling, "missing_requirement", lambda device: "a C++ compiler (g++)")
     models = ["--checkpoint", tiny_set.model, "--text-encoder", tiny_set.text, "--vae", tiny_set.vae]
     clip = ["--width", "64", "--height", "32", "--frames", "8", "--device", "cpu", "--points", "3", "--time-shift", "1"]
     out = ["--out", tmp_path / "clip.mp4"]

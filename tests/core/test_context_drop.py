@@ -170,7 +170,7 @@ def keys_of_layers(network, **given):
         assert v.shape == k.shape
         return torch_attention(q, k, v, mask)
 
-    call(network.on_attention(record), **given)
+    call(network.with_attention(record), **given)
     return [lengths for lengths in seen[::2]], {lengths[1] for lengths in seen[1::2]}
 
 
@@ -267,7 +267,7 @@ def test_images_drop_too_with_their_own_order_of_axes():
         return torch_attention(q, k, v, mask)
 
     x, text = torch.randn(1, 4, 1, 6, 10), torch.randn(1, 7, 24)
-    network.on_attention(record)(x, torch.zeros(1), text, None, None, config.patches[0], DROP)
+    network.with_attention(record)(x, torch.zeros(1), text, None, None, config.patches[0], DROP)
     assert seen[::2] == [(15, 6)] * 2
 
     text = network.cache_text(text, None)

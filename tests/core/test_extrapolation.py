@@ -116,10 +116,10 @@ def test_proportional_attention_scales_the_scores_of_self_attention_alone(random
     def scaled(q, k, v, mask=None):
         return plain_attention(q * factor if k.shape[2] == tokens else q, k, v, mask)
 
-    expected = velocity(random, {"rope": "off"}, net=network().on_attention(scaled))
-    found = velocity(random, {"rope": "off", "proportional": True}, net=network().on_attention(plain_attention))
+    expected = velocity(random, {"rope": "off"}, net=network().with_attention(scaled))
+    found = velocity(random, {"rope": "off", "proportional": True}, net=network().with_attention(plain_attention))
     assert torch.allclose(found, expected, atol=1e-5)
-    plain = velocity(random, {"rope": "off"}, net=network().on_attention(plain_attention))
+    plain = velocity(random, {"rope": "off"}, net=network().with_attention(plain_attention))
     assert not torch.allclose(found, plain, atol=1e-4)
 
 

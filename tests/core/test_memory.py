@@ -19,7 +19,7 @@ from lumina_core.cost.memory import (
     memory_plan,
     parameters,
 )
-from lumina_core.cost.memory_advice import advice, check_room, in_gib, smaller
+from lumina_core.cost.memory_advice import advice, check_memory, in_gib, smaller
 from lumina_core.errors import LuminaError
 from lumina_core.network.config import VideoConfig
 from lumina_core.network.video import MultiScaleNextDiT
@@ -107,7 +107,7 @@ def test_advice_goes_from_the_smallest_sacrifice_on() -> None:
     run = replace(RELEASED, config=VideoConfig(channels=8))
     words, room = [], memory_plan(run).total
     while (found := smaller(run, room - 1)) is not None:
-        words.append(found.words.split(", ")[-1])
+        words.append(found.changes.split(", ")[-1])
         assert found.plan.total <= room - 1
         assert found.gives_up is not any(kind in words[-1] for kind in ("offloaded", "two passes"))
         room = found.plan.total
@@ -120,7 +120,7 @@ def test_advice_is_one_sentence() -> None:
     needed = memory_plan(RELEASED).total
     assert advice(RELEASED, needed) is None
     sentence = advice(RELEASED, needed - 1)
-    assert sentence.startswith(f"This run needs {in_gib(needed)} and there are ") and "; it fits with " in sentence
+    assert sentence.startswith(f"This run needs {in_gib(needed)} and ") and "; it fits with " in sentence
     assert "offloaded" not in advice(RELEASED, 4 * GIB, offload=False)
     assert "offloaded" in advice(RELEASED, 4 * GIB)
     assert advice(RELEASED, GIB // 4).endswith("nothing smaller fits, so use a device with more memory.")
@@ -129,17 +129,17 @@ def test_advice_is_one_sentence() -> None:
 def test_a_card_that_is_too_small_is_refused_and_a_processor_warned() -> None:
     split = memory_plan(replace(RELEASED, split=True)).total
     for device in map(torch.device, ("cuda", "cpu")):
-        assert check_room(RELEASED, device, split) is None
-        assert check_room(RELEASED, device, None) is None
-    with pytest.raises(LuminaError, match="This run needs .* and there are "):
-        check_room(RELEASED, torch.device("cuda"), split - 1)
-    assert "This run needs" in check_room(RELEASED, torch.device("cpu"), split - 1)
+        assert check_memory(RELEASED, device, split) is None
+        assert check_memory(RELEASED, device, None) is None
+    with pytest.raises(LuminaError, match="This run needs .* and "):
+        check_memory(RELEASED, torch.device("cuda"), split - 1)
+    assert "This run needs" in check_memory(RELEASED, torch.device("cpu"), split - 1)
 
 
 def test_generate_asks_before_anything_is_loaded(monkeypatch, tmp_path, capsys) -> None:
-    monkeypatch.setattr(pipeline, "room_on", lambda device: 10 * 2**20)
+    monkeypatch.setattr(pipeline, "available_memory", lambda device: 10 * 2**20)
     monkeypatch.setattr(pipeline, "load_video_vae", lambda *_: pytest.fail("loaded"))
-    monkeypatch.setattr(pipeline, "check_room", lambda run, device, room: check_room(run, torch.device("cuda"), room))
+    monkeypatch.setattr(pipeline, "check_memory", lambda run, _, room: check_memory(run, torch.device("cuda"), room))
     assert main(["generate", "--bundle", "mini", "--prompt", "x", "--out", str(tmp_path / "a.mp4")]) == 2
     assert "error: This run needs" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

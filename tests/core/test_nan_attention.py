@@ -31,7 +31,7 @@ def run(network, random):
 def test_the_run_goes_on_with_plain_attention(network, run, caplog):
     expected = run(network)
     with caplog.at_level(logging.WARNING):
-        found = run(network.on_attention(broken_kernel))
+        found = run(network.with_attention(broken_kernel))
     (line,) = caplog.messages
     assert "NaN or infinite values with broken_kernel; trying plain attention" in line
     assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()

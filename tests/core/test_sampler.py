@@ -113,7 +113,7 @@ def test_a_first_step_tried_again_leaves_nothing_behind(random):
         def __call__(self, x, *rest):
             return super().__call__(x, *rest) * math.nan
 
-        def on_attention(self, attention):
+        def with_attention(self, attention):
             return Linear()
 
     noise, text = random(1, 2, 2, 4, 4), (torch.ones(1, 1, 1), None)

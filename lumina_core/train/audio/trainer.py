@@ -76,7 +76,7 @@ class AudioObjective:
         t = torch.stack([sample.t for sample in samples])
         x = noised(data, noise, t.to(self.device))
         velocity = self.velocity(x, t, condition_of(samples, self.model.config.text_tokens))
-        tokens = data.numel() // self.model.config.patch_numbers
+        tokens = data.numel() // self.model.config.patch_elements
         return BatchLoss(*item_losses(velocity, data, noise), t, PATCH, tokens)
 
     def velocity(self, x: torch.Tensor, t: torch.Tensor, condition: AudioCondition) -> torch.Tensor:

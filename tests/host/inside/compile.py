@@ -101,12 +101,12 @@ def missing(model) -> dict:
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
     logging.getLogger().addHandler(handler)
-    real = compile_node.missing_piece
-    compile_node.missing_piece = lambda device: "a C++ compiler (g++ or clang++)"
+    real = compile_node.missing_requirement
+    compile_node.missing_requirement = lambda device: "a C++ compiler (g++ or clang++)"
     try:
         out = NotShown.execute(model)
     finally:
-        compile_node.missing_piece = real
+        compile_node.missing_requirement = real
         logging.getLogger().removeHandler(handler)
     return {"same": out.args[0] is model, "said": lines}
 

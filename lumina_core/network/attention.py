@@ -168,7 +168,7 @@ def _unusable_reason(name: str, device: torch.device, dtype: torch.dtype, width:
         fault = f"{type(error).__name__}: {error}".splitlines()[0]
     if fault is None:
         return None
-    logger.warning("%s is installed but cannot be used here: %s.", name, fault)
+    logger.warning("%s is installed but cannot be used here: %s", name, fault)
     return "does not work here"
 
 

@@ -174,7 +174,7 @@ def test_a_broken_kernel_is_one_warning_and_the_next_one_is_taken(gpu, caplog, d
         assert chosen() == "flash-attn 2"
     warning, choice = caplog.records
     assert (warning.levelname, choice.levelname) == ("WARNING", "INFO")
-    assert warning.message.startswith(f"flash-attn 3 is installed and cannot be used here: {told}")
+    assert warning.message.startswith(f"flash-attn 3 is installed but cannot be used here: {told}")
 
 
 def test_trying_a_kernel_leaves_the_random_numbers_alone(gpu):

@@ -268,7 +268,7 @@ def test_longer_sounds_run(network, random):
         ({"visual": (2, 5, 11)}, "11 (visual)"),
         ({"sync": (2, 2, 8, 7)}, "7 (sync)"),
         ({"text": (2, 5, 13)}, "13 (text)"),
-        ({"x": (2, 3, 40, 8)}, "has 40 rows (1.6 s), and the video's features cover 24 (0.96 s)"),
+        ({"x": (2, 3, 40, 8)}, "last 1.6 s (40 rows), and the video's features 0.96 s (24 rows)"),
     ],
 )
 def test_what_does_not_fit_is_told(network, random, change, words):

@@ -116,7 +116,7 @@ def test_wrong_sizes_are_told(pair, texts, random):
         config.check_text_width(2304)
     with pytest.raises(LuminaError, match="that of SDXL has 4"):
         config.check_channels(16)
-    with pytest.raises(LuminaError, match="need a multiple of 4"):
+    with pytest.raises(LuminaError, match="to be a multiple of 4"):
         ImageConfig(dim=60, heads=2, kv_heads=2)
     with pytest.raises(LuminaError, match="width is 56, which patch size 1x2 does not divide"):
         ours(pair[1], random(2, CHANNELS, 8, 7), 0.5, *texts)

@@ -58,8 +58,8 @@ class RunOptions:
 def change_options(model_options: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     """A copy of the options of a MODEL or a run, with these fields of ``RunOptions`` changed."""
     options = model_options.get("transformer_options", {})
-    ours = replace(RunOptions.of(options), **changes)
-    return {**model_options, "transformer_options": {**options, OPTIONS_KEY: ours}}
+    changed = replace(RunOptions.of(options), **changes)
+    return {**model_options, "transformer_options": {**options, OPTIONS_KEY: changed}}
 
 
 def with_options(model: Any, **changes: Any) -> Any:

@@ -87,15 +87,15 @@ class RunTimer:
         denoised = executor(x, timestep, model_options, seed)
         # The host's preview reads the result back in every step anyway, so waiting for it here costs almost nothing.
         _synchronize(x.device)
-        model, asked = executor.class_obj.inner_model, RunOptions.of(options)
-        config, t = model.diffusion_model.config, asked.time_of(model, timestep)
+        model, run_options = executor.class_obj.inner_model, RunOptions.of(options)
+        config, t = model.diffusion_model.config, run_options.time_of(model, timestep)
         guided = len(run.conditions) > 1
         if not run.conditions and run.evaluated:
             # A step cache skipped the forward pass, which it does only if guidance has not changed.
             run.reused, guided = True, run.evaluated[-1].shape.guided
-        shape = _shape(config, x.shape, asked, t, guided)
+        shape = _shape(config, x.shape, run_options, t, guided)
         # A forward pass with Context Drop costs less than its shape suggests.
-        full_cost = not dropped_layers(t, asked.network.context_drop, config.layers)
+        full_cost = not dropped_layers(t, run_options.network.context_drop, config.layers)
         run.evaluate(float(timestep.flatten()[0].float()), t, shape, representative=full_cost)
         return denoised
 
@@ -135,17 +135,17 @@ def _send_progress(node: str, step: Step, total: int, quiet: bool) -> None:
         send_text(node, text)
 
 
-def _shape(config: VideoConfig, latents: torch.Size, asked: RunOptions, t: float, guided: bool) -> Shape:
+def _shape(config: VideoConfig, latents: torch.Size, run_options: RunOptions, t: float, guided: bool) -> Shape:
     """The shape of an evaluation at flow time ``t`` over latents (B, C, F, H, W)."""
     size, batch = LatentSize(*latents[2:]), int(latents[0])
     evaluation = Evaluation(
         step=0,
         t=t,
-        patch=asked.schedule(config).at(t),
+        patch=run_options.schedule(config).at(t),
         guidance=float(guided),
         motion=None,
         negative_motion=None,
-        context_drop=asked.network.context_drop,
+        context_drop=run_options.network.context_drop,
     )
     patch = evaluation.patch
     flops = price_list(config, size)(evaluation, patch)

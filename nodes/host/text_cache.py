@@ -46,14 +46,14 @@ class RunTextCaches:
         if self._run is None or self._run() is not sigmas:
             self._forget()
             self._run = weakref.ref(sigmas, self._end)
-        asked = ConditioningCache(features, mask, freqs=self._freqs)
+        wanted = ConditioningCache(features, mask, freqs=self._freqs)
         for kept in self._kept:
-            for start in range(len(kept) - len(asked) + 1):
-                found = kept[start : start + len(asked)]
-                if _equal(found, asked):
+            for start in range(len(kept) - len(wanted) + 1):
+                found = kept[start : start + len(wanted)]
+                if _equal(found, wanted):
                     return found
-        self._kept.append(asked)
-        return asked
+        self._kept.append(wanted)
+        return wanted
 
     def _end(self, run: weakref.ref) -> None:
         # The sigmas of an earlier run may be freed after the next run has begun.

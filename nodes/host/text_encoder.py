@@ -19,7 +19,7 @@ from .patcher import WholePatcher
 
 logger = logging.getLogger(__name__)
 
-ROOM = 0.9  # largest share of a device's memory for the weights
+WEIGHT_SHARE = 0.9  # largest share of a device's memory for the weights
 
 
 class GemmaTokenizer:
@@ -126,7 +126,7 @@ def load_clip(name: str) -> GemmaCLIP:
     offload = comfy.model_management.text_encoder_offload_device()
     encoder = load_text_encoder(folder, offload, _dtype(device))
     size = comfy.model_management.module_size(encoder.model)
-    if size > ROOM * comfy.model_management.get_total_memory(device):
+    if size > WEIGHT_SHARE * comfy.model_management.get_total_memory(device):
         logger.warning(
             "Lumina-Video: the text encoder does not fit into the memory of %s, running it on %s.", device, offload
         )

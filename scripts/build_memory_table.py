@@ -25,7 +25,7 @@ CLIPS = ("f16F64R512", "f24F96R960")
 COMPUTED = "ᶜ"
 TEXT = f"""{COMPUTED} computed, not measured. Peak, in bf16, is the larger of weights + state + one call of the network,
 and VAE + its decoding; `benchmarks/activations.py` counts the call. 1 GiB of each card is left to its driver.
-*Offload*: weights wait in main memory, and guidance runs in two passes where it must; ComfyUI does both by itself.
+*Offload*: weights wait in main memory, and guidance runs in two passes if necessary; ComfyUI does both automatically.
 *Tiles*: the decoder works on parts of a frame. Time is floating-point operations, relative to the single-scale
 preset of the same clip. For any other run: `python -m lumina_core plan --memory 12`."""
 

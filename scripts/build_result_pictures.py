@@ -149,7 +149,7 @@ PICTURES: dict[str, Callable[[Path], None]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", choices=[*PICTURES, []], help="pictures to draw (default: all)")
+    parser.add_argument("names", nargs="*", choices=[*PICTURES, []], help="figures to draw (default: all)")
     parser.add_argument("--folder", type=Path, default=ROOT / "docs" / "figures", help="(default: docs/figures)")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -146,5 +146,5 @@ def test_wrong_latents_are_refused_in_a_sentence(run):
     assert all(message.startswith("LuminaError: ") for message in errors.values()), errors
     assert "expected (batch, 16, frames, height, width)" in errors["channels"]
     assert "expected (batch, 16, frames, height, width)" in errors["picture"]
-    assert "not finite" in errors["nan"]
+    assert "NaN or infinite values" in errors["nan"]
     assert "5 frames" in errors["length"]

@@ -147,7 +147,7 @@ def test_truncated_checkpoint(server, models):
     for name, kept in (("half", len(data) // 2), ("start", 100), ("empty", 0)):
         (models / "diffusion_models" / f"{name}.safetensors").write_bytes(data[:kept])
         message = run_model(server, f"{name}.safetensors")
-        assert f"{name}.safetensors" in message and "fetch" in message
+        assert f"{name}.safetensors" in message and "download" in message
 
 
 def test_foreign_checkpoint(server, models):
@@ -234,7 +234,7 @@ def test_encoder_folder_without_weights(server, models):
     graph = Graph()
     saved_video(graph, sampler_node(graph, clip=graph.clip("no_weights")[0], points=4)[0])
     message = failure(server, graph)
-    assert "no_weights" in message and "fetch the weights" in message
+    assert "no_weights" in message and "download the weights" in message
 
 
 def test_long_prompt_is_cut_and_the_node_says_so(server):

@@ -24,7 +24,7 @@ CASES = {
 FAULTS = {
     "no ratio": ({"own_ratio": "wide"}, "own_ratio is 'wide'; write width:height, such as 16:9"),
     "too wide": ({"own_ratio": "5:1"}, "own_ratio is '5:1', beyond 4:1"),
-    "another area's size": ({"own_ratio": "1280x720"}, "none of the 91 sizes of the area 960x960; the nearest is"),
+    "another area's size": ({"own_ratio": "1280x720"}, "none of the 91 sizes of the area 960x960; use the nearest one"),
     "too small an area": ({"own_side": 16}, "own_side is 16, expected 32 pixels or more"),
 }  # fmt: skip
 

@@ -31,8 +31,8 @@ from lumina_core.cost.flops import forward_cost  # noqa: E402
 from lumina_core.network.config import VideoConfig  # noqa: E402
 from lumina_core.runtime.devices import pick_device  # noqa: E402
 from lumina_core.shapes.schedules import parse_patch  # noqa: E402
-from lumina_core.train.objective import item_losses, noised  # noqa: E402
-from lumina_core.train.recipe import Optimizer  # noqa: E402
+from lumina_core.train.objective import noised, sample_losses  # noqa: E402
+from lumina_core.train.settings import Optimizer  # noqa: E402
 
 RELEASED = VideoConfig()
 SIZES = {
@@ -68,7 +68,7 @@ class Steps:
         text, motion = draw(batch, self.args.text, config.text_dim), torch.ones(batch, device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.args.precision == "bf16"):
             velocity = self.network(noised(data, noise, t), t, text, None, motion, patch)
-        sum(item_losses(velocity, data, noise)).mean().backward()
+        sum(sample_losses(velocity, data, noise)).mean().backward()
         torch.nn.utils.clip_grad_norm_(self.trained, self.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

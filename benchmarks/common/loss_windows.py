@@ -10,7 +10,7 @@ from lumina_core.media.motion_score import dis_flow, motion_score
 from lumina_core.mini.draw import draw
 from lumina_core.mini.prompts import Prompt
 from lumina_core.pipelines.video import LuminaVideoPipeline
-from lumina_core.train.objective import item_losses, noised
+from lumina_core.train.objective import noised, sample_losses
 
 WINDOWS = 20
 
@@ -34,6 +34,6 @@ def figure_3(pipe: LuminaVideoPipeline, prompts: list[Prompt]) -> list[dict]:
             for window, row in enumerate(rows):
                 t = (window + places) / WINDOWS
                 velocity = network(noised(data, noise, t), t, text, mask, motion, patch)
-                row[str(patch)] = float(item_losses(velocity, data, noise)[0].mean())
+                row[str(patch)] = float(sample_losses(velocity, data, noise)[0].mean())
             progress(f"loss of patch size {patch}")
     return rows

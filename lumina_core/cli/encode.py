@@ -16,7 +16,7 @@ from ..runtime.devices import AUTO, DTYPES, pick_device, pick_dtype
 from ..train.audio.encode import AudioEncodeSettings, encode_audio
 from ..train.clips import EncodeSettings
 from ..train.encode import encode_source
-from ..train.encoding import SKIPPED, EncodeResult, EncodeWatcher
+from ..train.encoding import SKIPPED, EncodeObserver, EncodeResult
 from ..train.sources import RawSource, read_source, with_scores
 from ..vae.loader import load_video_vae
 from .options import INTERRUPTED, existing, number, whole
@@ -39,7 +39,7 @@ _SECONDS_IN_A_LOG = 10.0
 _PICTURES_ONLY = ("size", "fps", "scores", "dtype")
 
 
-class EncodeProgress(EncodeWatcher):
+class EncodeProgress(EncodeObserver):
     """Notes as lines, items as a bar on stderr."""
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ def _check_kind(arguments: argparse.Namespace) -> bool:
     return pictures
 
 
-def _pictures(arguments: argparse.Namespace) -> Callable[[Path, EncodeWatcher], EncodeResult]:
+def _pictures(arguments: argparse.Namespace) -> Callable[[Path, EncodeObserver], EncodeResult]:
     settings = EncodeSettings(**_given(arguments, "size", "fps", "seconds"))
     device = pick_device(arguments.device)
     dtype = pick_dtype(arguments.dtype or AUTO, device)
@@ -145,7 +145,7 @@ def _pictures(arguments: argparse.Namespace) -> Callable[[Path, EncodeWatcher], 
     return lambda out, watcher: encode_source(source, vae, out, settings, watcher)
 
 
-def _audio(arguments: argparse.Namespace) -> Callable[[Path, EncodeWatcher], EncodeResult]:
+def _audio(arguments: argparse.Namespace) -> Callable[[Path, EncodeObserver], EncodeResult]:
     settings = AudioEncodeSettings(**_given(arguments, "seconds"))
     device = pick_device(arguments.device)
     source = read_source(Path(arguments.data))

@@ -1,4 +1,4 @@
-"""Images and frames that a caller gives, from tensors, arrays, PIL images or files, as one kind of tensor."""
+"""Images and frames from the caller, as tensors, arrays, PIL images or files, converted to one kind of tensor."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..errors import LuminaError
 
 
 def as_frames(value: Any, field: str) -> torch.Tensor:
-    """Frames (N, H, W, 3), float32 in 0..1 on the CPU.
+    """Convert images to frames (N, H, W, 3), float32 in 0..1, on the CPU.
 
     Args:
-        value: a tensor or numpy array (H, W, 3) or (N, H, W, 3), float in 0..1 or uint8; a PIL image; or a list of any
-            of them, all of one size.
-        field: parameter that ``value`` was given for; errors name it.
+        value: a tensor or numpy array (H, W, 3) or (N, H, W, 3), float in 0..1 or uint8; a PIL image; or a list of
+            these, all of the same size.
+        field: name of the parameter, for error messages.
 
     Raises:
         LuminaError: another type or shape, no frames, or values outside 0..1.
@@ -33,9 +33,11 @@ def as_frames(value: Any, field: str) -> torch.Tensor:
     if frames.dtype == torch.uint8:
         return frames.cpu().float() / 255
     if not frames.is_floating_point():
-        raise LuminaError(f"{field} is of {frames.dtype}; give floats in 0..1, or uint8.", field=field, kind="value")
+        raise LuminaError(
+            f"{field} has dtype {frames.dtype}; give floats in 0..1, or uint8.", field=field, kind="value"
+        )
     low, high = (float(end) for end in frames.aminmax())
-    # Written so that NaN is refused as well; resizing may overshoot by a little.
+    # NaN fails this comparison too. Bicubic resizing overshoots slightly.
     if not (-0.01 <= low and high <= 1.01):
         raise LuminaError(
             f"{field} has values from {low:g} to {high:g}; give floats in 0..1, or uint8.", field=field, kind="value"
@@ -44,16 +46,20 @@ def as_frames(value: Any, field: str) -> torch.Tensor:
 
 
 def read_image(path: str | Path, field: str = "image") -> torch.Tensor:
-    """An image file as (1, H, W, 3), float32 in 0..1, turned as it is shown; transparency is dropped.
+    """An image file as (1, H, W, 3), float32 in 0..1, with EXIF rotation applied and without transparency.
+
+    Args:
+        path: of the file.
+        field: name of the parameter, for error messages.
 
     Raises:
-        LuminaError: there is no such file, or Pillow cannot read it.
+        LuminaError: the file does not exist, or Pillow cannot read it.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     source = Path(path)
     if not source.is_file():
-        raise LuminaError(f"Image {source} is not a file that exists; give one.", field=field, kind="missing")
+        raise LuminaError(f"Image {source} does not exist or is a folder; give a file.", field=field, kind="missing")
     try:
         with Image.open(source) as image:
             return as_frames(ImageOps.exif_transpose(image), field)
@@ -64,9 +70,14 @@ def read_image(path: str | Path, field: str = "image") -> torch.Tensor:
 
 
 def fit_frames(frames: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """Frames (N, H, W, 3) cropped about the center to the ratio of ``width`` x ``height``, then resized to it.
+    """Center-crop frames to the aspect ratio of ``width`` x ``height``, then resize them (bicubic, antialiased).
 
-    Frames of that size are returned unchanged.
+    Args:
+        frames: (N, H, W, 3) float in 0..1; those of the right size are returned unchanged.
+        width, height: in pixels.
+
+    Returns:
+        (N, height, width, 3).
     """
     found_height, found_width = frames.shape[1:3]
     if (found_width, found_height) == (width, height):
@@ -86,7 +97,7 @@ def _tensor(value: Any, field: str) -> torch.Tensor:
         parts = [as_frames(each, field) for each in value]
         if any(part.shape[1:] != parts[0].shape[1:] for part in parts):
             raise LuminaError(
-                f"The frames of {field} have different sizes; give frames of one size.", field=field, kind="value"
+                f"The frames of {field} have different sizes; give frames of the same size.", field=field, kind="value"
             )
         return torch.cat(parts)
     convert = getattr(value, "convert", None)  # a PIL image, without importing Pillow

@@ -21,17 +21,18 @@ from ..version import __version__
 from .audio import AudioFiles, AudioOutput, AudioPrompt, LuminaAudioPipeline
 from .base import ProgressObserver
 
-# Entry of the written file: one JSON object with what made its audio.
+# Metadata key of a written .mp4: a JSON object with the settings that made its audio.
 METADATA_KEY = "lumina_sound"
+# File types of the output.
 SUFFIXES = (".mp4", ".wav")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AudioSettings:
-    """How audio is made, whatever the video; see ``LuminaAudioPipeline`` for the fields.
+    """Settings of the audio that do not depend on the video; see ``LuminaAudioPipeline``.
 
     Args:
-        files: network, encoders and codec.
+        files: paths of the network, the encoders and the codec.
         prompt, negative_prompt, plan, seed, loudness: arguments of the pipeline's call.
         device, dtype: arguments of the pipeline.
     """
@@ -51,12 +52,13 @@ class AudioRequest:
     """Audio for a video file.
 
     Args:
-        settings: how it is made.
-        video: any file with a video stream; audio that it has is replaced.
-        out: .mp4 for the video with its audio, .wav for the audio alone; replaced when it exists, and may be ``video``.
-        features_file: features that an earlier run saved of a video of this name and length, with the same encoders;
+        settings: how to make it.
+        video: any file with a video stream; existing audio is replaced.
+        out: .mp4 for the video with the new audio, .wav for the audio alone. An existing file is replaced; it may be
+            ``video``.
+        features_file: features saved by an earlier run with the same encoders, of a video with this name and length;
             they are not computed again.
-        save_features: .safetensors file to keep the features in.
+        save_features: .safetensors file to save the features to.
     """
 
     settings: AudioSettings
@@ -71,11 +73,11 @@ class AudioResult:
     """What was written.
 
     Args:
-        file: that was written.
-        length: seconds of the audio.
-        rate: samples per second.
-        seconds: that the whole run took.
-        nfe, passes: evaluations of the network, and its forward passes.
+        file: the written file.
+        length: duration of the audio in seconds.
+        rate: sample rate in Hz.
+        seconds: wall-clock time of the whole run.
+        nfe, passes: number of (guided) evaluations, and of forward passes.
     """
 
     file: Path
@@ -87,21 +89,21 @@ class AudioResult:
 
 
 def audio_pipeline(settings: AudioSettings) -> LuminaAudioPipeline:
-    """The pipeline of some settings, with all checked that can be without the video. Raises LuminaError."""
+    """The pipeline for some settings, after all checks that need no video. Raises LuminaError."""
     pipe = LuminaAudioPipeline(settings.files, settings.device, settings.dtype)
     pipe.check_call(settings.prompt, settings.negative_prompt, settings.seed, settings.loudness)
     return pipe
 
 
 def prepare_request(request: AudioRequest) -> LuminaAudioPipeline:
-    """The pipeline of a request, with all checked that can be without reading weights. Raises LuminaError."""
+    """The pipeline for a request, after all checks that need no weights. Raises LuminaError."""
     pipe = audio_pipeline(request.settings)
     check_audio_target(request.out)
     if request.save_features is not None:
         check_target(request.save_features, ".safetensors")
     if request.features_file is not None and request.save_features is not None:
         raise LuminaError(
-            "The features come from a file and are to be saved to one; ask for only one of them.",
+            "The features are both read from a file and saved to one; give only one of the two files.",
             field="save_features",
             kind="value",
         )
@@ -125,17 +127,23 @@ def check_audio_target(path: Path) -> Path:
 def make_audio(request: AudioRequest, observer: ProgressObserver | None = None) -> AudioResult:
     """Make the audio of a video file and write it.
 
+    If it fails or is interrupted, an existing ``out`` is unchanged.
+
+    Args:
+        request: input, output and settings.
+        observer: receives progress and notices.
+
     Raises:
-        LuminaError: something does not fit, or cannot be written. Then, and on an interrupt, ``out`` is as it was.
+        LuminaError: a file or setting is invalid, or the output cannot be written.
         SamplingCancelled: the observer cancelled.
     """
     observer = observer or ProgressObserver()
     started = time.perf_counter()
     pipe, settings = prepare_request(request), request.settings
     if request.out.suffix.lower() == ".mp4" and has_audio(request.video):
-        observer.note(f"{request.video} has audio already, which is replaced in {request.out}.")
+        observer.note(f"{request.video} already has audio, which is replaced in {request.out}.")
     features, prompt = _encoded(pipe, request, observer)
-    found = pipe(
+    output = pipe(
         video=request.video,
         features=features,
         prompt=prompt or settings.prompt,
@@ -147,23 +155,34 @@ def make_audio(request: AudioRequest, observer: ProgressObserver | None = None) 
     )
     observer.stage("writing")
     if request.out.suffix.lower() == ".wav":
-        write_wav(request.out, found.waveform, found.sample_rate)
+        write_wav(request.out, output.waveform, output.sample_rate)
     else:
-        mux(request.video, found.waveform, found.sample_rate, request.out, audio_metadata(settings))
+        mux(request.video, output.waveform, output.sample_rate, request.out, audio_metadata(settings))
     return AudioResult(
         file=request.out,
-        length=found.waveform.shape[-1] / found.sample_rate,
-        rate=found.sample_rate,
+        length=output.waveform.shape[-1] / output.sample_rate,
+        rate=output.sample_rate,
         seconds=time.perf_counter() - started,
-        nfe=found.nfe,
-        passes=found.passes,
+        nfe=output.nfe,
+        passes=output.passes,
     )
 
 
 def audio_for_frames(
     settings: AudioSettings, frames: torch.Tensor, fps: float, observer: ProgressObserver | None = None
 ) -> AudioOutput:
-    """The audio of a clip in memory, (F, H, W, 3) float in 0..1, as long as the clip. Raises LuminaError."""
+    """The audio of a clip in memory, of the same duration.
+
+    Args:
+        settings: how to make it.
+        frames: (F, H, W, 3) float in 0..1.
+        fps: frame rate of the clip.
+        observer: receives progress and notices.
+
+    Raises:
+        LuminaError: a file or setting is invalid.
+        SamplingCancelled: the observer cancelled.
+    """
     return audio_pipeline(settings)(
         frames=frames,
         fps=fps,
@@ -177,7 +196,7 @@ def audio_for_frames(
 
 
 def audio_metadata(settings: AudioSettings) -> dict[str, str]:
-    """Entries of a written file: what made its audio."""
+    """Metadata of a written file: the settings that made its audio."""
     made = {
         "version": __version__,
         "prompt": settings.prompt,
@@ -193,8 +212,8 @@ def audio_metadata(settings: AudioSettings) -> dict[str, str]:
 def _encoded(
     pipe: LuminaAudioPipeline, request: AudioRequest, observer: ProgressObserver
 ) -> tuple[VideoFeatures | None, AudioPrompt | None]:
-    """Features that a file holds, or features that are saved now and the prompt with them; None for what the
-    pipeline's call encodes."""
+    """Features from a file; or features that are saved now, with the encoded prompt. None for what the call of the
+    pipeline encodes."""
     if request.features_file is not None:
         return load_features(request.features_file, request.video.name), None
     if request.save_features is None:
@@ -203,5 +222,5 @@ def _encoded(
     with pipe.feature_encoder():
         features = pipe.encode_video(request.video)
         save_features(request.save_features, features, request.video.name)
-        observer.note(f"the video's features are in {request.save_features}.")
+        observer.note(f"The features of the video were saved to {request.save_features}.")
         return features, pipe.encode_prompt(request.settings.prompt, request.settings.negative_prompt)

@@ -1,6 +1,6 @@
-"""Which items a task sees in which step: a function of the seed and the step alone, so that a run can be resumed.
+"""Which samples a task trains on in which step: a function of the seed and the step alone, so that runs can be resumed.
 
-All items of a batch have one shape, so every process runs the same number of equal passes.
+All samples of a batch have the same shape, so every process runs the same number of equal forward passes.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import LuminaError
-from .recipe import Source, Task, one_patch
+from .recipe import Source, Task, single_patch
 from .rng import python_generator
 from .shards import EncodedSet
 
-COARSEST = 4
-"""Latent pixels per side that every trained size is cut to a multiple of (the 2x4 patch)."""
+# Latent height and width are cropped to multiples of this number of latent pixels, the side of the 2x4 patch.
+SIDE_MULTIPLE = 4
+# Latent frames, height and width of a clip; latent frames, CLIP frames and Synchformer segments of an audio sample.
 Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class SampleRef:
-    """One item of a source, and how much of it is used.
+    """Reference to one sample.
 
     Args:
         source: name of the source.
-        index: of the item in the source's encoded set.
-        shape: that is cut from it: latent frames, height and width of a clip; latent frames, CLIP frames and
-            Synchformer segments of an audio item.
+        index: index in the source's encoded data set.
+        shape: shape to crop it to, see ``Shape``.
     """
 
     source: str
@@ -37,7 +37,7 @@ class SampleRef:
 
 
 class TaskSpec(Protocol):
-    """What the loop reads of a task; see ``recipe.Task`` for the meaning."""
+    """The fields of a task that the loop reads; see ``recipe.Task`` for their meaning."""
 
     @property
     def name(self) -> str: ...
@@ -50,7 +50,14 @@ class TaskSpec(Protocol):
 
 
 class Batches:
-    """The batches of one task, from its items in groups of one shape, each with how often it is met."""
+    """The batches of one task.
+
+    Args:
+        task: its batch size and ratio.
+        groups: samples by shape, each with its weight, the expected number of times it is drawn per epoch.
+        seed: of the order.
+        period: the largest ratio of all tasks.
+    """
 
     def __init__(
         self, task: TaskSpec, groups: Mapping[Shape, list[tuple[SampleRef, float]]], seed: int, period: int = 1
@@ -62,15 +69,18 @@ class Batches:
 
     @property
     def shapes(self) -> list[Shape]:
-        """The shapes that are trained on."""
+        """All shapes that the task trains on, sorted."""
         return sorted(self._groups)
 
     def active(self, step: int) -> bool:
-        """Whether the task runs in a step: in the first ``ratio`` of every ``period`` steps (official train.py)."""
+        """Whether the task runs in a step, counted from 0: it does in the first ``ratio`` of every ``period`` steps.
+
+        Source: official train.py.
+        """
         return step % self.period < self.task.ratio
 
     def at(self, step: int) -> list[SampleRef]:
-        """The batch of a step in which the task is active."""
+        """The batch of a step, counted from 0, in which the task is active."""
         turn = step // self.period * self.task.ratio + step % self.period
         if self._epoch < 0 or turn < self._start:
             self._epoch, self._start, self._batches = 0, 0, self._shuffled(0)
@@ -81,26 +91,36 @@ class Batches:
         return self._batches[turn - self._start]
 
     def _shuffled(self, epoch: int) -> list[list[SampleRef]]:
-        """The batches of an epoch. A shape's last, incomplete batch is filled up with items from its beginning."""
+        """The batches of an epoch; the last one of a shape is filled up with its first samples if it is incomplete."""
         rng = python_generator(self.seed, self.task.name, "epoch", epoch)
         batches = []
         for shape in sorted(self._groups):
-            picks = []
-            for pick, weight in self._groups[shape]:
-                picks += [pick] * (int(weight) + (rng.random() < weight % 1))
-            rng.shuffle(picks)
+            refs = []
+            for ref, weight in self._groups[shape]:
+                refs += [ref] * (int(weight) + (rng.random() < weight % 1))
+            rng.shuffle(refs)
             size = self.task.batch
-            for start in range(0, len(picks), size):
-                batch = picks[start : start + size]
+            for start in range(0, len(refs), size):
+                batch = refs[start : start + size]
                 while len(batch) < size:
-                    batch += picks[: size - len(batch)]
+                    batch += refs[: size - len(batch)]
                 batches.append(batch)
         rng.shuffle(batches)
         return batches or [[group[0][0]] * self.task.batch for group in self._groups.values()]
 
 
 class TaskBatches(Batches):
-    """The batches of clips or pictures. Raises LuminaError when the sources hold nothing that the task can use."""
+    """Batches of clips or images.
+
+    Args:
+        task: what to train.
+        sources: by name, for their weights.
+        sets: the encoded data set of each source.
+        seed, period: see ``Batches``.
+
+    Raises:
+        LuminaError: the sources contain nothing that the task can use.
+    """
 
     def __init__(
         self, task: Task, sources: Mapping[str, Source], sets: Mapping[str, EncodedSet], seed: int, period: int
@@ -108,23 +128,29 @@ class TaskBatches(Batches):
         groups: dict[Shape, list[tuple[SampleRef, float]]] = defaultdict(list)
         for name in task.sources or sources:
             for index, entry in enumerate(sets[name].entries):
-                shape = used_shape(entry.shape, task)
+                shape = crop_shape(entry.shape, task)
                 if entry.kind == task.media and min(shape) > 0:
                     groups[shape].append((SampleRef(name, index, shape), sources[name].weight))
         if not groups:
             names = ", ".join(task.sources or sources)
             raise LuminaError(
-                f"Task {task.name} finds no {task.media} that patch size {task.patch} divides in {names}; "
-                "give it other sources, or encode longer clips."
+                f"Task {task.name} has no {task.media} that patch size {task.patch} divides in {names}; "
+                "give it other sources, or encode longer clips.",
+                field="sources",
+                kind="mismatch",
             )
         super().__init__(task, groups, seed, period)
 
 
-def used_shape(shape: tuple[int, int, int, int], task: Task) -> Shape:
-    """Latent frames, height and width that a task uses of latents (C, F, H, W): what the patch sizes divide."""
+def crop_shape(shape: tuple[int, int, int, int], task: Task) -> Shape:
+    """Latent frames, height and width to which a task crops latents of shape (C, F, H, W).
+
+    The patch size of the task divides the frames, and every patch size divides height and width. An entry is 0 if the
+    latents are too small.
+    """
     _, frames, height, width = shape
     if task.media == "video":
         frames = min(frames, task.max_frames or frames)
-        step = one_patch(task.patch).frames
+        step = single_patch(task.patch).frames
         frames -= frames % step
-    return frames, height - height % COARSEST, width - width % COARSEST
+    return frames, height - height % SIDE_MULTIPLE, width - width % SIDE_MULTIPLE

@@ -1,4 +1,4 @@
-"""The cut of a picture to a size, as little of it as can be."""
+"""Resize and center crop of frames to a size."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from ..shapes.resolutions import Size
 
 
 def crop_to(frames: torch.Tensor, size: Size) -> torch.Tensor:
-    """Frames (f, H, W, 3), bytes or float in 0..1, made to cover a size (width, height), the rest cut off all round.
+    """Resize frames so that they just cover a size, then crop them about the center.
 
-    Returns (f, height, width, 3) of the same type; resized without aliasing.
+    Args:
+        frames: (f, H, W, 3), uint8 or float in 0..1.
+        size: (width, height) in pixels.
+
+    Returns:
+        (f, height, width, 3) of the same dtype; the resize is bicubic and antialiased.
     """
     width, height = size
     scale = max(width / frames.shape[2], height / frames.shape[1])

@@ -1,8 +1,9 @@
-"""One process, or several that torchrun has started: who trains on what, and what is exchanged.
+"""Training in one process, or in several that torchrun starts:
 
     torchrun --nproc-per-node N -m lumina_core train RECIPE
-Every process holds a part of each weight and of AdamW's moments (torch's ``fully_shard``, known as FSDP2) and takes its
-share of each batch; the gradients are those of the whole batch.
+
+Every process holds a shard of each weight and of AdamW's moments (``fully_shard`` of torch, known as FSDP2) and takes
+its share of each batch; the gradients are those of the whole batch.
 """
 
 from __future__ import annotations
@@ -23,7 +24,13 @@ from .batches import TaskSpec
 
 @dataclass(frozen=True)
 class DistContext:
-    """The processes of a run. This one is ``rank`` of ``size``, on ``device`` (the recipe's when None)."""
+    """The processes of a run.
+
+    Args:
+        rank: of this process, 0 to size - 1.
+        size: number of processes.
+        device: of this process; None for that of the recipe.
+    """
 
     rank: int = 0
     size: int = 1
@@ -31,15 +38,15 @@ class DistContext:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes and prints, rank 0."""
+        """Whether this is rank 0, the process that writes files and prints."""
         return self.rank == 0
 
     def share(self, count: int) -> range:
-        """The positions of a batch of ``count`` samples that this process takes."""
+        """Positions of a batch of ``count`` samples that this process takes."""
         return range(self.rank, count, self.size)
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """A tensor on the CPU, summed over the processes."""
+        """``values``, on the CPU, summed over the processes. All processes must call it."""
         if self.size == 1:
             return values
         total = values.to(self.device, copy=True)
@@ -47,32 +54,33 @@ class DistContext:
         return total.cpu()
 
     def check_batches(self, tasks: Iterable[TaskSpec]) -> None:
-        """Raise LuminaError unless every batch can be shared out evenly."""
+        """Check that the batch size of every task is a multiple of the number of processes. Raises LuminaError."""
         for task in tasks:
             if task.batch % self.size:
                 raise LuminaError(
-                    f"Task {task.name} has a batch of {task.batch}, which {self.size} processes cannot share evenly; "
-                    f"write a multiple of {self.size}.",
+                    f"Task {task.name} has batch {task.batch}, which cannot be divided evenly among {self.size} "
+                    f"processes; write a multiple of {self.size}.",
                     field="batch",
+                    kind="value",
                 )
 
     def check_same_step(self, step: int) -> None:
-        """Raise LuminaError unless all processes start from one saved state."""
+        """Check that all processes resume from the same step. Raises LuminaError."""
         if int(self.sum(torch.tensor(step))) != step * self.size:
             raise LuminaError(
-                f"Process {self.rank} resumes from step {step}, and others from another one; put the recipe's out "
-                "folder on a disk that all processes share.",
+                f"Process {self.rank} resumes from step {step}, and others from another step; put the out folder of "
+                "the recipe on a disk that all processes share.",
                 field="out",
                 kind="mismatch",
             )
 
     def shard(self, network: Any, bf16: bool) -> None:
-        """Leave this process its shard of every weight. With ``bf16`` the blocks gather and compute in bfloat16."""
+        """Shard a network over the processes, in place; with ``bf16``, its blocks compute in bfloat16."""
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
         mesh = init_device_mesh(str(self.device and self.device.type), (self.size,))
-        # Inputs keep their type: t, and the conditioning made of it, are float32 in a bf16 run too.
+        # Inputs are not cast: t and the conditioning that is computed from it are float32 in a bf16 run too.
         half = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
         blocks = half if bf16 else MixedPrecisionPolicy()
         for layer in network.layers:
@@ -80,21 +88,29 @@ class DistContext:
         fully_shard(network, mesh=mesh)
 
 
+# A run in one process.
 SINGLE = DistContext()
 
 
 @contextmanager
 def init_distributed(device: str = AUTO) -> Iterator[DistContext]:
-    """Join the processes of the same torchrun; one process where none started it. Raises LuminaError."""
+    """Context of a run: joins the processes of torchrun, or is a single process if torchrun did not start it.
+
+    Args:
+        device: auto, cpu, cuda and so on.
+
+    Raises:
+        LuminaError: torch is too old, or the device does not exist or cannot be used by several processes.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield DistContext(device=pick_device(device))
         return
     _check_torch()
-    place = _own_device(device, int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
-    yield DistContext(dist.get_rank(), size, place)
-    # Only after success: following an error here, the others may still wait in a step that this process never joins.
+    own = _own_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("nccl" if own.type == "cuda" else "gloo")
+    yield DistContext(dist.get_rank(), size, own)
+    # Not after an error: the other processes may still be waiting for this one in a collective operation.
     dist.destroy_process_group()
 
 
@@ -105,7 +121,7 @@ def gather_full(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def distribute_like(value: torch.Tensor, like: Any) -> torch.Tensor:
-    """A full tensor on the device of ``like``, sharded over the processes as ``like`` is."""
+    """A full tensor, moved to the device of ``like`` and sharded like it."""
     value = value.to(like.device)
     if not hasattr(like, "full_tensor"):
         return value
@@ -121,8 +137,8 @@ def _check_torch() -> None:
         if hasattr(fsdp, "fully_shard"):
             return
     raise LuminaError(
-        f"Training in several processes needs torch 2.6 or newer, built with torch.distributed, and this is "
-        f"{torch.__version__}; update torch, or start the command without torchrun.",
+        f"Training in several processes needs torch 2.6 or newer, built with torch.distributed, but this is torch "
+        f"{torch.__version__}; update torch, or run the command without torchrun.",
         field="torch",
         kind="missing",
     )
@@ -132,10 +148,12 @@ def _own_device(name: str, local_rank: int) -> torch.device:
     kind = pick_device(name).type
     if kind not in ("cuda", "cpu"):
         raise LuminaError(
-            f"Several processes train on CUDA GPUs or the CPU, not on {kind}; start one, or set device.", field="device"
+            f"Several processes can train on CUDA GPUs or on the CPU, not on {kind}; start one process, or set device.",
+            field="device",
+            kind="value",
         )
     if kind == "cpu":
         return torch.device("cpu")
-    place = pick_device(f"cuda:{local_rank}")
-    torch.cuda.set_device(place)
-    return place
+    own = pick_device(f"cuda:{local_rank}")
+    torch.cuda.set_device(own)
+    return own

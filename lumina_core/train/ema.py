@@ -1,4 +1,4 @@
-"""EMA of the weights: updated as they are trained, applied in their place to evaluate and to sample."""
+"""EMA of the weights: updated during training, and swapped in for evaluation and sampling."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ from ..runtime.tensor_files import Weights
 
 @torch.no_grad()
 def update(average: Weights, trained: Mapping[nn.Parameter, str], decay: float) -> None:
-    """``average = decay * average + (1 - decay) * weights``, in place."""
+    """``average = decay * average + (1 - decay) * weights``, in place.
+
+    Args:
+        average: the EMA by parameter name.
+        trained: name of each trained parameter.
+        decay: 0 to below 1.
+    """
     for parameter, name in trained.items():
         average[name].lerp_(parameter.detach(), 1 - decay)
 
 
 @contextmanager
 def applied(network: nn.Module, average: Weights, trained: Mapping[nn.Parameter, str]) -> Iterator[None]:
-    """Within the block the network is in eval mode, without gradients, with the averaged weights if there are any."""
+    """Context in which the network is in eval mode, without gradients, with the EMA weights if ``average`` has any."""
     kept = {name: parameter.detach().clone() for parameter, name in trained.items()} if average else {}
     _put(average, trained)
     network.eval()

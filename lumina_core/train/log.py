@@ -1,4 +1,4 @@
-"""The log of a run: CSV files that a spreadsheet opens and that a resumed run continues."""
+"""The log of a run: two CSV files, to which a resumed run appends."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ _LOSS_FIELDS = (
     "gradient_norm", "learning_rate", "seconds_per_step",
 )  # fmt: skip
 _WINDOW_FIELDS = ("step", "task", "patch", "window", "from_t", "to_t", "items", "squared_error")
+# Equal windows of t in 0..1 in windows.csv.
 N_WINDOWS = 20
 
 
 class TrainingLog:
-    """Gathers figures between two lines of the log. Steps after ``start`` of an earlier, longer run are cut off.
+    """Accumulates losses between two lines of the log.
 
-    ``folder`` is None in a process that only gathers.
+    Args:
+        folder: of the run; None in processes that only accumulate.
+        start: step from which the run starts or resumes. Lines of later steps are removed from the files.
     """
 
     def __init__(self, folder: Path | None, start: int):
@@ -30,13 +33,21 @@ class TrainingLog:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             for name, fields in ((LOSSES, _LOSS_FIELDS), (WINDOWS, _WINDOW_FIELDS)):
-                _begin(folder / name, fields, start)
+                _open_file(folder / name, fields, start)
         self._sums: dict[str, torch.Tensor] = {}
         self._windows: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(2, N_WINDOWS, dtype=torch.float64))
         self._patches: dict[str, str] = {}
 
     def add(self, task: str, patch: str, t: torch.Tensor, squared: torch.Tensor, direction: torch.Tensor, tokens: int):
-        """Take a task's items of one step: times and both losses (B,), and how many tokens they were."""
+        """Add one (micro-)batch of a task.
+
+        Args:
+            task: its name.
+            patch: name of the patch size.
+            t: timesteps (B,).
+            squared, direction: squared error and cosine loss of each sample, (B,).
+            tokens: number of tokens in the batch.
+        """
         totals = torch.tensor([len(t), float(squared.sum()), float(direction.sum()), tokens], dtype=torch.float64)
         self._sums[task] = self._sums.get(task, torch.zeros(4, dtype=torch.float64)) + totals
         self._patches[task] = patch
@@ -45,13 +56,25 @@ class TrainingLog:
         self._windows[task][1].index_add_(0, place, squared.double())
 
     def gathered(self) -> tuple[list[str], torch.Tensor]:
-        """What was added since the last line as one tensor, to be summed over processes, and the tasks' names."""
+        """Names of the tasks, and their sums since the last line, (tasks, 4 + 2 * N_WINDOWS) float64.
+
+        The caller sums the latter over the processes and passes it to ``write``.
+        """
         names = sorted(self._sums)
         rows = [torch.cat([self._sums[name], self._windows[name].flatten()]) for name in names]
         return names, torch.stack(rows) if rows else torch.zeros(0, 4 + 2 * N_WINDOWS, dtype=torch.float64)
 
     def write(self, step: int, rows: torch.Tensor, weight: float, norm: float, rate: float, seconds: float) -> None:
-        """Write the lines of ``step`` from summed rows; ``weight`` is that of the direction error in the loss."""
+        """Write the lines of a step and start again from zero.
+
+        Args:
+            step: number of completed steps.
+            rows: the sums of ``gathered``, summed over the processes.
+            weight: of the direction error in the loss.
+            norm: of the gradients, before clipping.
+            rate: learning rate.
+            seconds: per step.
+        """
         losses, windows = [], []
         for name, row in zip(sorted(self._sums), rows, strict=True):
             items, squared, direction, tokens = row[:4].tolist()
@@ -73,7 +96,8 @@ class TrainingLog:
         self._sums, self._windows = {}, defaultdict(lambda: torch.zeros(2, N_WINDOWS, dtype=torch.float64))
 
 
-def _begin(file: Path, fields: tuple[str, ...], start: int) -> None:
+def _open_file(file: Path, fields: tuple[str, ...], start: int) -> None:
+    """Create a file with its header, or remove the lines after step ``start`` from it."""
     kept = []
     if file.is_file():
         with file.open(encoding="utf-8", newline="") as lines:

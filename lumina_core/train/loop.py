@@ -1,4 +1,4 @@
-"""The training loop, the same for every network: in each step every task takes its batch, and the gradients add up.
+"""The training loop of every network: in each step every active task runs its batch, and the gradients are summed.
 
 Source: paper, algorithm 1.
 """
@@ -21,13 +21,13 @@ from .batches import Batches, SampleRef, TaskSpec
 from .distributed import SINGLE, DistContext, gather_full
 from .log import TrainingLog
 from .network import TrainableModel
-from .recipe import Ema, Optimizer
+from .settings import Ema, Optimizer
 from .state import State, load_state, newest_state, optimizer_tensors, restore_optimizer, save_state
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """One step: its number counted from 1, the loss of each task, and the gradients' norm before clipping."""
+    """One step: its number counted from 1, the loss of each task, and the norm of the gradients before clipping."""
 
     step: int
     losses: dict[str, float]
@@ -36,14 +36,14 @@ class StepReport:
 
 @dataclass(frozen=True)
 class BatchLoss:
-    """What a network's velocity of a batch is worth.
+    """Losses of a (micro-)batch.
 
     Args:
         squared: mean squared error of each sample, (B,); carries gradients.
-        direction: one minus the cosine of each sample's velocity with the true one, (B,); carries gradients.
+        direction: one minus the cosine between predicted and true velocity of each sample, (B,); carries gradients.
         t: flow time of each sample, (B,).
         patch: name of the patch size, for the log.
-        tokens: that the network read.
+        tokens: number of tokens that the network processed.
     """
 
     squared: torch.Tensor
@@ -55,12 +55,12 @@ class BatchLoss:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Something that is measured with the averaged weights every ``every`` steps, and after the last one.
+    """Something that is evaluated with the EMA weights every ``every`` steps, and after the last step.
 
     Args:
-        every: steps between two of them.
+        every: steps between two evaluations.
         measure: ``measure(step)`` runs the network; every process calls it.
-        write: ``write(step, measured)`` puts the result into the run's folder; the main process alone calls it.
+        write: ``write(step, measured)`` writes the result to the folder of the run; only the main process calls it.
     """
 
     every: int
@@ -69,30 +69,38 @@ class Evaluation:
 
 
 class Objective(Protocol):
-    """What a network learns and from what: ``VideoObjective`` and ``AudioObjective``."""
+    """What to train and on which data: ``VideoObjective`` or ``AudioObjective``."""
 
     @property
-    def model(self) -> TrainableModel: ...
-    @property
-    def batches(self) -> Sequence[Batches]:
-        """Of every task."""
+    def model(self) -> TrainableModel:
+        """The network in training."""
         ...
 
     @property
-    def evaluations(self) -> Sequence[Evaluation]: ...
+    def batches(self) -> Sequence[Batches]:
+        """The batches of each task."""
+        ...
+
+    @property
+    def evaluations(self) -> Sequence[Evaluation]:
+        """What is evaluated during training."""
+        ...
+
     @property
     def metadata(self) -> Mapping[str, str]:
-        """For the header of a saved checkpoint."""
+        """Entries for the header of a saved checkpoint."""
         ...
 
     @property
     def direction_weight(self) -> float:
-        """Weight of the direction error beside the squared error."""
+        """Weight of the cosine loss that is added to the squared error."""
         ...
 
     def sample(self, task: Any, ref: SampleRef, step: int, position: int) -> Any:
-        """The training sample at a position of a step's batch. All that is random in it follows from the recipe's seed,
-        the task, the step and the position, so that a resumed run sees the same."""
+        """The training sample at a position of a step's batch.
+
+        All random numbers must be keyed by seed, task, step and position, so that a resumed run sees the same sample.
+        """
         ...
 
     def loss(self, task: Any, samples: list[Any]) -> BatchLoss:
@@ -101,7 +109,7 @@ class Objective(Protocol):
 
 
 class Settings(Protocol):
-    """What the loop reads of a recipe; see ``recipe.Recipe`` for the meaning."""
+    """The fields of a recipe that the loop reads; see ``recipe.Recipe`` for their meaning."""
 
     @property
     def out(self) -> Path: ...
@@ -166,7 +174,7 @@ class Trainer:
             self._evaluate()
 
     def train_step(self) -> StepReport:
-        """One step of the optimizer. Raises LuminaError when a loss or the gradients are not finite."""
+        """One optimizer step. Raises LuminaError if a loss or the gradients are not finite."""
         self.model.module.train()
         losses = {
             batches.task.name: self._accumulate(batches.task, batches.at(self.step))
@@ -175,7 +183,7 @@ class Trainer:
         }
         optimizer = self.settings.optimizer
         norm = float(gather_full(torch.nn.utils.clip_grad_norm_(list(self.names), optimizer.grad_clip)))
-        # Summed first: when a loss of one process is not finite, all of them stop.
+        # Summed first, so that all processes stop if the loss of one is not finite.
         totals = self.dist.sum(torch.tensor(list(losses.values()), dtype=torch.float64)).tolist()
         losses = dict(zip(losses, totals, strict=True))
         self._check_finite(losses, norm)
@@ -201,7 +209,7 @@ class Trainer:
             save_state(self.settings.out, state, self.objective.metadata, self.settings.keep)
 
     def _accumulate(self, task: TaskSpec, refs: list[SampleRef]) -> float:
-        """Add the gradients of this process's share of a task's batch; returns its part of the batch's mean loss."""
+        """Accumulate gradients over this process's share of a batch; returns its part of the batch's mean loss."""
         total = 0.0
         for positions in self._micro_batches(task, len(refs)):
             samples = [self.objective.sample(task, refs[place], self.step, place) for place in positions]
@@ -209,20 +217,20 @@ class Trainer:
             squared, direction = found.squared.detach().cpu(), found.direction.detach().cpu()
             self.log.add(task.name, found.patch, found.t, squared, direction, found.tokens)
             loss = (found.squared + self.objective.direction_weight * found.direction).sum() / task.batch
-            # Gradients are averaged over the processes, and each holds only its part of the sum.
+            # FSDP averages gradients over the processes, but each loss is only a part of the sum.
             (loss * self.dist.size).backward()
             total += float(loss.detach())
         return total
 
     def _micro_batches(self, task: TaskSpec, count: int) -> Iterator[range]:
-        """The positions of a batch that this process takes, as many as run at once."""
+        """Positions of a batch that this process takes, split into micro-batches."""
         positions = self.dist.share(count)
         size = task.micro_batch or len(positions)
         for start in range(0, len(positions), size):
             yield positions[start : start + size]
 
     def _evaluate(self) -> None:
-        """What the objective measures, where it is due; with the averaged weights where the run keeps an average."""
+        """Run the evaluations that are due, with the EMA weights if the run has an EMA."""
         for evaluation in self.objective.evaluations:
             if not self._due(evaluation.every):
                 continue
@@ -246,8 +254,8 @@ class Trainer:
         last = newest_state(self.settings.out)
         kept = f"the last saved state is {last}" if last else "no state was saved yet"
         raise LuminaError(
-            f"Step {self.step + 1} gave a loss that is not a finite number ({worst}), and {kept}; "
-            "lower the learning rate or check the data, and run again.",
+            f"The loss of step {self.step + 1} is NaN or infinite ({worst}), and {kept}; lower the learning rate or "
+            "check the data, then run again.",
             field="learning_rate",
             kind="numerics",
         )

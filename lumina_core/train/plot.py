@@ -1,4 +1,4 @@
-"""The held-out loss of every patch size over t, drawn as the paper's figure 3 is."""
+"""A plot of the held-out loss of each patch size over t, as in the paper's figure 3."""
 
 from __future__ import annotations
 
@@ -9,22 +9,28 @@ from ..errors import LuminaError
 from ..runtime.atomic import atomic_write
 from .validate import read_losses
 
-PICTURE = "losses.png"
+PLOT = "losses.png"
 
 
 def plot_losses(folder: Path) -> Path:
-    """Draw the newest step of a run's validation.csv, a line for each task; returns the picture's path.
+    """Plot the newest step of a run's validation.csv, one line per source and task; returns the path of the image.
 
-    Raises LuminaError without matplotlib, or when there is nothing to draw.
+    Raises LuminaError if matplotlib is not installed, or if the run has no held-out losses.
     """
     rows = read_losses(folder)
     if not rows:
-        raise LuminaError(f"{folder} holds no held-out losses; add validation to its recipe, and held_out to a source.")
+        raise LuminaError(
+            f"{folder} has no held-out losses; add validation to its recipe, and held_out to a source.",
+            field="validation",
+            kind="missing",
+        )
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise LuminaError(
-            f"Plots need matplotlib, which cannot be imported ({error}); run pip install matplotlib."
+            f"Plots need matplotlib, which cannot be imported ({error}); run pip install matplotlib.",
+            field="matplotlib",
+            kind="missing",
         ) from None
     last = max(int(row["step"]) for row in rows)
     lines: dict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -39,7 +45,7 @@ def plot_losses(folder: Path) -> Path:
     axes.set(xlabel="t (0 noise, 1 data)", ylabel="squared error of the velocity", title=f"Held-out loss, step {last}")
     axes.legend()
     axes.grid(alpha=0.3)
-    target = folder / PICTURE
+    target = folder / PLOT
     with atomic_write(target, unique=False) as part:
         figure.savefig(part, format="png")
     return target

@@ -1,6 +1,6 @@
-"""Stateless random numbers: every generator is keyed by where it is used, such as (seed, task, step, position).
+"""Stateless random numbers: every generator is keyed by its use, such as (seed, task, step, position).
 
-So there is no state to save, and any number of processes draws the same.
+So there is no generator state to save, and the numbers do not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import torch
 
 
 def generator(*key: object) -> torch.Generator:
-    """A torch generator for a key such as (seed, task, step, position)."""
+    """A torch CPU generator for a key such as (seed, task, step, position)."""
     return torch.Generator().manual_seed(_seed(key))
 
 
 def python_generator(*key: object) -> random.Random:
-    """A generator of Python's ``random`` for a key."""
+    """A ``random.Random`` for a key."""
     return random.Random(_seed(key))
 
 

@@ -1,4 +1,4 @@
-"""Clips of fixed prompts during training, made by the parts of the video pipeline."""
+"""Clips sampled from fixed prompts during training, with the building blocks of the video pipeline."""
 
 from __future__ import annotations
 
@@ -26,13 +26,23 @@ FOLDER = "samples"
 def draw_samples(
     network: MultiScaleNextDiT, encoder: TextEncoder, settings: Samples, device: torch.device
 ) -> list[torch.Tensor]:
-    """Latents (1, C, F, H, W) of every prompt. All processes must run it, since they share the network."""
+    """Sample a clip for each prompt. All processes must call it, because they share the network.
+
+    Args:
+        network: in eval mode, full or sharded.
+        encoder: of the prompts.
+        settings: prompts, size, plan and seed.
+        device: of the network.
+
+    Returns:
+        Latents (1, C, F, H, W), one per prompt.
+    """
     shape = settings.size.latent().shape(network.config.channels)
     noise = draw_noise(shape, [settings.seed], None, device, torch.float32)
     plan = settings.sampling_plan()
     prompts = encode_prompts(encoder, settings.prompts, [""] * len(settings.prompts), logger.warning)
-    # As a mere callable, which keeps nothing from step to step: weights that are sharded over processes are whole
-    # within a block's own call alone.
+    # A plain callable has no text K/V cache. The cache would project the text outside of the blocks, but FSDP gathers
+    # the weights of a block only during its own forward pass.
     call: Any = partial(network)
     call.config = network.config
     observer = ProgressObserver()
@@ -45,16 +55,30 @@ def draw_samples(
 
 
 def write_samples(run: Path, settings: Samples, vae: VideoVAE, step: int, latents: list[torch.Tensor]) -> list[Path]:
-    """Decode and write a step's clips (pictures where there is one frame); returns their paths."""
+    """Decode and write the clips of a step as .mp4, or as .png if they have one frame.
+
+    Args:
+        run: folder of the run.
+        settings: prompts, number of frames and fps.
+        vae: decoder.
+        step: for the file names.
+        latents: (1, C, F, H, W) per prompt.
+
+    Returns:
+        The paths.
+
+    Raises:
+        LuminaError: a file cannot be written.
+    """
     folder = run / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for number, (prompt, item) in enumerate(zip(settings.prompts, latents, strict=True), 1):
+    for number, (prompt, clip) in enumerate(zip(settings.prompts, latents, strict=True), 1):
         still = settings.frames == 1
         file = folder / f"step-{step:07d}-{number}{'.png' if still else '.mp4'}"
         if still:
-            write_image(file, vae.decode(item.cpu()), {"prompt": prompt})
+            write_image(file, vae.decode(clip.cpu()), {"prompt": prompt})
         else:
-            write_video(file, vae.decode_stream(item.cpu()), settings.fps, {"prompt": prompt})
+            write_video(file, vae.decode_stream(clip.cpu()), settings.fps, {"prompt": prompt})
         files.append(file)
     return files

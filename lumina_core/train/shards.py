@@ -1,7 +1,7 @@
-"""Encoded training items on disk: tensors in safetensors shards, one line of text for each item.
+"""Encoded data sets on disk: tensors in safetensors shards, plus an index with one JSON line per item.
 
-A shard is written beside its final name and moved there, then its lines are added to the index; a shard without lines
-(a kill between the two) is overwritten by the next one. So what the index names is always whole.
+A shard is written under a temporary name and renamed; then its lines are appended to the index. If the process is
+killed between the two, the next shard overwrites the one without lines. So everything in the index is complete.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ IMAGE, VIDEO = "image", "video"
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One item of an encoded set.
+    """Index entry of one clip or image.
 
     Args:
-        name: what the item was made from; unique in its set.
+        name: path of its file in the source; unique in the data set.
         kind: image or video.
-        caption: without any system prompt.
-        motion: motion score, None when it is not known.
+        caption: without a system prompt.
+        motion: motion score in pixels per half second at 320 x 576; None if unknown.
         shape: of the latents, (C, F, H, W).
-        fps: frames per second of the clip before encoding, None for an image.
-        shard: file name.
+        fps: frame rate of the encoded clip; None for an image.
+        shard: file name of the shard.
     """
 
     name: str
@@ -46,9 +46,9 @@ class Entry:
 
 
 class AnyEntry(Protocol):
-    """A frozen dataclass that is one item's line in the index."""
+    """A frozen dataclass with the fields of one index line."""
 
-    # What makes a class a dataclass for the type checker.
+    # Makes the protocol match dataclasses only.
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
@@ -61,14 +61,20 @@ EntryT = TypeVar("EntryT", bound=AnyEntry)
 
 
 class ItemWriter(Generic[EntryT]):
-    """Adds items of one kind to a set, from where an earlier run stopped. Use as a context manager."""
+    """Adds items to an encoded data set, which may have some already. Use it as a context manager.
+
+    Args:
+        folder: of the data set; created if it does not exist.
+        kind: class of the index entries.
+        items_per_shard: number of items after which a shard is written.
+    """
 
     def __init__(self, folder: Path, kind: type[EntryT], items_per_shard: int):
         self.folder, self.kind, self.items_per_shard = folder, kind, items_per_shard
         folder.mkdir(parents=True, exist_ok=True)
         entries = _repaired_index(folder, kind) if (folder / INDEX).exists() else []
+        # Names of the items that are on disk.
         self.done = {entry.name for entry in entries}
-        """Names of the items that are safe on disk."""
         self._shards = len({entry.shard for entry in entries})
         self._tensors: dict[str, torch.Tensor] = {}
         self._entries: list[EntryT] = []
@@ -77,21 +83,27 @@ class ItemWriter(Generic[EntryT]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # Also after an error: what was encoded until then is kept.
+        # After an error too, so that what was encoded before is kept.
         if kind is None or issubclass(kind, (Exception, KeyboardInterrupt)):
             self.flush()
 
     def put(self, tensors: Mapping[str, torch.Tensor], **about: Any) -> None:
-        """Take one item: its tensors, kept in float16, by the end of their names, and the other fields of its line."""
-        place = _place(len(self._entries))
-        for end, tensor in tensors.items():
-            self._tensors[place + end] = tensor.to("cpu", torch.float16, copy=True).contiguous()
-        self._entries.append(self.kind(**about, shard=f"shard-{self._shards:05d}.safetensors"))
+        """Add one item.
+
+        Args:
+            tensors: by suffix of their key in the shard; stored as float16.
+            about: all fields of the index entry except ``shard``.
+        """
+        prefix = _key_prefix(len(self._entries))
+        for suffix, tensor in tensors.items():
+            self._tensors[prefix + suffix] = tensor.to("cpu", torch.float16, copy=True).contiguous()
+        fields_of_entry = about | {"shard": f"shard-{self._shards:05d}.safetensors"}
+        self._entries.append(self.kind(**fields_of_entry))
         if len(self._entries) == self.items_per_shard:
             self.flush()
 
     def flush(self) -> None:
-        """Put what was added on disk."""
+        """Write the items that are not yet on disk, as one shard. Raises OSError or SafetensorError."""
         if not self._entries:
             return
         from safetensors.torch import save_file
@@ -106,7 +118,7 @@ class ItemWriter(Generic[EntryT]):
 
 
 class ShardWriter(ItemWriter[Entry]):
-    """Adds clips and pictures to an encoded set."""
+    """Adds clips and images to an encoded data set; see ``ItemWriter``."""
 
     def __init__(self, folder: Path, items_per_shard: int = ITEMS_PER_SHARD):
         super().__init__(folder, Entry, items_per_shard)
@@ -114,28 +126,38 @@ class ShardWriter(ItemWriter[Entry]):
     def add(
         self, name: str, kind: str, caption: str, motion: float | None, latents: torch.Tensor, fps: float | None
     ) -> None:
-        """Take one item; float16 holds the range of the VAE's latents (C, F, H, W)."""
+        """Add one clip or image; see ``Entry``. The VAE's latents (C, F, H, W) fit in the range of float16."""
         shape = tuple(latents.shape)
         self.put({"": latents}, name=name, kind=kind, caption=caption, motion=motion, shape=shape, fps=fps)
 
 
 class ItemSet(Generic[EntryT]):
-    """A set for reading; tensors are read when asked for. Raises LuminaError for a set that is not whole."""
+    """An encoded data set for reading; tensors are read lazily.
+
+    Args:
+        folder: of the data set.
+        kind: class of the index entries.
+
+    Raises:
+        LuminaError: the data set is missing, empty or damaged.
+    """
 
     def __init__(self, folder: Path, kind: type[EntryT]):
         self.folder = folder
         self.entries = read_index(folder, kind)
         if not self.entries:
-            raise LuminaError(f"The encoded data in {folder} holds no item; encode the source again.")
-        self._keys = _keys(self.entries)
+            raise LuminaError(
+                f"The encoded data in {folder} is empty; encode the source again.", field="encoded", kind="file"
+            )
+        self._prefixes = _key_prefixes(self.entries)
         self._open: dict[str, Any] = {}
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    def tensor(self, index: int, end: str) -> torch.Tensor:
-        """One of an entry's tensors, float32, by the end of its name."""
-        return self._shard(self.entries[index].shard).get_tensor(self._keys[index] + end).float()
+    def tensor(self, index: int, suffix: str) -> torch.Tensor:
+        """One tensor of the item at ``index`` as float32, by the suffix of its key. Raises LuminaError."""
+        return self._shard(self.entries[index].shard).get_tensor(self._prefixes[index] + suffix).float()
 
     def _shard(self, name: str) -> Any:
         from safetensors import SafetensorError, safe_open
@@ -145,29 +167,38 @@ class ItemSet(Generic[EntryT]):
                 self._open[name] = safe_open(self.folder / name, framework="pt")
             except (SafetensorError, OSError) as error:
                 raise LuminaError(
-                    f"{self.folder / name} cannot be read ({error}); delete this folder and encode the source again."
+                    f"{self.folder / name} cannot be read ({error}); delete this folder and encode the source again.",
+                    field="encoded",
+                    kind="file",
                 ) from None
         return self._open[name]
 
 
 class EncodedSet(ItemSet[Entry]):
-    """Clips and pictures for reading."""
+    """An encoded data set of clips and images; see ``ItemSet``."""
 
     def __init__(self, folder: Path):
         super().__init__(folder, Entry)
 
     def latents(self, index: int) -> torch.Tensor:
-        """Latents (C, F, H, W), float32, of one entry."""
+        """Latents (C, F, H, W), float32, of the item at ``index``. Raises LuminaError."""
         return self.tensor(index, "")
 
 
 def read_index(folder: Path, kind: type[EntryT]) -> list[EntryT]:
-    """The entries of an encoded set. A last line cut short by a kill is left out; raises LuminaError for other faults.
+    """The index entries of an encoded data set.
+
+    A truncated last line, which a killed process leaves, is ignored. Raises LuminaError if the index is missing or has
+    another invalid line.
     """
     file = folder / INDEX
     if not file.is_file():
-        raise LuminaError(f"{folder} holds no {INDEX}; give a folder that the encode command has written.")
-    # As bytes: a kill may cut a character, and in texts more than the end of a line counts as one.
+        raise LuminaError(
+            f"{folder} has no {INDEX}; give a folder that was written by the encode command.",
+            field="encoded",
+            kind="missing",
+        )
+    # Read as bytes: a character may be truncated, and str.splitlines splits at more than line ends.
     lines = file.read_bytes().splitlines(keepends=True)
     names = {field.name for field in fields(kind)}
     entries = []
@@ -180,7 +211,9 @@ def read_index(folder: Path, kind: type[EntryT]) -> list[EntryT]:
             if number == len(lines) and not line.endswith(b"\n"):
                 break
             raise LuminaError(
-                f"{file} line {number} is not an entry of this program; encode the source again."
+                f"{file} line {number} is not a valid index entry; encode the source again.",
+                field="encoded",
+                kind="file",
             ) from None
         shapes = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         entries.append(kind(**values | shapes))
@@ -188,7 +221,7 @@ def read_index(folder: Path, kind: type[EntryT]) -> list[EntryT]:
 
 
 def _repaired_index(folder: Path, kind: type[EntryT]) -> list[EntryT]:
-    """The entries, with a last line that a kill cut short taken out of the file, so that more can be added to it."""
+    """The index entries, after removing a truncated last line from the file, so that lines can be appended."""
     entries = read_index(folder, kind)
     file = folder / INDEX
     if not file.read_bytes().endswith(b"\n"):
@@ -198,7 +231,7 @@ def _repaired_index(folder: Path, kind: type[EntryT]) -> list[EntryT]:
 
 
 def _append(file: Path, text: bytes) -> None:
-    """Add to a file all or nothing: a disk that is full half-way leaves it as it was."""
+    """Append to a file; if the disk becomes full, the file is restored. Raises OSError."""
     with file.open("ab", buffering=0) as lines:
         start = lines.tell()
         try:
@@ -213,17 +246,17 @@ def _line(entry: AnyEntry) -> str:
     return json.dumps(asdict(entry), ensure_ascii=False) + "\n"
 
 
-def _place(number: int) -> str:
-    """What the names of an item's tensors begin with: its place among its shard's items."""
-    return f"{number:05d}"
+def _key_prefix(position: int) -> str:
+    """Prefix of the tensor keys of the item at a position within its shard."""
+    return f"{position:05d}"
 
 
-def _keys(entries: list[EntryT]) -> list[str]:
-    """What the names of each entry's tensors begin with in its shard."""
+def _key_prefixes(entries: list[EntryT]) -> list[str]:
+    """Prefix of the tensor keys of each entry."""
     counts: dict[str, int] = {}
-    keys = []
+    prefixes = []
     for entry in entries:
-        place = counts.get(entry.shard, 0)
-        counts[entry.shard] = place + 1
-        keys.append(_place(place))
-    return keys
+        position = counts.get(entry.shard, 0)
+        counts[entry.shard] = position + 1
+        prefixes.append(_key_prefix(position))
+    return prefixes

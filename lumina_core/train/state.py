@@ -1,4 +1,4 @@
-"""Saved states of a run: one folder a state, written beside its final name and moved there when it is whole."""
+"""Saved states of a run: one folder per state, written under a temporary name and renamed once it is complete."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _FOLDER = "step-{:07d}"
 
 @dataclass(frozen=True)
 class State:
-    """Everything that a run goes on from; all tensors whole, on the CPU.
+    """Everything that is needed to resume a run; all tensors are full (not sharded) and on the CPU.
 
     Args:
-        step: steps done.
+        step: number of completed steps.
         weights: trained parameters by name.
-        ema: their running average, or nothing.
-        optimizer: AdamW's two moments and its count of steps, named ``first.``, ``second.`` or ``step.`` and the
-            parameter's name.
-        lora: whether the weights are a LoRA's; they then stand in files of other names.
+        ema: their EMA, or empty.
+        optimizer: AdamW's two moments and step counts; keys are ``first.``, ``second.`` or ``step.`` plus the name of
+            the parameter.
+        lora: whether the weights are those of a LoRA, whose files have other names.
     """
 
     step: int
@@ -40,7 +40,20 @@ class State:
 
 
 def save_state(run: Path, state: State, metadata: Mapping[str, str], keep: int) -> Path:
-    """Write a state and delete all but the newest ``keep``; returns its folder. OSError leaves older states alone."""
+    """Write a state and delete all but the newest ``keep`` states.
+
+    Args:
+        run: folder of the run.
+        state: what to save.
+        metadata: entries for the headers of the safetensors files.
+        keep: number of states to keep, 1 or more.
+
+    Returns:
+        The folder of the state.
+
+    Raises:
+        LuminaError: the state cannot be written, for example because the disk is full. Older states are kept.
+    """
     from safetensors.torch import save_file
 
     target = run / _FOLDER.format(state.step)
@@ -53,32 +66,40 @@ def save_state(run: Path, state: State, metadata: Mapping[str, str], keep: int) 
     except Exception as error:  # safetensors reports a full disk with an error of its own
         last = newest_state(run)
         kept = f"the last saved state is {last}" if last else "no state was saved yet"
-        raise LuminaError(f"The state of step {state.step} cannot be saved in {run} ({error}); {kept}.") from error
+        raise LuminaError(
+            f"The state of step {state.step} cannot be saved in {run} ({error}), and {kept}; free disk space or change "
+            "out, then run again to resume.",
+            field="out",
+            kind="resource",
+        ) from error
     for old in saved_states(run)[:-keep]:
         shutil.rmtree(old)
     return target
 
 
 def saved_states(run: Path) -> list[Path]:
-    """Folders of the whole states of a run, oldest first."""
+    """Folders of the complete states of a run, oldest first."""
     found = (path for path in run.glob("step-*") if path.suffix != SUFFIX and (path / ABOUT).is_file())
     return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
 def newest_state(run: Path) -> Path | None:
+    """Folder of the newest complete state of a run; None if there is none."""
     found = saved_states(run)
     return found[-1] if found else None
 
 
 def load_state(folder: Path) -> State:
-    """Read a saved state. Raises LuminaError for one that is not whole."""
+    """Read a saved state. Raises LuminaError if it is incomplete or damaged."""
     try:
         step = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["step"]
         if not isinstance(step, int):
             raise ValueError(f"step is {step!r}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LuminaError(
-            f"The saved state {folder} cannot be read ({error}); delete it to go on from an older one."
+            f"The saved state {folder} cannot be read ({error}); delete it to resume from an older one.",
+            field="out",
+            kind="file",
         ) from None
     lora = (folder / LORA).is_file()
     files = (folder / name for name in _files(lora))
@@ -90,14 +111,14 @@ def _files(lora: bool) -> tuple[str, str, str]:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[torch.nn.Parameter, str]) -> Weights:
-    """AdamW's moments and step counts by parameter name; nothing for a parameter that no gradient has reached yet."""
+    """AdamW's moments and step counts, see ``State``; without parameters that have not received a gradient yet."""
     tensors = {}
     for parameter, name in names.items():
         held = optimizer.state.get(parameter)
         if held:
             tensors[f"first.{name}"] = held["exp_avg"]
             tensors[f"second.{name}"] = held["exp_avg_sq"]
-            # A patch size that rests in some steps counts fewer of them.
+            # Per parameter: those of a patch size that is inactive in some steps have a lower count.
             tensors[f"step.{name}"] = held["step"]
     return tensors
 
@@ -105,7 +126,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[torch.nn.
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, names: Mapping[torch.nn.Parameter, str], tensors: Weights
 ) -> None:
-    """Put saved moments back; tensors must lie as the parameters do."""
+    """Restore saved moments; the tensors must have the device and the sharding of the parameters."""
     for parameter, name in names.items():
         if f"first.{name}" in tensors:
             optimizer.state[parameter] = {

@@ -1,4 +1,4 @@
-"""What the video network learns: clips and images, patch sizes as tasks, prompts read by the frozen text encoder."""
+"""The training objective of the video network: clips and images, one task per patch size, a frozen text encoder."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ..text.gemma import MAX_TOKENS, TextEncoder, load_text_encoder
 from ..vae.loader import load_video_vae
 from .batches import Batches, SampleRef, TaskBatches
 from .distributed import SINGLE, DistContext
-from .items import TrainItem, make_item
 from .loop import BatchLoss, Evaluation, Trainer
 from .network import autocast, build_network
-from .objective import item_losses, noised
-from .recipe import Recipe, Samples, Task, one_patch
+from .objective import noised, sample_losses
+from .recipe import Recipe, Samples, Task, single_patch
 from .rng import generator
 from .samples import draw_samples, write_samples
 from .shards import EncodedSet
+from .training_sample import TrainSample, make_sample
 from .validate import HeldOut, write_losses
 
 
@@ -32,7 +32,7 @@ class VideoObjective:
     """The objective of a video recipe: flow matching on encoded clips and images at several patch sizes.
 
     Args:
-        recipe: sources, tasks, network and what is evaluated.
+        recipe: sources, tasks, network and evaluations.
         dist: the processes that share the run.
 
     Raises:
@@ -54,28 +54,28 @@ class VideoObjective:
         self.vae = load_video_vae(recipe.vae) if recipe.samples and recipe.vae else None
         self._check_parts()
         if recipe.lora is None:
-            # A LoRA goes with its checkpoint, whose positions stay scaled as they are without it.
-            self.model.config = replace(self.model.config, train_size=largest(self.batches))
+            # A LoRA is used with its checkpoint, so RoPE scaling keeps referring to the checkpoint's training size.
+            self.model.config = replace(self.model.config, train_size=training_size(self.batches))
         self.metadata = video_metadata(self.model.config)
 
-    def sample(self, task: Task, ref: SampleRef, step: int, position: int) -> TrainItem:
+    def sample(self, task: Task, ref: SampleRef, step: int, position: int) -> TrainSample:
         """The training sample at a position of a step's batch; see ``loop.Objective``."""
         chosen = self.sets[ref.source]
         source, entry = self.recipe.sources[ref.source], chosen.entries[ref.index]
         rng = generator(self.recipe.seed, task.name, step, position)
-        return make_item(entry, chosen.latents(ref.index), ref.shape, source, task, self.recipe.drop, rng)
+        return make_sample(entry, chosen.latents(ref.index), ref.shape, source, task, self.recipe.drop, rng)
 
-    def loss(self, task: Task, samples: list[TrainItem]) -> BatchLoss:
-        """Losses of some samples of one task; see ``loop.Objective``."""
+    def loss(self, task: Task, samples: list[TrainSample]) -> BatchLoss:
+        """Losses of a micro-batch of one task; see ``loop.Objective``."""
         data = torch.stack([sample.data for sample in samples]).to(self.device)
         noise = torch.stack([sample.noise for sample in samples]).to(self.device)
         t = torch.stack([sample.t for sample in samples])
         motion = torch.tensor([sample.motion for sample in samples])
         x = noised(data, noise, t.to(self.device))
         velocity = self.velocity(x, t, [sample.text for sample in samples], motion, task)
-        patch = one_patch(task.patch)
+        patch = single_patch(task.patch)
         tokens = data[:, 0].numel() // (patch.frames * patch.space**2)
-        return BatchLoss(*item_losses(velocity, data, noise), t, task.patch, tokens)
+        return BatchLoss(*sample_losses(velocity, data, noise), t, task.patch, tokens)
 
     def velocity(
         self, x: torch.Tensor, t: torch.Tensor, texts: list[str], motion: torch.Tensor, task: Task
@@ -87,7 +87,7 @@ class VideoObjective:
             t: flow times (B,), 0 to 1.
             texts: B prompts with their system prompts.
             motion: motion scores (B,), negative for none.
-            task: whose patch size is used.
+            task: its patch size is used.
 
         Returns:
             (B, C, F, H, W).
@@ -95,7 +95,7 @@ class VideoObjective:
         text, mask = self._encode(texts)
         x, t, motion = (tensor.to(self.device) for tensor in (x, t, motion))
         with autocast(self.device, self.recipe):
-            return self.model.module(x, t, text, mask, motion, one_patch(task.patch))
+            return self.model.module(x, t, text, mask, motion, single_patch(task.patch))
 
     def _check_parts(self) -> None:
         config: VideoConfig = self.model.config
@@ -104,7 +104,7 @@ class VideoObjective:
         for name, found in self.held_out.sets.items() if self.held_out else ():
             _check_channels(config, f"{name}, held_out,", found)
         for task in self.recipe.tasks.values():
-            config.check_patch(one_patch(task.patch))
+            config.check_patch(single_patch(task.patch))
         if self.vae and self.recipe.samples:
             config.check_channels(self.vae.channels)
             config.check_size(self.recipe.samples.size.latent(), self.recipe.samples.sampling_plan().patches)
@@ -119,7 +119,7 @@ class VideoObjective:
 
     @property
     def evaluations(self) -> list[Evaluation]:
-        """Held-out losses and sample clips, where the recipe asks for them."""
+        """Held-out losses and sampled clips, if the recipe has them."""
         recipe, found = self.recipe, []
         if self.held_out and recipe.validation:
             measure = partial(self.held_out.losses, velocity=self.velocity)
@@ -131,7 +131,10 @@ class VideoObjective:
 
 
 def video_trainer(recipe: Recipe, dist: DistContext = SINGLE) -> Trainer:
-    """The run of a video recipe. Raises LuminaError for what does not fit."""
+    """The trainer of a video recipe.
+
+    Raises LuminaError if the recipe, its data, its network or a saved state do not fit together.
+    """
     return Trainer(recipe, VideoObjective(recipe, dist), dist)
 
 
@@ -139,15 +142,15 @@ def _check_channels(config: VideoConfig, name: str, found: EncodedSet) -> None:
     channels = found.entries[0].shape[0]
     if channels != config.channels:
         raise LuminaError(
-            f"Source {name} was encoded with {channels} channels, and the network has {config.channels}; "
-            "encode it with the network's own VAE.",
+            f"Source {name} was encoded with {channels} channels, but the network has {config.channels}; encode it "
+            "with the VAE of the network.",
             field=name,
             kind="mismatch",
         )
 
 
-def largest(batches: Iterable[Batches]) -> LatentSize:
-    """The size that a run trains on: its longest clips and its largest frames, which need not be the same."""
+def training_size(batches: Iterable[Batches]) -> LatentSize:
+    """The size that a run trains on: its longest clips and its largest frames, which may differ."""
     shapes = [shape for of_task in batches for shape in of_task.shapes]
     _, height, width = max(shapes, key=lambda shape: shape[1] * shape[2])
     return LatentSize(max(frames for frames, _, _ in shapes), height, width)

@@ -1,5 +1,4 @@
-"""SDXL's VAE, which Lumina-Next's images are made with: files of diffusers or the original layout into an ``ImageVAE``.
-"""
+"""SDXL's VAE, which Lumina-Next uses, as an ``ImageVAE``; loads files in diffusers' or the original layout."""
 
 from __future__ import annotations
 
@@ -17,15 +16,15 @@ from ..runtime.tensor_files import Weights, check_finite, check_fit, read_safete
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 # scaling_factor of stabilityai/sdxl-vae, for a file without a config.
 SCALE = 0.13025
-# Where the VAE's keys begin in a whole checkpoint.
+# Prefixes of the VAE's keys, in a file of the VAE alone and in a full checkpoint.
 _PREFIXES = ("", "first_stage_model.")
 
 
 class ImageVAE:
-    """Latents to images. Made by ``load_image_vae``.
+    """Decodes latents to images; ``load_image_vae`` makes it.
 
     Args:
-        module: diffusers' ``AutoencoderKL`` of 3 channels in and out.
+        module: diffusers' ``AutoencoderKL`` with 3 input and output channels.
     """
 
     def __init__(self, module: nn.Module):
@@ -33,21 +32,21 @@ class ImageVAE:
 
     @property
     def channels(self) -> int:
-        """Latent channels."""
+        """Number of latent channels."""
         return self.module.config["latent_channels"]
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Images of latents.
+        """Decode latents to images.
 
         Args:
-            latents: (B, C, h, w) in the scale of the network, on any device in any dtype.
+            latents: (B, C, h, w), scaled as the network predicts them, on any device and of any dtype.
 
         Returns:
-            (B, H, W, 3), float32 in 0..1, on the CPU; 8 pixels for each latent pixel.
+            (B, H, W, 3), float32 in 0..1, on the CPU; H and W are 8 times h and w.
 
         Raises:
-            LuminaError: the latents have another number of channels, or the images are not finite.
+            LuminaError: the latents have another number of channels, or the images contain NaN or infinite values.
         """
         if latents.ndim != 4 or latents.shape[1] != self.channels:
             raise LuminaError(
@@ -57,7 +56,7 @@ class ImageVAE:
             )
         place = next(self.module.parameters())
         scaled = latents.to(place.device, torch.float32) / self.module.config["scaling_factor"]
-        # One after another: the memory of a decoded image is what limits its size.
+        # One at a time, because memory limits the size of a decoded image.
         images = torch.cat([self.module.decode(each.to(place.dtype)).sample.float().cpu() for each in scaled.split(1)])
         if not bool(images.isfinite().all()):
             raise LuminaError(
@@ -72,13 +71,13 @@ def load_image_vae(
     """Load SDXL's VAE.
 
     Args:
-        path: a diffusers folder (config.json and diffusion_pytorch_model.safetensors), a folder with such a folder
-            named ``vae``, or one .safetensors file: in diffusers' layout with its config.json beside it, or in the
-            original one, such as sdxl_vae.safetensors.
+        path: a diffusers folder (config.json and diffusion_pytorch_model.safetensors), a folder that contains such a
+            folder named ``vae``, or one .safetensors file, in diffusers' layout with a config.json next to it, or in
+            the original layout, such as sdxl_vae.safetensors.
         device, dtype: of the module. SDXL's VAE overflows in float16.
 
     Raises:
-        LuminaError: files are missing or damaged, or hold another VAE.
+        LuminaError: files are missing or damaged, or contain another VAE.
     """
     file = find_image_vae(path)
     weights, _ = read_safetensors(file)
@@ -91,19 +90,19 @@ def load_image_vae(
 
 
 def read_image_vae_channels(path: str | Path) -> int:
-    """Latent channels of what ``load_image_vae(path)`` would load, from headers alone. Raises LuminaError."""
+    """Number of latent channels of an image VAE, read from headers and config alone. Raises LuminaError."""
     file = find_image_vae(path)
     return _config(file, read_safetensors(file, header_only=True)[0])["latent_channels"]
 
 
 def find_image_vae(path: str | Path) -> Path:
-    """The weights file that ``path`` (a file, a folder, or a folder with a vae folder) means. Raises LuminaError."""
+    """The weights file of ``path``: a file, a folder, or a folder that contains a vae folder. Raises LuminaError."""
     path = Path(path)
     found = next((file for file in (path, path / WEIGHTS, path / "vae" / WEIGHTS) if file.is_file()), None)
     if found is None or found.suffix != ".safetensors":
         raise LuminaError(
-            f"'{path}' has no image VAE; give the vae folder of a diffusers model with {WEIGHTS}, or one .safetensors "
-            "file such as sdxl_vae.safetensors.",
+            f"'{path}' contains no image VAE; give the vae folder of a diffusers model with {WEIGHTS}, or one "
+            ".safetensors file such as sdxl_vae.safetensors.",
             field="vae",
             kind="missing",
         )
@@ -112,24 +111,24 @@ def find_image_vae(path: str | Path) -> Path:
 
 def _config(file: Path, weights: Weights) -> dict[str, Any]:
     prefix = _original_prefix(weights)
-    beside = file.with_name(CONFIG)
+    config_file = file.with_name(CONFIG)
     try:
         if prefix is not None:
             config = original_config(weights, SCALE, prefix)
         else:
-            config = json.loads(beside.read_text(encoding="utf-8"))
+            config = json.loads(config_file.read_text(encoding="utf-8"))
         channels = (config["in_channels"], config["out_channels"], config["latent_channels"])
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise LuminaError(
-            f"{file.name} comes without a {CONFIG} that describes its VAE, and is not in the original layout of SDXL's "
+            f"{file.name} has no {CONFIG} that describes its VAE, and is not in the original layout of SDXL's "
             f"VAE ({error}); give a vae folder with both files, or sdxl_vae.safetensors.",
             field="vae",
             kind="file",
         ) from None
     if channels[:2] != (3, 3) or not isinstance(channels[2], int):
         raise LuminaError(
-            f"{file.name} is a VAE of {channels[0]} channels in and {channels[1]} out, expected 3 (an image); use "
-            "SDXL's.",
+            f"{file.name} is a VAE with {channels[0]} input and {channels[1]} output channels, expected 3 each; use "
+            "the VAE of SDXL.",
             field="vae",
             kind="mismatch",
         )

@@ -1,4 +1,4 @@
-"""Loads a ``VideoVAE`` from the files of CogVideoX-2b or of a small bundle."""
+"""Loads a ``VideoVAE`` from the files of CogVideoX-2b or of a bundle."""
 
 import json
 from dataclasses import fields
@@ -43,7 +43,7 @@ def load_video_vae(
     weights, metadata = read_safetensors(file)
     module = _build(_read_config(file, metadata), file)
     kind = f"a {COMPACT}" if isinstance(module, CompactVAE) else "the VAE of CogVideoX-2b"
-    check_fit(file.name, weights, module, f"{kind} with the config beside it")
+    check_fit(file.name, weights, module, f"{kind} with the config next to it")
     check_finite(file.name, weights)
     module.load_state_dict({key: value.to(dtype) for key, value in weights.items()}, assign=True)
     return VideoVAE(module.eval().requires_grad_(False).to(device))
@@ -81,9 +81,9 @@ def find_vae_weights(path: Path) -> Path:
 
 
 def _read_config(file: Path, metadata: dict[str, str]) -> dict:
-    beside = file.with_name("config.json")
-    source = f"{beside}" if beside.is_file() else f"metadata of {file}"
-    text = beside.read_text(encoding="utf-8") if beside.is_file() else metadata.get("config")
+    config_file = file.with_name("config.json")
+    source = f"{config_file}" if config_file.is_file() else f"metadata of {file}"
+    text = config_file.read_text(encoding="utf-8") if config_file.is_file() else metadata.get("config")
     if text is None:
         return RELEASED
     try:
@@ -102,7 +102,7 @@ def _read_config(file: Path, metadata: dict[str, str]) -> dict:
 
 
 def _build(config: dict, file: Path) -> torch.nn.Module:
-    """The network of a config on the meta device, without weights."""
+    """The module of a config, on the meta device, without weights."""
     if _is_compact(config):
         with torch.device("meta"):
             return CompactVAE(_compact_config(config, file))

@@ -1,4 +1,4 @@
-"""Out of memory in the VAE: decoding and encoding continue in smaller tiles, in the core and in a host alike."""
+"""Handles running out of memory in the VAE: decoding and encoding continue in smaller tiles, here and in ComfyUI."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ..shapes.latents import VAE_SPACE
 from .codec import VideoVAE
 from .tiling import SMALLEST
 
+# ``stream(tile, overlap)``, both in latent pixels, yields the parts of a clip, such as ``VideoVAE.decode_stream``.
 Stream = Callable[[int | None, int | None], Iterator[torch.Tensor]]
-"""``stream(tile, overlap)``, both in latent pixels: the parts of a clip, such as ``VideoVAE.decode_stream`` gives."""
 
 
 class TileFallback:
-    """Streams of a VAE that halve their tiles when the device runs out of memory, and stay there for the next clip.
+    """Halves the tiles of a VAE when the device runs out of memory, and keeps the smaller tiles for the next clips.
 
     Args:
-        tile: side of the tiles to begin with, in latent pixels; None for whole frames.
+        tile: side of the first tiles in latent pixels; None for whole frames.
         overlap: of the tiles, in latent pixels; None for a quarter of their side.
-        smallest: side in latent pixels below which nothing is tried.
-        release: gives back memory that nothing needs any more.
-        warn: is given one sentence at the first failure.
-        is_oom: which errors mean that no memory is left.
+        smallest: smallest side to try, in latent pixels.
+        release: frees unused memory of the device.
+        warn: called with one sentence the first time the tiles shrink.
+        is_oom: whether an error means that the device is out of memory.
     """
 
     def __init__(
@@ -44,48 +44,48 @@ class TileFallback:
         self._warned = False
 
     def parts(self, stream: Stream, sides: Sequence[int]) -> Iterator[torch.Tensor]:
-        """The parts of a stream; after a failure it starts again in smaller tiles and gives the parts still missing.
+        """Yield the parts of a stream. When out of memory, restart it with smaller tiles at the next part.
 
         Args:
-            stream: makes the parts; called again with each tile.
-            sides: height and width of the clip, in latent pixels.
+            stream: called again with each tile size.
+            sides: height and width of the clip in latent pixels.
 
         Raises:
-            the device's own error, where the smallest tile does not fit either.
+            Exception: the error of the device, if the smallest tile does not fit either.
         """
-        given = 0
+        yielded = 0
         while True:
-            for number, part in enumerate(self._until_full(stream, sides)):
+            for number, part in enumerate(self._until_oom(stream, sides)):
                 if part is None:
                     break
-                if number >= given:
-                    given += 1
+                if number >= yielded:
+                    yielded += 1
                     yield part
             else:
                 return
             self._shrink(sides)
 
-    def _until_full(self, stream: Stream, sides: Sequence[int]) -> Iterator[torch.Tensor | None]:
-        """The parts of the clip, and None where there is no memory for the next one but a smaller tile is left."""
+    def _until_oom(self, stream: Stream, sides: Sequence[int]) -> Iterator[torch.Tensor | None]:
+        """The parts of the clip, then None if memory ran out and a smaller tile can be tried."""
         overlap = self.overlap if self.overlap is None or self.tile is None else min(self.overlap, self.tile // 2)
         try:
             yield from stream(self.tile, overlap)
             return
         except Exception as error:
-            if not self.is_oom(error) or self._next(sides) < self.smallest:
+            if not self.is_oom(error) or self._halved(sides) < self.smallest:
                 raise
-        # Only here, after the handler, are the tensors of the failed call gone.
+        # Outside of the handler, because the exception keeps the tensors of the failed call alive.
         yield None
 
-    def _next(self, sides: Sequence[int]) -> int:
+    def _halved(self, sides: Sequence[int]) -> int:
         return min(self.tile or max(sides), max(sides)) // 2
 
     def _shrink(self, sides: Sequence[int]) -> None:
-        self.tile = self._next(sides)
+        self.tile = self._halved(sides)
         if not self._warned:
             self.warn(
-                f"The VAE ran out of memory and continues in tiles of {self.tile * VAE_SPACE} pixels; their seams may "
-                "be faintly visible."
+                f"The VAE ran out of memory and continues in tiles of {self.tile * VAE_SPACE} pixels; faint seams may "
+                "be visible."
             )
         self._warned = True
         self.release()
@@ -94,12 +94,16 @@ class TileFallback:
 def decode_stream(
     vae: VideoVAE, latents: torch.Tensor, tile: int | None, warn: Callable[[str], object]
 ) -> Iterator[torch.Tensor]:
-    """As ``VideoVAE.decode_stream``, with a ``TileFallback``.
+    """``VideoVAE.decode_stream`` with a ``TileFallback``.
 
     Args:
+        vae: the decoder.
         latents: (1, C, n, h, w).
-        tile: side in latent pixels, None for whole frames.
-        warn: is given one sentence at the first failure.
+        tile: side of the tiles in latent pixels; None for whole frames.
+        warn: called with one sentence the first time the tiles shrink.
+
+    Returns:
+        An iterator of frames (f, H, W, 3) in 0..1.
     """
     fallback = TileFallback(tile, release=partial(release_memory, vae.device), warn=warn)
     return fallback.parts(partial(vae.decode_stream, latents), latents.shape[-2:])

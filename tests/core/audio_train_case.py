@@ -18,7 +18,7 @@ from lumina_core.train.audio.recipe import AudioRecipe
 from lumina_core.train.audio.shards import AudioItem, AudioShardWriter
 from lumina_core.train.audio.trainer import audio_trainer
 from lumina_core.train.distributed import init_distributed
-from lumina_core.train.initialise import initialise
+from lumina_core.train.initialize import initialize
 from lumina_core.train.loop import Trainer
 from lumina_core.train.rng import generator
 
@@ -59,7 +59,7 @@ def write_network(file: Path) -> Path:
 
     config = build(AudioConfig, NETWORK, "The network")
     network = AudioNextDiT(config)
-    initialise(network, generator(1))
+    initialize(network, generator(1))
     numbers = torch.Generator().manual_seed(9)
     weights = {
         name: p.detach() + 0.1 * torch.randn(p.shape, generator=numbers) for name, p in network.named_parameters()

@@ -140,7 +140,7 @@ def test_a_sound_that_is_there_is_replaced_and_told_also_in_place(settings, vide
     assert has_audio(file) and quiet.notes == []
     first, told = read_audio(file), Told()
     make_audio(replace(request, settings=replace(settings, seed=9)), told)
-    assert told.notes == [f"{file} has audio already, which is replaced in {file}."]
+    assert len(told.notes) == 1 and str(file) in told.notes[0]
     assert [kind for kind, _ in streams(file)[0]] == ["video", "audio"]
     assert not torch.allclose(read_audio(file), first, atol=1e-3)
 

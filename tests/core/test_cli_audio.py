@@ -95,7 +95,7 @@ def test_parts_by_path_give_what_the_bundle_gives(video, shelf, tmp_path, capsys
 
 def test_features_are_saved_and_read(video, tmp_path, capsys):
     status, _, err = run(capsys, "sound", video, *QUICK, "--out", "a.wav", "--save-features", "seen.safetensors")
-    assert status == 0 and "note: the video's features are in seen.safetensors" in err
+    assert status == 0 and "note: " in err and "seen.safetensors" in err
     assert run(capsys, "sound", video, *QUICK, "--out", "b.wav", "--features-file", "seen.safetensors")[0] == 0
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
     refused(

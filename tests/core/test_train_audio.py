@@ -15,9 +15,9 @@ from lumina_core import LuminaError
 from lumina_core.checkpoints.audio import load_audio_model
 from lumina_core.cli import main
 from lumina_core.network.audio_conditioning import AudioCondition
-from lumina_core.train.audio.items import make_audio_item
 from lumina_core.train.audio.shards import AudioShardWriter
 from lumina_core.train.audio.trainer import audio_trainer
+from lumina_core.train.audio.training_sample import make_audio_sample
 from lumina_core.train.loop import Trainer
 from lumina_core.train.rng import generator
 from lumina_core.train.validate import read_losses
@@ -55,7 +55,7 @@ def test_gradients_and_loss_of_a_step_against_items_one_by_one(tmp_path):
     items = []
     for place, pick in enumerate(batches.at(0)):
         rng = generator(setup.seed, "sound", 0, place)
-        items.append(make_audio_item(trainer.objective.sets[pick.source].item(pick.index), pick.shape, setup, rng))
+        items.append(make_audio_sample(trainer.objective.sets[pick.source].item(pick.index), pick.shape, setup, rng))
     total = sum(slow_item_loss(trainer, item) for item in items) / setup.batch
     wanted = dict(zip(trainer.names.values(), torch.autograd.grad(total, list(trainer.names)), strict=True))
     loss = trainer._accumulate(batches.task, batches.at(0))
@@ -93,7 +93,7 @@ def test_no_stream_leaks_into_another_item_or_from_where_it_is_left_out(tmp_path
     picks, setup = trainer.objective.batches[0].at(0)[:2], trainer.settings
     first, second = (
         changed(
-            make_audio_item(trainer.objective.sets["sounds"].item(p.index), p.shape, setup, generator(place)),
+            make_audio_sample(trainer.objective.sets["sounds"].item(p.index), p.shape, setup, generator(place)),
             no_video=False,
             no_text=False,
         )
@@ -208,7 +208,7 @@ def test_held_out_losses_against_loops(tmp_path):
         total = 0.0
         for index in range(6):
             rng = generator(3, "validation", "sounds", index)
-            item = make_audio_item(trainer.objective.held_out.sets["sounds"].item(index), (24, 8, 2), setup, rng)
+            item = make_audio_sample(trainer.objective.held_out.sets["sounds"].item(index), (24, 8, 2), setup, rng)
             t = (loss.window + torch.rand((), generator=rng)) / 3
             total += float(slow_item_loss(trainer, changed(item, t=t)))
         assert (loss.step, loss.source, loss.patch, loss.items) == (7, "sounds", "sound", 6)
@@ -251,7 +251,7 @@ def test_a_new_network_keeps_the_features_of_an_empty_text(tmp_path, monkeypatch
         assert torch.equal(module.null_text_mask, clip.mask[0].float())
     with torch.no_grad():
         fresh = audio_trainer(recipe(new(tmp_path, out=str(tmp_path / "fresh"))))
-        item = make_audio_item(fresh.objective.sets["sounds"].item(0), (24, 8, 2), fresh.settings, generator(1))
+        item = make_audio_sample(fresh.objective.sets["sounds"].item(0), (24, 8, 2), fresh.settings, generator(1))
         velocity = fresh.objective.velocity(
             item.data[None],
             item.t[None],

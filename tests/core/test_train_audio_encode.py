@@ -18,7 +18,7 @@ from lumina_core.media.writer import write_video
 from lumina_core.train.audio import encode
 from lumina_core.train.audio.encode import AudioEncodeSettings, encode_audio
 from lumina_core.train.audio.shards import AudioSet, AudioShardWriter
-from lumina_core.train.encoding import SKIPPED, EncodeWatcher
+from lumina_core.train.encoding import SKIPPED, EncodeObserver
 from lumina_core.train.shards import INDEX
 from lumina_core.train.sources import RawItem, read_source
 from scripts.make_tiny_audio import write_codec, write_features
@@ -114,7 +114,7 @@ def test_every_whole_clip_is_an_item(whole):
 )  # fmt: skip
 def test_a_file_gives_a_clip_each_length_or_one_that_is_shorter(seconds, starts, length):
     item = RawItem("x.mp4", Path("x.mp4"), "", "video")
-    parts = encode.parts_of(item, seconds, AudioEncodeSettings())
+    parts = encode.split_into_clips(item, seconds, AudioEncodeSettings())
     assert [(part.start, part.seconds) for part in parts] == [(start, pytest.approx(length)) for start in starts]
     assert [part.name for part in parts] == [f"x.mp4@{start}" for start in starts]
 
@@ -177,7 +177,7 @@ class Killed(BaseException):
     """As a kill: nothing is tidied up."""
 
 
-class Stops(EncodeWatcher):
+class Stops(EncodeObserver):
     def __init__(self, after, error):
         self.after, self.error = after, error
 
@@ -217,9 +217,9 @@ def test_changed_captions_are_told_and_the_old_ones_stay(tools, tmp_path):
     encode_audio(read_source(data), *tools, tmp_path / "out", SETTINGS)
     (data / "a.txt").write_text("a gong")
     notes = []
-    watcher = EncodeWatcher()
-    watcher.note = notes.append
-    encode_audio(read_source(data), *tools, tmp_path / "out", SETTINGS, watcher)
+    observer = EncodeObserver()
+    observer.note = notes.append
+    encode_audio(read_source(data), *tools, tmp_path / "out", SETTINGS, observer)
     assert len(notes) == 1 and "1 captions have changed" in notes[0] and "that of a.mp4" in notes[0]
     assert AudioSet(tmp_path / "out").entries[0].caption == "a bell"
 

@@ -8,8 +8,14 @@ import torch
 from audio_train_case import SYNC, TEXT, TOKENS, VISUAL, case, recipe, sound_item, write_sounds
 
 from lumina_core import LuminaError
-from lumina_core.train.audio.items import audio_batches, condition_of, cut_audio, make_audio_item, used_shape
 from lumina_core.train.audio.shards import AudioEntry, AudioSet, AudioShardWriter
+from lumina_core.train.audio.training_sample import (
+    audio_batches,
+    batch_condition,
+    crop_audio,
+    crop_shape,
+    make_audio_sample,
+)
 
 DRAWS = 2000
 
@@ -35,11 +41,11 @@ def entry_of(item) -> AudioEntry:
 @pytest.mark.parametrize(("rows", "most"), [(200, 64), (200, 96), (100, 16), (40, 24), (202, 200)])
 def test_a_crop_keeps_all_streams_at_one_time(rows, most):
     item = timed_item(rows)
-    shape = used_shape(entry_of(item), most, 2)
+    shape = crop_shape(entry_of(item), most, 2)
     assert shape == (most, round(most * 8 / 25), most // 8 - 1)
     numbers, starts = torch.Generator().manual_seed(1), Counter()
     for _ in range(40 * rows // 8):
-        cut = cut_audio(item, shape, numbers)
+        cut = crop_audio(item, shape, numbers)
         row, frame, segment = (float(tensor.flatten()[0]) for tensor in (cut.mean[0], cut.visual, cut.sync))
         assert row == pytest.approx(segment, abs=1e-5), "a crop begins with a segment"
         assert abs(frame - row) <= 1 / 16 + 1e-6, "the visual frame nearest in time"
@@ -60,17 +66,17 @@ def test_a_crop_keeps_all_streams_at_one_time(rows, most):
 @pytest.mark.parametrize(("rows", "most", "patch"), [(40, None, 2), (40, 40, 2), (42, 64, 4), (6, 16, 2)])
 def test_an_item_that_is_short_enough_is_used_whole(rows, most, patch):
     item = sound_item(1, rows=rows, sync=torch.zeros(max(1, -(-rows // 8) - 1), 8, SYNC))
-    shape = used_shape(entry_of(item), most, patch)
+    shape = crop_shape(entry_of(item), most, patch)
     assert shape == (rows - rows % patch, len(item.visual), len(item.sync))
-    cut = cut_audio(item, shape, torch.Generator())
+    cut = crop_audio(item, shape, torch.Generator())
     assert torch.equal(cut.mean, item.mean[:, : shape[0]])
     assert torch.equal(cut.visual, item.visual) and torch.equal(cut.sync, item.sync)
 
 
 def made(tmp_path, count: int = DRAWS, **changes) -> list:
     setup, item, numbers = recipe(case(tmp_path, **changes)), sound_item(3), torch.Generator().manual_seed(7)
-    shape = used_shape(entry_of(item), 24, 2)
-    return [make_audio_item(item, shape, setup, numbers) for _ in range(count)]
+    shape = crop_shape(entry_of(item), 24, 2)
+    return [make_audio_sample(item, shape, setup, numbers) for _ in range(count)]
 
 
 def test_streams_are_left_out_at_their_rates_each_by_itself(tmp_path):
@@ -87,8 +93,8 @@ def test_a_rate_of_none_and_of_all_are_meant(tmp_path, rate, always):
 
 def test_data_are_drawn_from_the_posterior_and_times_as_the_recipe_says(tmp_path):
     item, setup = sound_item(3), recipe(case(tmp_path, max_rows=None))
-    shape, numbers = used_shape(entry_of(item), None, 2), torch.Generator().manual_seed(2)
-    items = [make_audio_item(item, shape, setup, numbers) for _ in range(DRAWS)]
+    shape, numbers = crop_shape(entry_of(item), None, 2), torch.Generator().manual_seed(2)
+    items = [make_audio_sample(item, shape, setup, numbers) for _ in range(DRAWS)]
     data = torch.stack([one.data for one in items])
     assert float((data.mean(dim=0) - item.mean).abs().max()) < 6 * float(item.std.max()) / math.sqrt(DRAWS)
     torch.testing.assert_close(data.std(dim=0), item.std, atol=6 / math.sqrt(2 * DRAWS), rtol=0)
@@ -108,7 +114,7 @@ def test_a_batch_s_condition_masks_what_fills_its_texts_up(tmp_path):
         type(one)(**vars(one) | {"text": torch.full((length, TEXT), float(length))})
         for one, length in zip(items, (2, 5, 1), strict=True)
     ]
-    found = condition_of(items, TOKENS)
+    found = batch_condition(items, TOKENS)
     assert found.text.shape == (3, TOKENS, TEXT)
     assert found.text_mask.tolist() == [[place < length for place in range(TOKENS)] for length in (2, 5, 1)]
     for row, length in enumerate((2, 5, 1)):

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from lumina_core import LatentSize, LuminaError
-from lumina_core.train.batches import TaskBatches, used_shape
+from lumina_core.train.batches import TaskBatches, crop_shape
 from lumina_core.train.recipe import Source, Task
-from lumina_core.train.video import largest
+from lumina_core.train.video import training_size
 
 SMALL, WIDE, LONG = (16, 2, 4, 4), (16, 2, 4, 8), (16, 6, 4, 4)
 
@@ -61,7 +61,7 @@ def test_all_items_of_a_batch_have_one_shape():
         batch = found.at(step)
         assert len(batch) == 4 and len({pick.shape for pick in batch}) == 1
         for pick in batch:
-            assert pick.shape == used_shape(shapes[pick.index], found.task)
+            assert pick.shape == crop_shape(shapes[pick.index], found.task)
         seen[batch[0].shape] += 1
     assert set(seen) == {(2, 4, 4), (2, 4, 8), (6, 4, 4)}
 
@@ -79,13 +79,13 @@ def test_all_items_of_a_batch_have_one_shape():
     ],
 )
 def test_used_shape(shape, changes, used):
-    assert used_shape(shape, task(**changes)) == used
+    assert crop_shape(shape, task(**changes)) == used
 
 
 def test_the_largest_is_the_longest_clip_and_the_largest_picture():
     made = [batches({"a": encoded((16, 8, 4, 4), (16, 2, 12, 8))}), batches({"a": encoded((16, 1, 8, 16))})]
     assert made[0].shapes == [(2, 12, 8), (8, 4, 4)]
-    assert largest(made) == LatentSize(8, 8, 16)
+    assert training_size(made) == LatentSize(8, 8, 16)
 
 
 def test_too_few_items_fill_a_batch_up():

@@ -11,7 +11,7 @@ from PIL import Image
 
 from lumina_core.errors import LuminaError
 from lumina_core.media.writer import write_video
-from lumina_core.train.clips import EncodeSettings, read_clip, read_picture
+from lumina_core.train.clips import EncodeSettings, read_clip, read_still
 
 SETTINGS = EncodeSettings(size=64, fps=8, seconds=4)
 
@@ -88,17 +88,17 @@ def test_what_is_left_of_a_cut_off_file_is_used(tmp_path):
 def test_pictures_of_any_mode(tmp_path, mode):
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     Image.new("RGB", (80, 64), (255, 255, 255)).convert(mode).save(path)
-    assert read_picture(path, SETTINGS).shape == (1, 64, 64, 3)
-    assert read_picture(path, SETTINGS).min() > 0.98
+    assert read_still(path, SETTINGS).shape == (1, 64, 64, 3)
+    assert read_still(path, SETTINGS).min() > 0.98
 
 
 def test_transparent_is_white_and_phones_are_turned(tmp_path):
     Image.new("RGBA", (64, 64), (255, 0, 0, 0)).save(tmp_path / "a.png")
-    assert read_picture(tmp_path / "a.png", SETTINGS).min() == 1
+    assert read_still(tmp_path / "a.png", SETTINGS).min() == 1
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (128, 32)).save(tmp_path / "b.jpg", exif=exif)
-    assert read_picture(tmp_path / "b.jpg", SETTINGS).shape == (1, 128, 32, 3)
+    assert read_still(tmp_path / "b.jpg", SETTINGS).shape == (1, 128, 32, 3)
 
 
 @pytest.mark.parametrize("values, words", [

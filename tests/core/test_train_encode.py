@@ -20,7 +20,7 @@ from lumina_core.shapes.resolutions import area_sizes, nearest_size
 from lumina_core.train import encode, encoding
 from lumina_core.train.clips import EncodeSettings
 from lumina_core.train.crop import crop_to
-from lumina_core.train.encode import SKIPPED, EncodeWatcher, encode_source
+from lumina_core.train.encode import SKIPPED, EncodeObserver, encode_source
 from lumina_core.train.shards import EncodedSet
 from lumina_core.train.sources import read_source
 from lumina_core.vae.codec import VideoVAE
@@ -110,14 +110,14 @@ def contents(folder):
 def test_a_mixed_folder(mixed, vae, tmp_path):
     seen = []
 
-    class Watcher(EncodeWatcher):
+    class Observer(EncodeObserver):
         def begin(self, items, done):
             seen.append((items, done))
 
         def item(self, name):
             seen.append(name)
 
-    result = encode_source(read_source(mixed), vae, tmp_path / "out", SETTINGS, Watcher())
+    result = encode_source(read_source(mixed), vae, tmp_path / "out", SETTINGS, Observer())
     assert (result.items, result.added) == (5, 5) and set(result.skipped) == set(BROKEN)
     for name, words in BROKEN.items():
         assert words in result.skipped[name] and "\n" not in result.skipped[name]
@@ -171,7 +171,7 @@ class Killed(BaseException):
     """As a kill: nothing is tidied up."""
 
 
-class Stops(EncodeWatcher):
+class Stops(EncodeObserver):
     def __init__(self, after, error):
         self.after, self.error = after, error
 
@@ -291,7 +291,7 @@ def test_the_vae_is_the_same_in_another_number_format(tmp_path):
     assert encode_source(source, half, tmp_path / "out", SETTINGS).added == 0
 
 
-class Notes(EncodeWatcher):
+class Notes(EncodeObserver):
     def __init__(self):
         self.notes = []
 
@@ -305,19 +305,19 @@ def test_new_captions_are_not_passed_over_in_silence(tmp_path, vae):
     film(data / "a.mp4"), film(data / "b.mp4")
     encode_source(read_source(data), vae, tmp_path / "out", SETTINGS)
     captioned(data / "b.mp4", "Another")
-    watcher = Notes()
-    encode_source(read_source(data), vae, tmp_path / "out", SETTINGS, watcher)
-    assert len(watcher.notes) == 1 and "1 captions have changed" in watcher.notes[0] and "b.mp4" in watcher.notes[0]
+    observer = Notes()
+    encode_source(read_source(data), vae, tmp_path / "out", SETTINGS, observer)
+    assert len(observer.notes) == 1 and "1 captions have changed" in observer.notes[0] and "b.mp4" in observer.notes[0]
 
 
 def test_given_scores_are_not_mixed_with_measured_ones(tmp_path, vae):
     film(tmp_path / "a.mp4"), film(tmp_path / "b.mp4")
     listed = tmp_path / "list.jsonl"
     listed.write_text('{"path": "a.mp4", "caption": "A", "unimatch_flow": 7}\n{"path": "b.mp4", "caption": "B"}\n')
-    watcher = Notes()
-    encode_source(read_source(listed), vae, tmp_path / "out", SETTINGS, watcher)
+    observer = Notes()
+    encode_source(read_source(listed), vae, tmp_path / "out", SETTINGS, observer)
     assert [entry.motion for entry in EncodedSet(tmp_path / "out").entries] == [7.0, None]
-    assert len(watcher.notes) == 1 and watcher.notes[0].startswith("1 of 2 clips have no motion score")
+    assert len(observer.notes) == 1 and observer.notes[0].startswith("1 of 2 clips have no motion score")
 
 
 def test_a_clip_too_short_for_a_score_has_none(tmp_path, vae):

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lumina_core.sampling.denoiser import NO_MOTION
-from lumina_core.train.items import cut, make_item, motion_condition
 from lumina_core.train.recipe import ConditionDropout, Source, Task
 from lumina_core.train.shards import Entry
+from lumina_core.train.training_sample import crop_latents, make_sample, motion_condition
 
 SOURCE = Source(name="clips", encoded="clips", system_prompt="You draw clips. ")
 TASK = Task(name="fine", patch="1x2", batch=1, time_shift=2.0)
@@ -37,7 +37,7 @@ def items(drop: ConditionDropout, **changes) -> list:
     numbers = torch.Generator().manual_seed(0)
     one = entry(**changes)
     latents = torch.zeros(one.shape)
-    return [make_item(one, latents, one.shape[1:], SOURCE, TASK, drop, numbers) for _ in range(DRAWS)]
+    return [make_sample(one, latents, one.shape[1:], SOURCE, TASK, drop, numbers) for _ in range(DRAWS)]
 
 
 @pytest.mark.parametrize(("prompt", "motion"), [(0.2, 0.3), (0.0, 1.0), (1.0, 0.0)])
@@ -80,7 +80,7 @@ def test_cuts_begin_at_every_frame_and_lie_in_the_middle():
     numbers = torch.Generator().manual_seed(0)
     starts = []
     for _ in range(700):
-        found = cut(latents, (4, 4, 4), numbers)
+        found = crop_latents(latents, (4, 4, 4), numbers)
         assert found.shape == (2, 4, 4, 4)
         first = int((found[0, 0, 0, 0] - latents[0, 0, 0, 2]) / 40)
         assert torch.equal(found, latents[:, first : first + 4, 0:4, 2:6])
@@ -91,13 +91,13 @@ def test_cuts_begin_at_every_frame_and_lie_in_the_middle():
 
 def test_nothing_is_cut_off_latents_of_the_right_size(random):
     latents = random(2, 4, 4, 8)
-    assert torch.equal(cut(latents, (4, 4, 8), torch.Generator()), latents)
+    assert torch.equal(crop_latents(latents, (4, 4, 8), torch.Generator()), latents)
 
 
 def test_an_item_depends_on_its_generator_alone(random):
     latents, one = random(2, 3, 4, 8), entry(shape=(2, 3, 4, 8))
     first, again, other = (
-        make_item(one, latents, (2, 4, 4), SOURCE, TASK, ConditionDropout(), torch.Generator().manual_seed(seed))
+        make_sample(one, latents, (2, 4, 4), SOURCE, TASK, ConditionDropout(), torch.Generator().manual_seed(seed))
         for seed in (1, 1, 2)
     )
     assert torch.equal(first.noise, again.noise) and torch.equal(first.data, again.data) and first.t == again.t

@@ -18,7 +18,7 @@ from lumina_core.sampling.video import sample
 from lumina_core.text.gemma import SYSTEM_PROMPT, load_text_encoder
 from lumina_core.train import ema
 from lumina_core.train.plot import plot_losses
-from lumina_core.train.recipe import one_patch
+from lumina_core.train.recipe import single_patch
 from lumina_core.train.shards import EncodedSet, ShardWriter
 from lumina_core.train.validate import FILE, HeldOut, WindowLoss, read_losses, source_means, write_losses
 from lumina_core.train.video import video_trainer
@@ -181,7 +181,7 @@ def test_the_run_measures_its_averaged_weights(fields):
     def velocity(x, t, texts, motion, task):
         with torch.no_grad():
             text, mask = encoder.encode_ids(encoder.token_ids(texts))
-            return network(x, t, text, mask, motion, one_patch(task.patch))
+            return network(x, t, text, mask, motion, single_patch(task.patch))
 
     wanted = HeldOut(recipe(setup)).losses(5, velocity)
     last = [row for row in found if row["step"] == "5"]

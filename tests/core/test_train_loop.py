@@ -12,11 +12,12 @@ from lumina_core import LuminaError
 from lumina_core.checkpoints.video import load_video_model
 from lumina_core.shapes.latents import LatentSize
 from lumina_core.text.gemma import MAX_TOKENS
-from lumina_core.train.items import make_item
 from lumina_core.train.loop import Trainer
-from lumina_core.train.recipe import Optimizer, one_patch
+from lumina_core.train.recipe import single_patch
 from lumina_core.train.rng import generator
+from lumina_core.train.settings import Optimizer
 from lumina_core.train.shards import ShardWriter
+from lumina_core.train.training_sample import make_sample
 from lumina_core.train.video import video_trainer
 
 STEPS = 7
@@ -60,7 +61,7 @@ def slow_gradients(trainer: Trainer, step: int) -> tuple[dict[str, torch.Tensor]
             chosen = trainer.objective.sets[pick.source]
             rng = generator(setup.seed, task.name, step, place)
             source = setup.sources[pick.source]
-            item = make_item(
+            item = make_sample(
                 chosen.entries[pick.index], chosen.latents(pick.index), pick.shape, source, task, setup.drop, rng
             )
             x = item.t * item.data + (1 - item.t) * item.noise
@@ -68,7 +69,7 @@ def slow_gradients(trainer: Trainer, step: int) -> tuple[dict[str, torch.Tensor]
             with torch.no_grad():
                 text, mask = trainer.objective.encoder.encode_ids(ids)
             motion = torch.tensor([item.motion])
-            found = trainer.model.module(x[None], item.t[None], text, mask, motion, one_patch(task.patch))[0]
+            found = trainer.model.module(x[None], item.t[None], text, mask, motion, single_patch(task.patch))[0]
             truth = item.data - item.noise
             cosine = (found * truth).sum() / (found.norm() * truth.norm())
             loss = ((found - truth) ** 2).mean() + setup.direction_weight * (1 - cosine)

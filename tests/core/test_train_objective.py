@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lumina_core import LuminaError
-from lumina_core.train.objective import DISTRIBUTIONS, draw_time, item_losses, noised
+from lumina_core.train.objective import DISTRIBUTIONS, draw_timestep, noised, sample_losses
 
 SHIFTS = (1.0, 2.0, 4.0, 8.0)
 
@@ -24,7 +24,7 @@ def share_below(distribution: str, t: float, shift: float) -> float:
 def test_times_follow_the_shifted_distribution(distribution, shift):
     numbers = torch.Generator().manual_seed(int(shift))
     count = 4000
-    times = sorted(float(draw_time(distribution, shift, numbers)) for _ in range(count))
+    times = sorted(float(draw_timestep(distribution, shift, numbers)) for _ in range(count))
     assert 0 <= times[0] and times[-1] <= 1
     # Kolmogorov-Smirnov: one run in 10000 of a right program lies further off than this.
     furthest = max(abs(share_below(distribution, t, shift) - (i + 0.5) / count) for i, t in enumerate(times))
@@ -33,20 +33,20 @@ def test_times_follow_the_shifted_distribution(distribution, shift):
 
 def test_a_larger_shift_lies_nearer_the_noise():
     medians = [
-        sorted(float(draw_time("uniform", shift, torch.Generator().manual_seed(seed))) for seed in range(201))[100]
+        sorted(float(draw_timestep("uniform", shift, torch.Generator().manual_seed(seed))) for seed in range(201))[100]
         for shift in SHIFTS
     ]
     assert medians == sorted(medians, reverse=True) and medians[0] > 2 * medians[-1]
 
 
 def test_times_are_repeated_by_an_equal_generator():
-    first, again, other = (draw_time("lognorm", 2, torch.Generator().manual_seed(seed)) for seed in (4, 4, 5))
+    first, again, other = (draw_timestep("lognorm", 2, torch.Generator().manual_seed(seed)) for seed in (4, 4, 5))
     assert first.dtype == torch.float32 and first.shape == () and first == again and first != other
 
 
 def test_an_unknown_distribution_is_named():
     with pytest.raises(LuminaError, match="'normal'; use one of uniform, lognorm"):
-        draw_time("normal", 1, torch.Generator())
+        draw_timestep("normal", 1, torch.Generator())
 
 
 def test_noised_items_against_loops(random):
@@ -63,7 +63,7 @@ def test_noised_items_against_loops(random):
 
 def test_losses_against_loops(random):
     velocity, data, noise = random(3, 2, 2, 2, 3), random(3, 2, 2, 2, 3), random(3, 2, 2, 2, 3)
-    squared, direction = item_losses(velocity, data, noise)
+    squared, direction = sample_losses(velocity, data, noise)
     for item in range(3):
         found = velocity[item].flatten().tolist()
         wanted = [d - n for d, n in zip(data[item].flatten().tolist(), noise[item].flatten().tolist(), strict=True)]
@@ -78,7 +78,7 @@ def test_losses_against_loops(random):
 def test_losses_of_a_scaled_truth(random, factor, error, turn):
     data, noise = random(2, 3, 2, 2, 2), random(2, 3, 2, 2, 2)
     truth = data - noise
-    squared, direction = item_losses(factor * truth, data, noise)
+    squared, direction = sample_losses(factor * truth, data, noise)
     torch.testing.assert_close(squared, error * truth.pow(2).flatten(1).mean(1))
     torch.testing.assert_close(direction, torch.full((2,), float(turn)), atol=1e-6, rtol=0)
 
@@ -87,5 +87,5 @@ def test_half_precision_is_measured_in_float32(random):
     velocity, data, noise = (
         tensor.bfloat16() for tensor in (random(2, 3, 2, 4, 4), random(2, 3, 2, 4, 4), random(2, 3, 2, 4, 4))
     )
-    squared, direction = item_losses(velocity, data, noise)
+    squared, direction = sample_losses(velocity, data, noise)
     assert squared.dtype == direction.dtype == torch.float32

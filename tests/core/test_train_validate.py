@@ -9,7 +9,7 @@ from train_case import case, recipe, train, write_clips
 from lumina_core.media.reader import probe
 from lumina_core.train import ema
 from lumina_core.train.plot import plot_losses
-from lumina_core.train.recipe import one_patch
+from lumina_core.train.recipe import single_patch
 from lumina_core.train.rng import generator
 from lumina_core.train.validate import WindowLoss, read_losses, source_means, write_losses
 from lumina_core.train.video import video_trainer
@@ -46,7 +46,7 @@ def test_losses_against_loops(fields):
             text, mask = encoder.encode_ids(encoder.token_ids([system_prompt + held.entries[index].caption]))
             x = (t * data + (1 - t) * noise)[None]
             motion = torch.tensor([held.entries[index].motion])
-            velocity = trainer.model.module(x, t[None], text, mask, motion, one_patch(task.patch))[0]
+            velocity = trainer.model.module(x, t[None], text, mask, motion, single_patch(task.patch))[0]
             total += float((velocity - (data - noise)).pow(2).mean())
         assert (loss.step, loss.items, loss.patch) == (7, 5, task.patch)
         assert loss.squared_error == pytest.approx(total / 5, rel=1e-4)

@@ -1,6 +1,6 @@
-"""Videos with sound into an encoded set: codec and encoders run once over every clip, so that training needs neither.
+"""Encodes videos with audio: codec and encoders run once over every clip, so that training needs neither.
 
-Source: paper appendix D (clips of 8 s, AV-Align score), AudioLDM (how a waveform is prepared).
+Sources: paper appendix D (clips of 8 s, AV-Align score); AudioLDM (preparation of the waveform).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ...evaluation.av_align import av_align_file
 from ...media.reader import probe
 from ..encoding import (
     SKIPPED,
+    EncodeObserver,
     EncodeResult,
-    EncodeWatcher,
     as_lumina_error,
     check_settings,
-    digest_of,
-    note_new_captions,
+    note_changed_captions,
+    weights_digest,
     write_skipped,
 )
 from ..shards import VIDEO, read_index
@@ -35,38 +35,41 @@ from ..sources import RawItem, RawSource
 from .recipe import SHORTEST_CROP
 from .shards import AudioEntry, AudioItem, AudioShardWriter
 
-_ROW_SECONDS = 0.04
-SHORTEST, LONGEST = SHORTEST_CROP * _ROW_SECONDS, 60.0
-"""Seconds of a clip."""
-_STEP = SHORTEST / 2
-"""Seconds; shorter files are cut to a multiple of it, so that not every one has a shape of its own."""
-_ROUNDING = 0.2
-"""Seconds that a clip may lack: its last frame stays and its sound ends in silence."""
+# Seconds per latent frame.
+_FRAME_SECONDS = 0.04
+# Length of a clip in seconds.
+MIN_SECONDS, MAX_SECONDS = SHORTEST_CROP * _FRAME_SECONDS, 60.0
+# Files that are shorter than a clip are trimmed to a multiple of this many seconds, which limits the number of shapes.
+_STEP = MIN_SECONDS / 2
+# Tolerance in seconds: a clip that is this much shorter is padded with its last frame and silence.
+_TOLERANCE = 0.2
+# A shard is written after this many seconds, which bounds the work that is lost if the process is killed.
 _FLUSH_SECONDS = 300.0
-"""What a kill may cost at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AudioEncodeSettings:
-    """How files become clips.
+    """How files are split into clips.
 
     Args:
-        seconds: of a clip. A longer file gives several, one after another, its rest is left out; a shorter one gives
-            one, as long as it is.
+        seconds: length of a clip, 1.28 to 60. A longer file is split into several clips and its remainder is dropped; a
+            shorter file makes one shorter clip.
     """
 
     seconds: float = 8.0
 
     def __post_init__(self) -> None:
-        if not SHORTEST <= self.seconds <= LONGEST:
+        if not MIN_SECONDS <= self.seconds <= MAX_SECONDS:
             raise LuminaError(
-                f"seconds is {self.seconds:g}, expected {SHORTEST:g} to {LONGEST:g}: the length of a clip."
+                f"seconds is {self.seconds:g}, expected a clip length of {MIN_SECONDS:g} to {MAX_SECONDS:g} s.",
+                field="seconds",
+                kind="value",
             )
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A clip of a file: its name in the set, where it begins and how long it is, in seconds."""
+class ClipSpan:
+    """A clip within a file: its name in the data set, and its start and length in seconds."""
 
     name: str
     start: float
@@ -79,24 +82,38 @@ def encode_audio(
     encoder: FeatureEncoder,
     out: Path,
     settings: AudioEncodeSettings,
-    watcher: EncodeWatcher | None = None,
+    observer: EncodeObserver | None = None,
 ) -> EncodeResult:
-    """Encode what is not yet in the folder ``out``, in the order of the source.
+    """Encode the clips of a source that are not yet in ``out``, in the order of the source.
 
-    A run that ended early is continued by the next. Files and clips that cannot be used, silent ones among them, are
-    skipped and listed in skipped.jsonl. Raises LuminaError when ``out`` was encoded otherwise, cannot be written, or no
-    clip at all can be used; what was encoded until then stays.
+    An interrupted run is resumed by the next one. Files and clips that cannot be used, such as silent ones, are skipped
+    and listed in skipped.jsonl.
+
+    Args:
+        source: files and captions.
+        codec: encodes the audio.
+        encoder: of frames and captions.
+        out: folder of the encoded data set.
+        settings: length of the clips.
+        observer: receives the progress.
+
+    Returns:
+        Number of clips, and the skipped files and clips.
+
+    Raises:
+        LuminaError: ``out`` was encoded with other settings or cannot be written, or no clip can be used. What was
+            encoded before is kept.
     """
-    watcher = watcher or EncodeWatcher()
+    observer = observer or EncodeObserver()
     skipped, added = dict(source.faults), 0
     with as_lumina_error(out):
         digests = {"codec": codec, "clip": encoder.clip.model, "sync": encoder.sync}
-        about = asdict(settings) | {name: digest_of(module) for name, module in digests.items()}
+        about = asdict(settings) | {name: weights_digest(module) for name, module in digests.items()}
         check_settings(out, about, {"codec": "codec", "clip": "CLIP", "sync": "sync encoder"})
         with AudioShardWriter(out) as writer:
             before, saved = set(writer.done), time.monotonic()
-            _note_captions(source, out, watcher, bool(before))
-            watcher.begin(len(source.items), 0)
+            _note_captions(source, out, observer, bool(before))
+            observer.begin(len(source.items), 0)
             for item in source.items:
                 for name, found in _clips(item, codec, encoder, settings, before):
                     if isinstance(found, LuminaError):
@@ -107,84 +124,103 @@ def encode_audio(
                     if time.monotonic() - saved > _FLUSH_SECONDS:
                         writer.flush()
                         saved = time.monotonic()
-                watcher.item(item.name)
+                observer.item(item.name)
         write_skipped(out, skipped)
     if not before and not added:
         raise LuminaError(
             f"No clip of the {len(source.items)} files could be encoded, see {out / SKIPPED}; the first: "
-            f"{next(iter(skipped.values()))}"
+            f"{next(iter(skipped.values()))}",
+            field="data",
+            kind="file",
         )
     return EncodeResult(len(before) + added, added, skipped)
 
 
-def parts_of(item: RawItem, seconds: float, settings: AudioEncodeSettings) -> list[_Part]:
-    """The clips of a file of a length. Raises LuminaError for one that is too short."""
-    count = int((seconds + _ROUNDING) / settings.seconds)
+def split_into_clips(item: RawItem, seconds: float, settings: AudioEncodeSettings) -> list[ClipSpan]:
+    """The clips of a file that lasts ``seconds``. Raises LuminaError if it is too short."""
+    count = int((seconds + _TOLERANCE) / settings.seconds)
     if count:
         starts = [number * settings.seconds for number in range(count)]
-        return [_Part(f"{item.name}@{start:g}", start, settings.seconds) for start in starts]
+        return [ClipSpan(f"{item.name}@{start:g}", start, settings.seconds) for start in starts]
     whole = int(seconds / _STEP + 1e-6) * _STEP
-    if whole < SHORTEST - 1e-6:
+    if whole < MIN_SECONDS - 1e-6:
         raise LuminaError(
-            f"{item.path} has {seconds:.2f} s of picture and sound, expected {SHORTEST:g} or more; leave it out."
+            f"{item.path} has {seconds:.2f} s of video with audio, expected {MIN_SECONDS:g} s or more; remove it.",
+            field="data",
+            kind="mismatch",
         )
-    return [_Part(f"{item.name}@0", 0.0, whole)]
+    return [ClipSpan(f"{item.name}@0", 0.0, whole)]
 
 
 def _clips(
     item: RawItem, codec: AudioCodec, encoder: FeatureEncoder, settings: AudioEncodeSettings, before: set[str]
 ) -> Iterator[tuple[str, AudioItem | LuminaError]]:
-    """Name of each clip of a file that is not done before, and the clip or why there is none."""
+    """(name, encoded clip or error) of each clip of a file that is not in ``before``."""
     try:
         if item.kind != VIDEO:
-            raise LuminaError(f"{item.path} is a picture, expected a video with sound; leave it out.")
+            raise LuminaError(
+                f"{item.path} is an image, expected a video with audio; remove it.", field="data", kind="mismatch"
+            )
         length = probe(item.path).seconds
-        if all(part.name in before for part in parts_of(item, length, settings)):
+        if all(span.name in before for span in split_into_clips(item, length, settings)):
             return
         waveform = read_audio(item.path)
-        parts = parts_of(item, min(length, waveform.shape[-1] / SAMPLE_RATE), settings)
+        spans = split_into_clips(item, min(length, waveform.shape[-1] / SAMPLE_RATE), settings)
         text, mask = encoder.text([item.caption])
     except LuminaError as error:
         yield item.name, error
         return
-    for part in parts:
-        if part.name in before:
+    for span in spans:
+        if span.name in before:
             continue
         try:
-            yield part.name, _encoded(item, part, waveform, text[0][mask[0]], codec, encoder)
+            yield span.name, _encoded(item, span, waveform, text[0][mask[0]], codec, encoder)
         except LuminaError as error:
-            yield part.name, error
+            yield span.name, error
 
 
 def _encoded(
-    item: RawItem, part: _Part, waveform: torch.Tensor, text: torch.Tensor, codec: AudioCodec, encoder: FeatureEncoder
+    item: RawItem,
+    span: ClipSpan,
+    waveform: torch.Tensor,
+    text: torch.Tensor,
+    codec: AudioCodec,
+    encoder: FeatureEncoder,
 ) -> AudioItem:
-    first, count = round(part.start * SAMPLE_RATE), round(part.seconds * SAMPLE_RATE)
-    sound = waveform[:, first : first + count]
-    sound = torch.nn.functional.pad(sound, (0, count - sound.shape[1]))
-    if is_silent(sound):
-        raise LuminaError(f"{item.path} is silent from {part.start:g} s on for {part.seconds:g} s; it is left out.")
-    features = encoder.file(item.path, part.start, part.seconds)
-    mean, std = codec.posterior(prepare(sound).to(next(codec.parameters()).device))
+    first, count = round(span.start * SAMPLE_RATE), round(span.seconds * SAMPLE_RATE)
+    audio = waveform[:, first : first + count]
+    audio = torch.nn.functional.pad(audio, (0, count - audio.shape[1]))
+    if is_silent(audio):
+        raise LuminaError(
+            f"{item.path} is silent from {span.start:g} s to {span.start + span.seconds:g} s; remove that part.",
+            field="data",
+            kind="mismatch",
+        )
+    features = encoder.file(item.path, span.start, span.seconds)
+    mean, std = codec.posterior(prepare(audio).to(next(codec.parameters()).device))
     found = AudioItem(
-        name=part.name,
+        name=span.name,
         caption=item.caption,
-        seconds=part.seconds,
+        seconds=span.seconds,
         mean=mean[0],
         std=std[0],
         visual=features.visual[0],
         sync=features.sync[0],
         text=text,
-        av_align=av_align_file(item.path, sound, part.start, part.seconds),
+        av_align=av_align_file(item.path, audio, span.start, span.seconds),
     )
     for name in ("mean", "std", "visual", "sync", "text"):
         if not getattr(found, name).isfinite().all():
-            raise LuminaError(f"{item.path} encodes to a {name} that is not finite; leave it out or use float32.")
+            raise LuminaError(
+                f"{item.path} encodes to NaN or infinite values of {name}; remove the file or use float32.",
+                field="dtype",
+                kind="numerics",
+            )
     return found
 
 
-def _note_captions(source: RawSource, out: Path, watcher: EncodeWatcher, any_before: bool) -> None:
-    """Tell of captions that have changed; an entry's name is its file's with the clip's beginning behind it."""
+def _note_captions(source: RawSource, out: Path, observer: EncodeObserver, any_before: bool) -> None:
+    """Notify the user of changed captions; an entry's name is that of its file plus ``@`` and the start of the clip."""
     if any_before:
         entries = [replace(entry, name=entry.name.rpartition("@")[0]) for entry in read_index(out, AudioEntry)]
-        note_new_captions({item.name: item.caption for item in source.items}, entries, watcher)
+        note_changed_captions({item.name: item.caption for item in source.items}, entries, observer)

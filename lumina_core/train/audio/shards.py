@@ -1,4 +1,4 @@
-"""Encoded sounds on disk: what the codec and the encoders made of a clip, in the shards that clips are kept in."""
+"""Encoded data sets of audio: latents and features of clips, in the format of ``train.shards``."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ _TENSORS = ("mean", "std", "visual", "sync", "text")
 
 @dataclass(frozen=True, kw_only=True)
 class AudioItem:
-    """One clip with its sound.
+    """One encoded clip with audio.
 
     Args:
-        name: what it was made from; unique in its set.
-        mean, std: of the latents' posterior, (C, T, F); training draws from it.
-        visual: of the frames, (N, Dv).
-        sync: of the segments, (S, 8, Ds).
-        text: of the caption, (L, Dt), only tokens that count.
-        av_align: AV-Align score, None when there is none.
+        name: path of its file in the source, plus ``@`` and its start in seconds; unique in the data set.
+        caption: what the clip shows and sounds like.
+        seconds: its length.
+        mean, std: of the codec's posterior, (C, T, F); training samples latents from it.
+        visual: CLIP features of the frames, (N, Dv).
+        sync: Synchformer features of the segments, (S, 8, Ds).
+        text: CLIP features of the caption, (L, Dt), without padding.
+        av_align: AV-Align score, 0 to 1; None if it has none.
     """
 
     name: str
@@ -39,7 +41,7 @@ class AudioItem:
 
 @dataclass(frozen=True, kw_only=True)
 class AudioEntry:
-    """One item's line: what it is, and the shapes of its tensors."""
+    """Index entry of one clip; tensors are replaced by their shapes, see ``AudioItem``."""
 
     name: str
     caption: str
@@ -53,13 +55,13 @@ class AudioEntry:
 
 
 class AudioShardWriter(ItemWriter[AudioEntry]):
-    """Adds sounds to an encoded set, from where an earlier run stopped. Use as a context manager."""
+    """Adds clips with audio to an encoded data set; see ``ItemWriter``."""
 
     def __init__(self, folder: Path, items_per_shard: int = ITEMS_PER_SHARD):
         super().__init__(folder, AudioEntry, items_per_shard)
 
     def add(self, item: AudioItem) -> None:
-        """Take one item; its tensors are kept in float16."""
+        """Add one clip; its tensors are stored as float16."""
         tensors = {name: getattr(item, name) for name in _TENSORS}
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items() if name != "std"}
         self.put(
@@ -73,13 +75,13 @@ class AudioShardWriter(ItemWriter[AudioEntry]):
 
 
 class AudioSet(ItemSet[AudioEntry]):
-    """Encoded sounds for reading."""
+    """An encoded data set of clips with audio; see ``ItemSet``."""
 
     def __init__(self, folder: Path):
         super().__init__(folder, AudioEntry)
 
     def item(self, index: int) -> AudioItem:
-        """One item, its tensors float32."""
+        """The clip at ``index``, with float32 tensors. Raises LuminaError."""
         entry = self.entries[index]
         return AudioItem(
             name=entry.name,

@@ -1,4 +1,4 @@
-"""What the audio network learns (Lumina-V2A): latents of waveforms, conditioned on features of video and text."""
+"""The training objective of the audio network (Lumina-V2A): audio latents, conditioned on video and text features."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from ..batches import SampleRef
 from ..distributed import SINGLE, DistContext
 from ..loop import BatchLoss, Evaluation, Trainer
 from ..network import autocast
-from ..objective import item_losses, noised
+from ..objective import noised, sample_losses
 from ..rng import generator
 from ..validate import write_losses
-from .items import AudioTrainItem, audio_batches, condition_of, make_audio_item
 from .network import build_audio_network
 from .recipe import AudioRecipe, AudioTask
 from .shards import AudioSet
+from .training_sample import AudioTrainSample, audio_batches, batch_condition, make_audio_sample
 from .validate import PATCH, AudioHeldOut
 
 
 class AudioObjective:
-    """The objective of an audio recipe: flow matching on encoded audio, by the squared error alone.
+    """The objective of an audio recipe: flow matching on encoded audio, with the squared error only.
 
     Args:
-        recipe: sources, network and what is evaluated.
+        recipe: sources, network and evaluations.
         dist: the processes that share the run.
 
     Raises:
@@ -58,26 +58,26 @@ class AudioObjective:
 
     @property
     def evaluations(self) -> list[Evaluation]:
-        """The held-out losses, where the recipe asks for them."""
+        """Held-out losses, if the recipe has validation."""
         if self.held_out is None or self.recipe.validation is None:
             return []
         measure = partial(self.held_out.losses, velocity=self.velocity)
         return [Evaluation(self.recipe.validation.every, measure, partial(write_losses, self.recipe.out))]
 
-    def sample(self, task: AudioTask, ref: SampleRef, step: int, position: int) -> AudioTrainItem:
+    def sample(self, task: AudioTask, ref: SampleRef, step: int, position: int) -> AudioTrainSample:
         """The training sample at a position of a step's batch; see ``loop.Objective``."""
         rng = generator(self.recipe.seed, task.name, step, position)
-        return make_audio_item(self.sets[ref.source].item(ref.index), ref.shape, self.recipe, rng)
+        return make_audio_sample(self.sets[ref.source].item(ref.index), ref.shape, self.recipe, rng)
 
-    def loss(self, task: AudioTask, samples: list[AudioTrainItem]) -> BatchLoss:
-        """Losses of some samples; see ``loop.Objective``."""
+    def loss(self, task: AudioTask, samples: list[AudioTrainSample]) -> BatchLoss:
+        """Losses of a micro-batch; see ``loop.Objective``."""
         data = torch.stack([sample.data for sample in samples]).to(self.device)
         noise = torch.stack([sample.noise for sample in samples]).to(self.device)
         t = torch.stack([sample.t for sample in samples])
         x = noised(data, noise, t.to(self.device))
-        velocity = self.velocity(x, t, condition_of(samples, self.model.config.text_tokens))
+        velocity = self.velocity(x, t, batch_condition(samples, self.model.config.text_tokens))
         tokens = data.numel() // self.model.config.patch_elements
-        return BatchLoss(*item_losses(velocity, data, noise), t, PATCH, tokens)
+        return BatchLoss(*sample_losses(velocity, data, noise), t, PATCH, tokens)
 
     def velocity(self, x: torch.Tensor, t: torch.Tensor, condition: AudioCondition) -> torch.Tensor:
         """The network's velocity of noised latents.
@@ -95,29 +95,33 @@ class AudioObjective:
 
 
 def audio_trainer(recipe: AudioRecipe, dist: DistContext = SINGLE) -> Trainer:
-    """The run of an audio recipe. Raises LuminaError for what does not fit."""
+    """The trainer of an audio recipe.
+
+    Raises LuminaError if the recipe, its data, its network or a saved state do not fit together.
+    """
     return Trainer(recipe, AudioObjective(recipe, dist), dist)
 
 
 def _check_data(config: AudioConfig, sets: Mapping[str, AudioSet]) -> None:
-    """Raise LuminaError for a source that was encoded for another network."""
-    wanted = (config.channels, config.bins, config.visual_dim, config.sync_dim, config.text_dim)
+    """Check that all sources were encoded for this network. Raises LuminaError."""
+    expected = (config.channels, config.bins, config.visual_dim, config.sync_dim, config.text_dim)
     for name, chosen in sets.items():
         for entry in chosen.entries:
             channels, rows, bins = entry.mean
             tokens, width = entry.text
             found = (channels, bins, entry.visual[1], entry.sync[2], width)
-            if found != wanted:
+            if found != expected:
                 raise LuminaError(
-                    f"Source {name} holds {entry.name} with {_sizes(found)}, and the network reads {_sizes(wanted)}; "
-                    "encode it with the network's own codec and encoders.",
+                    f"Source {name} has {entry.name} with {_sizes(found)}, but the network expects {_sizes(expected)}; "
+                    "encode it with the codec and the encoders of the network.",
                     field=name,
                     kind="mismatch",
                 )
             if rows < config.patch[0] or tokens > config.text_tokens:
                 raise LuminaError(
-                    f"Source {name} holds {entry.name} with {rows} rows and {tokens} text tokens, and the network "
-                    f"reads {config.patch[0]} rows or more and at most {config.text_tokens} tokens; encode it again.",
+                    f"Source {name} has {entry.name} with {rows} latent frames and {tokens} text tokens, but the "
+                    f"network expects {config.patch[0]} frames or more and at most {config.text_tokens} tokens; encode "
+                    "it again.",
                     field=name,
                     kind="mismatch",
                 )
@@ -125,4 +129,4 @@ def _check_data(config: AudioConfig, sets: Mapping[str, AudioSet]) -> None:
 
 def _sizes(sizes: tuple[int, ...]) -> str:
     channels, bins, visual, sync, text = sizes
-    return f"latents of {channels} channels and {bins} bins and features {visual}, {sync} and {text} wide"
+    return f"latents of {channels} channels and {bins} mel bins, and features of {visual}, {sync} and {text} channels"

@@ -1,4 +1,4 @@
-"""Held-out loss of sounds over windows of t, for each source; items, noise and times are the same at every step."""
+"""Held-out loss of audio in windows of t, for each source; samples, noise and timesteps are the same at every step."""
 
 from __future__ import annotations
 
@@ -9,24 +9,29 @@ import torch
 
 from ...network.audio_conditioning import AudioCondition
 from ...network.audio_config import AudioConfig
-from ..objective import item_losses, noised
-from ..recipe import Validation
+from ..objective import noised, sample_losses
 from ..rng import generator
+from ..settings import Validation
 from ..validate import BATCH, WindowLoss, check_held_out, window_losses
-from .items import condition_of, make_audio_item, used_shape
 from .recipe import AudioConditionDropout, AudioRecipe
 from .shards import AudioSet
+from .training_sample import batch_condition, crop_shape, make_audio_sample
 
+# Entry in the column of the patch size in the logs.
 PATCH = "sound"
-"""What stands for the patch size in the logs."""
+# ``velocity(x, t, condition)`` of noised samples (B, C, T, F).
 Velocity = Callable[[torch.Tensor, torch.Tensor, AudioCondition], torch.Tensor]
-"""``velocity(x, t, condition)`` of noised items (B, C, T, F)."""
 
 
 class AudioHeldOut:
-    """The held-out sets of a recipe's sources, with no stream left out.
+    """The held-out data sets of a recipe's sources, evaluated without dropout.
 
-    Raises LuminaError for a set that is not whole, and where there is none.
+    Args:
+        recipe: its sources and ``validation``.
+        config: of the network.
+
+    Raises:
+        LuminaError: there is none, or one is damaged.
     """
 
     def __init__(self, recipe: AudioRecipe, config: AudioConfig):
@@ -36,39 +41,39 @@ class AudioHeldOut:
         check_held_out(self.sets)
 
     def losses(self, step: int, velocity: Velocity) -> list[WindowLoss]:
-        """All window losses of a step."""
+        """The losses of all sources and windows; ``step`` is copied into them."""
         found, name = [], self.recipe.task().name
-        for source, chosen in self.sets.items():
-            picks = self._picks(chosen)
+        for source, held_out in self.sets.items():
+            indices = self._indices(held_out)
             errors = torch.zeros(self.settings.windows, dtype=torch.float64)
-            for start in range(0, len(picks), BATCH):
-                errors += self._batch_errors(source, chosen, picks[start : start + BATCH], velocity)
-            found += window_losses(step, source, name, PATCH, len(picks), errors)
+            for start in range(0, len(indices), BATCH):
+                errors += self._batch_errors(source, held_out, indices[start : start + BATCH], velocity)
+            found += window_losses(step, source, name, PATCH, len(indices), errors)
         return found
 
-    def _picks(self, chosen: AudioSet) -> list[int]:
-        """The first items, all of the first one's shape."""
-        shapes = [self._shape(chosen, index) for index in range(len(chosen))]
+    def _indices(self, held_out: AudioSet) -> list[int]:
+        """Indices of the first items that have the shape of the first one."""
+        shapes = [self._shape(held_out, index) for index in range(len(held_out))]
         return [index for index, shape in enumerate(shapes) if shape == shapes[0]][: self.settings.items]
 
-    def _shape(self, chosen: AudioSet, index: int) -> tuple[int, int, int]:
-        return used_shape(chosen.entries[index], self.recipe.max_rows, self.config.patch[0])
+    def _shape(self, held_out: AudioSet, index: int) -> tuple[int, int, int]:
+        return crop_shape(held_out.entries[index], self.recipe.max_rows, self.config.patch[0])
 
-    def _batch_errors(self, source: str, chosen: AudioSet, picks: list[int], velocity: Velocity) -> torch.Tensor:
-        """Sum over the items of the squared error in each window."""
+    def _batch_errors(self, source: str, held_out: AudioSet, indices: list[int], velocity: Velocity) -> torch.Tensor:
+        """Squared error in each window, summed over the samples, (windows,)."""
         windows = self.settings.windows
         no_dropout = replace(self.recipe, drop=AudioConditionDropout(video=0.0, text=0.0))
-        numbers = [generator(self.recipe.seed, "validation", source, index) for index in picks]
-        items = [
-            make_audio_item(chosen.item(index), self._shape(chosen, index), no_dropout, rng)
-            for index, rng in zip(picks, numbers, strict=True)
+        rngs = [generator(self.recipe.seed, "validation", source, index) for index in indices]
+        samples = [
+            make_audio_sample(held_out.item(index), self._shape(held_out, index), no_dropout, rng)
+            for index, rng in zip(indices, rngs, strict=True)
         ]
-        data, noise = (torch.stack([getattr(item, name) for item in items]) for name in ("data", "noise"))
-        place = torch.stack([torch.rand((), generator=rng) for rng in numbers])
-        condition = condition_of(items, self.config.text_tokens)
+        data, noise = (torch.stack([getattr(sample, name) for sample in samples]) for name in ("data", "noise"))
+        offset = torch.stack([torch.rand((), generator=rng) for rng in rngs])
+        condition = batch_condition(samples, self.config.text_tokens)
         errors = torch.zeros(windows, dtype=torch.float64)
         for window in range(windows):
-            t = (window + place) / windows
+            t = (window + offset) / windows
             found = velocity(noised(data, noise, t), t, condition).cpu()
-            errors[window] = item_losses(found, data, noise)[0].double().sum()
+            errors[window] = sample_losses(found, data, noise)[0].double().sum()
         return errors

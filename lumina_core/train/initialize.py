@@ -1,6 +1,6 @@
-"""First weights of a network, for video or sound, as the official models/model.py draws them.
+"""Initial weights of a video or audio network, as in the official models/model.py.
 
-Gates and scales start at zero, so every block starts as the identity and the network's first velocity is zero.
+Gates and scales start at zero, so every block is initially the identity and the predicted velocity is zero.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import math
 import torch
 from torch import nn
 
+# Standard deviation of the embedders' weights.
 _SMALL = 0.02
+# Parts of the names of parameters that start at zero.
 _ZERO = (
     "adaLN_modulation.1.", "final_layer", "cap_embedder.1.", "motion_embedder.mlp.2.", "attention.gate",
     "cond_mlp.2.", "null_", "visual_pos_scale", "sync_pos_emb",
@@ -18,8 +20,8 @@ _ZERO = (
 
 
 @torch.no_grad()
-def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Fill every parameter: zeros where training must open a path, Glorot for matrices, ones for norms."""
+def initialize(network: nn.Module, generator: torch.Generator) -> None:
+    """Initialize all parameters: zeros for ``_ZERO`` and biases, Glorot uniform for matrices, ones for norms."""
     for name, parameter in network.named_parameters():
         if name.startswith("all_final_layer") or any(part in name for part in _ZERO):
             nn.init.zeros_(parameter)

@@ -1,4 +1,4 @@
-"""One training item: latents cut to size, and the conditions with their drop-outs."""
+"""One training sample: cropped latents, noise, timestep, and the conditions after dropout."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ from dataclasses import dataclass
 import torch
 
 from ..sampling.denoiser import NO_MOTION
-from .objective import draw_time
+from .objective import draw_timestep
 from .recipe import ConditionDropout, Source, Task
 from .rng import bernoulli
 from .shards import IMAGE, Entry
 
 
 @dataclass(frozen=True)
-class TrainItem:
-    """Data and noise (C, F, H, W), time t, the text with its system prompt, and the motion score, negative when
-    dropped."""
+class TrainSample:
+    """One training sample.
+
+    Args:
+        data, noise: latents (C, F, H, W).
+        t: timestep, a scalar in 0..1.
+        text: system prompt and caption; the system prompt alone if the caption is dropped.
+        motion: motion score; negative if it is dropped or unknown.
+    """
 
     data: torch.Tensor
     noise: torch.Tensor
@@ -25,7 +31,7 @@ class TrainItem:
     motion: float
 
 
-def make_item(
+def make_sample(
     entry: Entry,
     latents: torch.Tensor,
     shape: tuple[int, int, int],
@@ -33,28 +39,38 @@ def make_item(
     task: Task,
     drop: ConditionDropout,
     generator: torch.Generator,
-) -> TrainItem:
-    """Cut, drop and noise one entry; everything random comes from ``generator``."""
-    data = cut(latents, shape, generator)
-    return TrainItem(
+) -> TrainSample:
+    """Make a training sample of one item.
+
+    Args:
+        entry: its caption and motion score.
+        latents: (C, F, H, W).
+        shape: frames, height and width to crop to.
+        source: its system prompt.
+        task: distribution and shift of t.
+        drop: dropout rates.
+        generator: source of all randomness.
+    """
+    data = crop_latents(latents, shape, generator)
+    return TrainSample(
         data=data,
         noise=torch.randn(data.shape, generator=generator),
-        t=draw_time(task.times, task.time_shift, generator),
+        t=draw_timestep(task.times, task.time_shift, generator),
         text=source.system_prompt + ("" if bernoulli(drop.prompt, generator) else entry.caption),
         motion=motion_condition(entry, drop, generator),
     )
 
 
 def motion_condition(entry: Entry, drop: ConditionDropout, generator: torch.Generator) -> float:
-    """The motion score that an item is trained with. An image does not move: it says 0 or nothing."""
+    """Motion score of a sample after dropout, ``NO_MOTION`` if dropped or unknown. That of an image is 0."""
     if entry.kind == IMAGE:
         return NO_MOTION if bernoulli(drop.image_motion, generator) else 0.0
     dropped = bernoulli(drop.motion, generator)
     return NO_MOTION if dropped or entry.motion is None else entry.motion
 
 
-def cut(latents: torch.Tensor, shape: tuple[int, int, int], generator: torch.Generator) -> torch.Tensor:
-    """Latents (C, F, H, W) cut to (frames, height, width): a random run of frames, the middle of the picture."""
+def crop_latents(latents: torch.Tensor, shape: tuple[int, int, int], generator: torch.Generator) -> torch.Tensor:
+    """Crop latents (C, F, H, W) to (frames, height, width): at a random first frame, about the center of the image."""
     _, frames, height, width = latents.shape
     first = int(torch.randint(0, frames - shape[0] + 1, (), generator=generator))
     top, left = (height - shape[1]) // 2, (width - shape[2]) // 2

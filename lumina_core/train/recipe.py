@@ -203,7 +203,7 @@ class Samples:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_counts("The samples", self, "every")
+        check_counts("The entry samples", self, "every")
         self.size.latent()
         self.sampling_plan()
 

@@ -100,9 +100,9 @@ class VideoObjective:
     def _check_parts(self) -> None:
         config: VideoConfig = self.model.config
         for name, found in self.sets.items():
-            _check_channels(config, name, found)
+            _check_channels(config, f"Source {name}", "encoded", found)
         for name, found in self.held_out.sets.items() if self.held_out else ():
-            _check_channels(config, f"{name}, held_out,", found)
+            _check_channels(config, f"The held-out data of source {name}", "held_out", found)
         for task in self.recipe.tasks.values():
             config.check_patch(single_patch(task.patch))
         if self.vae and self.recipe.samples:
@@ -138,13 +138,13 @@ def video_trainer(recipe: Recipe, dist: DistContext = SINGLE) -> Trainer:
     return Trainer(recipe, VideoObjective(recipe, dist), dist)
 
 
-def _check_channels(config: VideoConfig, name: str, found: EncodedSet) -> None:
+def _check_channels(config: VideoConfig, what: str, field: str, found: EncodedSet) -> None:
     channels = found.entries[0].shape[0]
     if channels != config.channels:
         raise LuminaError(
-            f"Source {name} was encoded with {channels} channels, but the network has {config.channels}; encode it "
+            f"{what} was encoded with {channels} channels, but the network has {config.channels}; encode it "
             "with the VAE of the network.",
-            field=name,
+            field=field,
             kind="mismatch",
         )
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from refusals import refused
 
-from lumina_core import LuminaError
 from lumina_core.audio.codec_loader import load_audio_codec
 from lumina_core.audio.features import load_feature_encoder
 from lumina_core.audio.files import mux, read_audio
@@ -123,13 +123,13 @@ def test_what_gives_no_clip_is_listed_with_a_reason(whole):
     lines = (whole[0] / SKIPPED).read_text(encoding="utf-8").splitlines()
     assert {record["name"]: record["error"] for record in map(json.loads, lines)} == whole[1].skipped
     told = {
-        "b.mp4@0": "is silent from 0 s on for 0.96 s; it is left out",
+        "b.mp4@0": "is silent from 0 s to 0.96 s",
         "d-silent.mp4@0": "is silent",
         "e-mute.mp4": "has no sound",
-        "f-short.mp4": "has 0.50 s of picture and sound, expected 0.64 or more; leave it out",
+        "f-short.mp4": "has 0.50 s",
         "g-untold.mp4": "has no caption",
         "h-broken.mp4": "cannot be read",
-        "i.png": "is a picture, expected a video with sound",
+        "i.png": "is an image",
     }
     assert whole[1].skipped.keys() == told.keys() and (whole[1].items, whole[1].added) == (5, 5)
     for name, words in told.items():
@@ -232,25 +232,25 @@ def test_a_set_is_not_continued_otherwise(tools, parts, tmp_path):
     write_codec(tmp_path / "codec", 7)
     write_features(tmp_path / "features", 8)
     others = load_audio_codec(tmp_path / "codec"), load_feature_encoder(tmp_path / "features")
-    for codec, encoder, settings, words in (
-        (others[0], tools[1], SETTINGS, "was encoded with another codec; use what"),
-        (tools[0], others[1], SETTINGS, "was encoded with another CLIP, another sync encoder; use what"),
-        (*tools, AudioEncodeSettings(seconds=0.64), r"was encoded with seconds 0\.96; use what"),
+    for codec, encoder, settings, fact in (
+        (others[0], tools[1], SETTINGS, "another codec"),
+        (tools[0], others[1], SETTINGS, "another CLIP, another sync encoder"),
+        (*tools, AudioEncodeSettings(seconds=0.64), "seconds 0.96"),
     ):
-        with pytest.raises(LuminaError, match=words):
+        with refused("out", "mismatch", fact):
             encode_audio(read_source(data), codec, encoder, tmp_path / "out", settings)
 
 
 def test_only_files_that_give_nothing_are_an_error(tools, tmp_path):
     film(tmp_path / "a.mp4", hertz=0)
     film(tmp_path / "b.mp4", hertz=None)
-    with pytest.raises(LuminaError, match=r"No clip of the 2 files .*skipped\.jsonl; the first: .*a\.mp4 is silent"):
+    with refused("data", "file", "2 files", "skipped.jsonl", "a.mp4 is silent"):
         encode_audio(read_source(tmp_path), *tools, tmp_path / "out", SETTINGS)
 
 
 @pytest.mark.parametrize("seconds", [0.5, 61.0, math.nan, -1.0])
 def test_bad_lengths(seconds):
-    with pytest.raises(LuminaError, match="^seconds is .*, expected 0.64 to 60: the length of a clip"):
+    with refused("seconds", "value", "0.64 to 60 s"):
         AudioEncodeSettings(seconds=seconds)
 
 

@@ -9,10 +9,10 @@ import pytest
 import safetensors.torch
 import torch
 from PIL import Image
+from refusals import refused
 
 from lumina_core.cli import main
 from lumina_core.cli.encode import EncodeProgress
-from lumina_core.errors import LuminaError
 from lumina_core.media.motion_score import file_motion_score
 from lumina_core.media.reader import read_frames
 from lumina_core.media.writer import write_video
@@ -239,7 +239,7 @@ def test_a_full_disk_is_told_and_what_was_saved_stays(mixed, vae, whole, tmp_pat
 
     monkeypatch.setattr(safetensors.torch, "save_file", full)
     source = read_source(mixed)
-    with pytest.raises(LuminaError, match="cannot be written.*No space left.*run again") as caught:
+    with refused("out", "resource") as caught:
         encode_source(source, vae, tmp_path / "out", SETTINGS)
     assert "\n" not in str(caught.value) and len(EncodedSet(tmp_path / "out")) == 2
     monkeypatch.setattr(safetensors.torch, "save_file", save)
@@ -252,7 +252,7 @@ def test_only_broken_files_are_an_error(vae, tmp_path):
     data.mkdir()
     for name in ("a.mp4", "b.mp4"):
         captioned(data / name).write_text("text")
-    with pytest.raises(LuminaError, match=r"None of the 2 items .*skipped\.jsonl; the first: .*a\.mp4 cannot be read"):
+    with refused("data", "file", "2", "skipped.jsonl", "a.mp4"):
         encode_source(read_source(data), vae, tmp_path / "out", SETTINGS)
     film(data / "b.mp4")
     assert encode_source(read_source(data), vae, tmp_path / "out", SETTINGS).added == 1
@@ -270,13 +270,13 @@ def test_a_set_is_not_continued_otherwise(tmp_path, vae):
         (vae, EncodeSettings(size=64, seconds=2), "seconds 4"),
         (small_vae(1), SETTINGS, "another VAE"),
     ):
-        with pytest.raises(LuminaError, match=f"was encoded with {words}"):
+        with refused("out", "mismatch", words):
             encode_source(source, other, tmp_path / "out", settings)
     (tmp_path / "out" / encoding.SETTINGS).write_text("[]")
-    with pytest.raises(LuminaError, match="not of this program"):
+    with refused("out", "file"):
         encode_source(source, vae, tmp_path / "out", SETTINGS)
     (tmp_path / "out" / encoding.SETTINGS).unlink()
-    with pytest.raises(LuminaError, match="without encode.json"):
+    with refused("out", "file", "encode.json"):
         encode_source(source, vae, tmp_path / "out", SETTINGS)
 
 
@@ -336,7 +336,7 @@ def test_latents_that_are_not_finite_are_skipped(tmp_path):
     film(data / "a.mp4")
     broken = small_vae(0)
     broken.module.encoder.write.bias.data.fill_(float("nan"))
-    with pytest.raises(LuminaError, match="a.mp4 encodes to values that are not finite in float32"):
+    with refused("data", "file", "a.mp4", "float32"):
         encode_source(read_source(data), broken, tmp_path / "out", SETTINGS)
 
 

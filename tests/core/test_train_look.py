@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from refusals import refused
 from train_case import CHANNELS, TASKS, case, recipe, state, train, write_clips
 
-from lumina_core import LuminaError, SamplingPlan
+from lumina_core import SamplingPlan
 from lumina_core.checkpoints.video import load_video_model
 from lumina_core.media.reader import probe, read_frames
 from lumina_core.media.writer import read_metadata, write_video
@@ -153,7 +154,7 @@ def test_sources_are_measured_apart_behind_their_own_system_prompts(fields, data
 
 
 def test_validation_without_a_held_out_set_is_refused(fields, data):
-    with pytest.raises(LuminaError, match="asks for validation and no source has held_out; add a held-out set"):
+    with refused("held_out", "missing"):
         HeldOut(recipe(fields(sources={"clips": {"encoded": str(data / "train")}})))
 
 
@@ -161,7 +162,7 @@ def test_a_held_out_set_that_no_task_can_use_is_refused_before_training(fields, 
     with ShardWriter(tmp_path / "pictures") as writer:
         writer.add("picture", "image", "a cat", None, torch.zeros(CHANNELS, 1, 4, 4), None)
     sources = {"clips": {"encoded": str(data / "train"), "held_out": str(tmp_path / "pictures")}}
-    with pytest.raises(LuminaError, match="No task can use an item of the held-out set .*pictures of source clips; "):
+    with refused("held_out", "mismatch", str(tmp_path / "pictures"), "source clips"):
         video_trainer(recipe(fields(sources=sources)))
 
 
@@ -247,11 +248,11 @@ def test_the_plot_has_a_line_for_each_source_and_task_of_the_last_step(tmp_path,
 
 
 def test_a_plot_of_nothing_and_a_plot_without_matplotlib_are_one_sentence(tmp_path, monkeypatch):
-    with pytest.raises(LuminaError, match="holds no held-out losses; add validation to its recipe"):
+    with refused("validation", "missing", str(tmp_path)):
         plot_losses(tmp_path)
     write_losses(tmp_path, 1, [loss(1)])
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(LuminaError, match=r"Plots need matplotlib, .*; run pip install matplotlib\."):
+    with refused("matplotlib", "missing"):
         plot_losses(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 

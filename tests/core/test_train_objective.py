@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
+from refusals import refused
 
-from lumina_core import LuminaError
 from lumina_core.train.objective import DISTRIBUTIONS, draw_timestep, noised, sample_losses
 
 SHIFTS = (1.0, 2.0, 4.0, 8.0)
@@ -45,7 +45,7 @@ def test_times_are_repeated_by_an_equal_generator():
 
 
 def test_an_unknown_distribution_is_named():
-    with pytest.raises(LuminaError, match="'normal'; use one of uniform, lognorm"):
+    with refused("times", "value", "'normal'"):
         draw_timestep("normal", 1, torch.Generator())
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from refusals import refused
 from safetensors.torch import load_file
 
 from lumina_core import LuminaError
@@ -125,7 +126,7 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path, line):
     write(tmp_path, range(3))
     lines = (tmp_path / INDEX).read_text(encoding="utf-8").splitlines()
     (tmp_path / INDEX).write_text("\n".join([lines[0], line, lines[2], ""]), encoding="utf-8")
-    with pytest.raises(LuminaError, match=f"{INDEX} line 2 is not an entry of this program; encode the source again"):
+    with refused("encoded", "file", f"{INDEX} line 2"):
         EncodedSet(tmp_path)
 
 
@@ -140,10 +141,10 @@ def test_a_caption_may_hold_any_mark_that_some_count_as_an_end_of_line(tmp_path,
 
 
 def test_a_folder_without_an_index_and_one_without_items_are_told_apart(tmp_path):
-    with pytest.raises(LuminaError, match=f"holds no {INDEX}; give a folder that the encode command has written"):
+    with refused("encoded", "missing", INDEX):
         EncodedSet(tmp_path)
     (tmp_path / INDEX).touch()
-    with pytest.raises(LuminaError, match="holds no item; encode the source again"):
+    with refused("encoded", "file"):
         EncodedSet(tmp_path)
 
 
@@ -157,7 +158,7 @@ def test_a_damaged_shard_is_named(tmp_path, damage):
         file.write_bytes(file.read_bytes()[: 40 if damage == "cut" else 0])
     found = EncodedSet(tmp_path)
     assert torch.equal(found.latents(0), latents(0).half().float())
-    with pytest.raises(LuminaError, match=r"shard-00001\.safetensors cannot be read \(.*delete this folder and encode"):
+    with refused("encoded", "file", "shard-00001.safetensors"):
         found.latents(3)
 
 

@@ -52,7 +52,7 @@ class AudioEncodeSettings:
     """How files are split into clips.
 
     Args:
-        seconds: length of a clip, 1.28 to 60. A longer file is split into several clips and its remainder is dropped; a
+        seconds: length of a clip, 0.64 to 60. A longer file is split into several clips and its remainder is dropped; a
             shorter file makes one shorter clip.
     """
 

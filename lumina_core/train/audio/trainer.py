@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -50,9 +49,10 @@ class AudioObjective:
         batches = audio_batches(recipe, self.sets, config.patch[0])
         self.batches = [batches]
         self.held_out = AudioHeldOut(recipe, config) if recipe.validation else None
-        _check_data(config, self.sets)
-        if self.held_out:
-            _check_data(config, {f"{name}, held_out,": chosen for name, chosen in self.held_out.sets.items()})
+        for name, found in self.sets.items():
+            _check_data(config, f"Source {name}", "encoded", found)
+        for name, found in self.held_out.sets.items() if self.held_out else ():
+            _check_data(config, f"The held-out data of source {name}", "held_out", found)
         self.model.config = replace(config, train_rows=max(rows for rows, *_ in batches.shapes))
         self.metadata = audio_metadata(self.model.config)
 
@@ -102,29 +102,27 @@ def audio_trainer(recipe: AudioRecipe, dist: DistContext = SINGLE) -> Trainer:
     return Trainer(recipe, AudioObjective(recipe, dist), dist)
 
 
-def _check_data(config: AudioConfig, sets: Mapping[str, AudioSet]) -> None:
-    """Check that all sources were encoded for this network. Raises LuminaError."""
+def _check_data(config: AudioConfig, what: str, field: str, items: AudioSet) -> None:
+    """Check that a data set was encoded for this network. Raises LuminaError."""
     expected = (config.channels, config.bins, config.visual_dim, config.sync_dim, config.text_dim)
-    for name, chosen in sets.items():
-        for entry in chosen.entries:
-            channels, rows, bins = entry.mean
-            tokens, width = entry.text
-            found = (channels, bins, entry.visual[1], entry.sync[2], width)
-            if found != expected:
-                raise LuminaError(
-                    f"Source {name} has {entry.name} with {_sizes(found)}, but the network expects {_sizes(expected)}; "
-                    "encode it with the codec and the encoders of the network.",
-                    field=name,
-                    kind="mismatch",
-                )
-            if rows < config.patch[0] or tokens > config.text_tokens:
-                raise LuminaError(
-                    f"Source {name} has {entry.name} with {rows} latent frames and {tokens} text tokens, but the "
-                    f"network expects {config.patch[0]} frames or more and at most {config.text_tokens} tokens; encode "
-                    "it again.",
-                    field=name,
-                    kind="mismatch",
-                )
+    for entry in items.entries:
+        channels, rows, bins = entry.mean
+        tokens, width = entry.text
+        found = (channels, bins, entry.visual[1], entry.sync[2], width)
+        if found != expected:
+            raise LuminaError(
+                f"{what} has {entry.name} with {_sizes(found)}, but the network expects {_sizes(expected)}; encode it "
+                "with the codec and the encoders of the network.",
+                field=field,
+                kind="mismatch",
+            )
+        if rows < config.patch[0] or tokens > config.text_tokens:
+            raise LuminaError(
+                f"{what} has {entry.name} with {rows} latent frames and {tokens} text tokens, but the network expects "
+                f"{config.patch[0]} frames or more and at most {config.text_tokens} tokens; encode it again.",
+                field=field,
+                kind="mismatch",
+            )
 
 
 def _sizes(sizes: tuple[int, ...]) -> str:

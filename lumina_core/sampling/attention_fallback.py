@@ -1,4 +1,4 @@
-"""NaN in the first forward pass of a run: once more on plain attention, in case that a kernel is broken here."""
+"""Falls back to plain attention where the first forward pass of a run gives NaN, as a broken attention kernel does."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ logger = logging.getLogger(__name__)
 
 
 def attention_fallback(model: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """``model`` with the fallback, called alike; ``model`` itself where its attention cannot be changed.
+    """``model`` with the fallback and the same call signature; ``model`` itself if its attention cannot be replaced.
 
-    Make a new one for each run.
+    Make a new one for each run, because it remembers whether the run has fallen back.
     """
     return AttentionFallback(model) if hasattr(model, "with_attention") else model
 
 
 class AttentionFallback:
-    """Called like ``network``; where the first call gives NaN or infinity, it and all later ones use plain attention.
+    """Called like ``network``. If the first call gives NaN or infinity, it is repeated on plain attention.
 
-    A warning then names the attention that was used before.
+    All later calls then use plain attention too, and a warning names the attention backend that failed.
 
     Args:
-        network: ``NextDiT`` or another with ``with_attention``, ``ops`` and ``config``.
+        network: a ``NextDiT``, or any network with ``with_attention``, ``ops`` and ``config``.
     """
 
     def __init__(self, network: Any):
@@ -35,7 +35,7 @@ class AttentionFallback:
         self._checked = False
 
     def __call__(self, x: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
-        """What the network gives for these arguments."""
+        """The velocity that the network predicts for these arguments, like ``x``."""
         velocity = self.network(x, *arguments, **options)
         checked, self._checked = self._checked, True
         if checked or bool(torch.isfinite(velocity).all()):

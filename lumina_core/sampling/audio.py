@@ -1,6 +1,6 @@
-"""From noise to sound latents: the plan of a run, and its solver and guidance around the network.
+"""Sampling of audio latents: the plan of a run, and the solver and guidance around the network.
 
-As for video, the state is float32, every network call sees x and t in the run's dtype, and guidance is float32.
+As for video, the state is float32, each forward pass gets x and t in the dtype of the run, and guidance is float32.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from .solvers import SOLVERS, SolverRun
 from .step_update import StepUpdate
 from .timesteps import time_grid
 
+# Features (1 or B, L, D) and bool mask (1 or B, L).
 Text = tuple[torch.Tensor, torch.Tensor]
-"""Features (1 or B, L, D) and bool mask (1 or B, L)."""
 
 
 @dataclass(frozen=True)
 class AudioPlan:
-    """What decides a run; the paper states none of it.
+    """Everything that decides an audio sampling run. The paper gives no values; the defaults follow MMAudio.
 
     Args:
-        steps: intervals of the time grid; 25 as MMAudio.
-        video_guidance, text_guidance: scales gv and gt of ``pos + gv (pos - without the video) + gt (pos - without the
-            text, or with the negative prompt)``; 0 skips a pass. Where video and text add up, 3.5 and 3.5 are MMAudio's
-            one scale of 4.5 over neither.
+        steps: steps of the time grid, at least 1; 25 as in MMAudio.
+        video_guidance, text_guidance: guidance scales gv and gt, from 0, of ``pos + gv (pos - without video) + gt (pos
+            - without text, or with the negative prompt)``; 0 skips that forward pass. If the effects of video and text
+            add up, 3.5 and 3.5 equal MMAudio's single CFG scale of 4.5 against neither.
         solver: a name in ``lumina_core.sampling.solvers.SOLVERS``.
-        time_shift: the grid's shift, above 0; 1 is none.
+        time_shift: shift of the time grid, above 0; 1 is no shift.
 
     Raises:
-        LuminaError: a field is out of range; the sentence names it.
+        LuminaError: a field is out of range.
 
     Examples:
         >>> plan = AudioPlan(steps=10, text_guidance=0)
@@ -54,32 +54,44 @@ class AudioPlan:
 
     def __post_init__(self) -> None:
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise LuminaError(f"steps is {self.steps!r}; write a whole number of at least 1.")
+            raise LuminaError(
+                f"steps is {self.steps!r}; write a whole number of at least 1.", field="steps", kind="value"
+            )
         for name in ("video_guidance", "text_guidance"):
             if not _is_number(getattr(self, name)) or getattr(self, name) < 0:
-                raise LuminaError(f"{name} is {getattr(self, name)!r}; write a number from 0 (0 skips the pass).")
+                raise LuminaError(
+                    f"{name} is {getattr(self, name)!r}; write a number from 0 (0 skips its forward pass).",
+                    field=name,
+                    kind="value",
+                )
         if self.solver not in SOLVERS:
-            raise LuminaError(f"solver is '{self.solver}'; choose one of {', '.join(SOLVERS)}.")
+            raise LuminaError(
+                f"solver is '{self.solver}'; choose one of {', '.join(SOLVERS)}.", field="solver", kind="value"
+            )
         if not _is_number(self.time_shift) or not self.time_shift > 0:
-            raise LuminaError(f"time_shift is {self.time_shift!r}; write a number above 0 (1 = no shift).")
+            raise LuminaError(
+                f"time_shift is {self.time_shift!r}; write a number above 0 (1 = no shift).",
+                field="time_shift",
+                kind="value",
+            )
 
     def grid(self) -> torch.Tensor:
-        """The ``steps + 1`` times of the run, float32, from 0 (noise) to 1."""
+        """The ``steps + 1`` timesteps of the run, float32, from 0 (noise) to 1 (data)."""
         return time_grid(self.steps + 1, self.time_shift)
 
     def evaluations(self) -> Iterator[float]:
-        """The flow time of every evaluation of the network, in order."""
+        """The timestep of every evaluation, in order."""
         grid = self.grid()
         for start, end in zip(grid[:-1], grid[1:], strict=True):
             yield from (float(t) for t in SOLVERS[self.solver].stage_times(start, end))
 
     @property
     def nfe(self) -> int:
-        """Evaluations of the network; each is up to 3 passes per item."""
+        """Evaluations in a run; each takes up to 3 forward passes per sample."""
         return sum(1 for _ in self.evaluations())
 
     def passes(self, condition: AudioCondition, negative: Text | None = None) -> int:
-        """Network passes per item that a run for ``condition`` takes."""
+        """Forward passes per sample that a run with ``condition`` takes."""
         return self.nfe * (1 + len(_negatives(self, condition, negative)))
 
 
@@ -95,18 +107,19 @@ def sample_audio(
     """Run ``plan`` and return latents like ``noise``.
 
     Args:
-        model: ``AudioNextDiT`` or anything called alike.
-        noise: (B, C, T, F); its dtype is the run's dtype.
-        plan: scales, clock and solver.
-        condition: features of B clips, or of one for all items.
-        negative: features and mask of what is not to be heard; None moves away from no text.
+        model: ``AudioNextDiT`` or anything with the same call signature.
+        noise: (B, C, T, F), T latent frames and F mel bins; its dtype is the dtype of the run.
+        plan: guidance scales, time grid and solver.
+        condition: features of B clips, or of one clip for all samples.
+        negative: features and mask of the negative prompt; None uses the condition without text.
         on_step: called after each step; returning False cancels.
 
     Raises:
-        LuminaError: sizes that do not fit, before or at the first evaluation; NaN or one constant after it.
+        LuminaError: sizes do not fit (at the latest at the first evaluation), or the first velocity is not finite or is
+            constant.
         SamplingCancelled: ``on_step`` returned False.
     """
-    condition = _fitting(noise, condition, negative)
+    condition = _check_run(noise, condition, negative)
     velocity = _Velocity(model, plan, noise, condition, negative)
     solver, grid = SolverRun(SOLVERS[plan.solver]), plan.grid().to(noise.device)
 
@@ -117,13 +130,20 @@ def sample_audio(
 
 
 class _Velocity:
-    """The guided velocity that a solver integrates; all passes are one call of the network."""
+    """The guided velocity that a solver integrates; all forward passes of an evaluation are one batch."""
 
-    def __init__(self, model, plan: AudioPlan, noise: torch.Tensor, condition: AudioCondition, negative: Text | None):
+    def __init__(
+        self,
+        model: Callable[..., torch.Tensor],
+        plan: AudioPlan,
+        noise: torch.Tensor,
+        condition: AudioCondition,
+        negative: Text | None,
+    ):
         self.model, self.dtype, self.batch = model, noise.dtype, len(noise)
         negatives = _negatives(plan, condition, negative)
         self.guider = Guider(tuple(scale for scale, _ in negatives))
-        stacked = AudioCondition.cat(_equally_long([condition, *(other for _, other in negatives)]))
+        stacked = AudioCondition.cat(_pad_texts([condition, *(other for _, other in negatives)]))
         self.condition = stacked.to(noise.device, noise.dtype)
 
     def __call__(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -137,13 +157,12 @@ class _Velocity:
 
 
 def check_velocity(velocity: torch.Tensor) -> None:
-    """Raise LuminaError on a velocity (B, C, T, F) with NaN or infinity, or of one constant over a whole sample."""
+    """Raise LuminaError if a velocity (B, C, T, F) has NaN or infinite values, or a sample of it is constant."""
     loop.check_velocity(velocity.flatten(1)[:, None, None], "clip")
 
 
 def _negatives(plan: AudioPlan, condition: AudioCondition, negative: Text | None) -> list[tuple[float, AudioCondition]]:
-    """Scale and condition of every pass that is moved away from; those that would equal the positive one are left
-    out."""
+    """Guidance scale and condition of each negative forward pass, without those that equal the positive one."""
     found = []
     if plan.video_guidance and not bool(condition.no_video.all()):
         found.append((plan.video_guidance, condition.without_video()))
@@ -155,25 +174,31 @@ def _negatives(plan: AudioPlan, condition: AudioCondition, negative: Text | None
     return found
 
 
-def _equally_long(conditions: list[AudioCondition]) -> list[AudioCondition]:
-    """Texts padded on the right to the longest, and masked there."""
+def _pad_texts(conditions: list[AudioCondition]) -> list[AudioCondition]:
+    """The conditions with their texts padded on the right to the longest one, and the padding masked."""
     longest = max(condition.text.shape[1] for condition in conditions)
 
     def padded(condition: AudioCondition) -> AudioCondition:
-        room = longest - condition.text.shape[1]
-        text, mask = F.pad(condition.text, (0, 0, 0, room)), F.pad(condition.text_mask, (0, room))
+        missing = longest - condition.text.shape[1]
+        text, mask = F.pad(condition.text, (0, 0, 0, missing)), F.pad(condition.text_mask, (0, missing))
         return replace(condition, text=text, text_mask=mask)
 
     return [padded(condition) for condition in conditions]
 
 
-def _fitting(noise: torch.Tensor, condition: AudioCondition, negative: Text | None) -> AudioCondition:
-    """The condition for every item of the noise. Raises LuminaError."""
+def _check_run(noise: torch.Tensor, condition: AudioCondition, negative: Text | None) -> AudioCondition:
+    """The condition of every sample of the noise. Raises LuminaError where something does not fit."""
     if noise.ndim != 4:
-        raise LuminaError(f"noise has {noise.ndim} axes; expected 4: batch, channels, rows, bins.")
+        raise LuminaError(
+            f"noise has {noise.ndim} axes; expected 4: batch, channels, frames, mel bins.", field="noise", kind="value"
+        )
     batch = len(noise)
     if len(condition) not in (1, batch):
-        raise LuminaError(f"The condition is of {len(condition)} clips, and the noise has {batch}; expected as many.")
+        raise LuminaError(
+            f"The condition has {len(condition)} clips and the noise has {batch}; expected as many, or 1.",
+            field="condition",
+            kind="mismatch",
+        )
     texts = [("prompt", condition.text, condition.text_mask)]
     if negative is not None:
         texts.append(("negative prompt", *negative))
@@ -181,16 +206,28 @@ def _fitting(noise: torch.Tensor, condition: AudioCondition, negative: Text | No
         if features.ndim != 3 or features.shape[0] not in (1, batch) or mask.shape != features.shape[:2]:
             raise LuminaError(
                 f"The {name}'s features have shape {tuple(features.shape)} and its mask {tuple(mask.shape)}; expected "
-                f"(1 or {batch}, tokens, width) and the same without width."
+                f"(1 or {batch}, tokens, width) and the same without width.",
+                field=_field(name),
+                kind="value",
             )
         if features.shape[2] != condition.text.shape[2]:
             raise LuminaError(
-                f"The {name}'s features are {features.shape[2]} wide and the prompt's {condition.text.shape[2]}; "
-                "encode both with one CLIP."
+                f"The {name}'s features have width {features.shape[2]} and the prompt's {condition.text.shape[2]}; "
+                "encode both with the same CLIP.",
+                field=_field(name),
+                kind="mismatch",
             )
         if not bool(mask.any(dim=1).all()):
-            raise LuminaError(f"The {name}'s mask hides every token of an item; leave at least one token visible.")
+            raise LuminaError(
+                f"The {name}'s mask hides every token of a sample; leave at least one token visible.",
+                field=_field(name),
+                kind="value",
+            )
     return condition.expand(batch) if len(condition) == 1 else condition
+
+
+def _field(name: str) -> str:
+    return name.replace(" ", "_")
 
 
 def _is_number(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""The guided velocity of a run, as a solver integrates it: schedules, both prompts and guidance around the network."""
+"""The guided velocity that a solver integrates: the network with the schedules of a plan, both prompts and guidance."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ from .attention_fallback import attention_fallback
 from .guidance import Guider
 from .plan import Evaluation, SamplingPlan
 
-# Motion score of a sample without motion embedding.
+# The motion score that stands for none: the network then adds no motion embedding.
 NO_MOTION = -1.0
-# Features (B or 1, S, D) and bool mask (B or 1, S), None where every token counts.
+# Features (B or 1, S, D) and bool mask (B or 1, S); None attends to every token.
 Text = tuple[torch.Tensor, torch.Tensor | None]
 
 
 class Denoiser:
-    """``velocity(t, x)`` of one run: the network on both prompts at once, guided as the plan says.
+    """``velocity(t, x)`` of one run: both prompts in one batch through the network, then guidance.
 
-    The network sees x and t in the run's dtype; guidance is float32, and its result is rounded to the run's dtype.
+    The network gets x and t in the dtype of the run. Guidance is float32, and its result is rounded to that dtype, as
+    in the official sampler.
 
     Args:
-        model: ``MultiScaleNextDiT`` or anything called alike; ``options`` are passed where the plan has any.
-        plan: patch, guidance and motion schedules, renorm.
-        noise: (B, C, F, H, W), of the run's device and dtype.
-        positive, negative: text of the prompt and of the negative prompt.
+        model: ``MultiScaleNextDiT`` or anything with the same call signature; ``options`` are passed if the plan
+            changes any.
+        plan: gives the patch, guidance and motion schedules and renorm.
+        noise: (B, C, F, H, W), on the device and in the dtype of the run.
+        positive, negative: text features and masks of the prompt and of the negative prompt.
     """
 
     def __init__(
@@ -53,12 +55,12 @@ class Denoiser:
         features, mask = stack_texts([positive, negative] if guided else [positive], noise.shape[0])
         self.text: Any = features.to(noise.device, noise.dtype)
         self.mask: torch.Tensor | None = mask.to(noise.device)
-        # Both prompts at once, so that the steps without guidance take their part of what is kept.
+        # One cache for both prompts: steps without guidance use its first half.
         if hasattr(model, "cache_text"):
             self.text, self.mask = model.cache_text(self.text, self.mask), None
 
     def __call__(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """The guided velocity, float32 like the state ``x`` (B, C, F, H, W), at flow time ``t``, a scalar tensor."""
+        """The guided velocity, float32 like the state ``x`` (B, C, F, H, W), at timestep ``t``, a scalar tensor."""
         t = t.to(self.dtype)
         now = self.plan.at(float(t))
         batch, samples = len(x), len(x) * now.passes
@@ -77,7 +79,7 @@ class Denoiser:
         return guider(positive, *negatives).to(self.dtype).float()
 
     def _network(self, x: torch.Tensor, now: Evaluation) -> BatchSplit:
-        """The network, one sample at a time where the batch does not fit into memory."""
+        """The network, which runs one sample at a time once a batch has not fit into memory."""
 
         def message() -> str:
             patches = self.plan.patches if self.config is None else self.config.patches
@@ -86,27 +88,27 @@ class Denoiser:
         return BatchSplit(self.network, lambda call, samples: self.fallback(call, samples, message))
 
     def _motion(self, now: Evaluation, device: torch.device) -> torch.Tensor:
-        """Motion score of each pass, in the run's dtype."""
+        """Motion score of each forward pass, in the dtype of the run."""
         scores = (now.motion, now.negative_motion)[: now.passes]
         return torch.tensor([NO_MOTION if s is None else s for s in scores], device=device, dtype=self.dtype)
 
 
 def stack_texts(texts: Sequence[Text], batch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """All texts as one batch, padded on the right to the longest and masked.
+    """All texts as one batch, padded on the right to the longest one, with the padding masked.
 
     Args:
-        texts: each of one sample, or of ``batch``.
-        batch: samples of each text in the result.
+        texts: each with a batch size of 1 or ``batch``.
+        batch: samples that each text is expanded to.
 
     Returns:
         Features (texts * batch, S, D) and bool mask (texts * batch, S).
     """
     longest = max(features.shape[1] for features, _ in texts)
-    rows, masks = [], []
+    padded, masks = [], []
     for features, mask in texts:
         if mask is None:
             mask = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
-        room = longest - features.shape[1]
-        rows.append(F.pad(features, (0, 0, 0, room)).expand(batch, -1, -1))
-        masks.append(F.pad(mask.bool(), (0, room)).expand(batch, -1))
-    return torch.cat(rows), torch.cat(masks)
+        missing = longest - features.shape[1]
+        padded.append(F.pad(features, (0, 0, 0, missing)).expand(batch, -1, -1))
+        masks.append(F.pad(mask.bool(), (0, missing)).expand(batch, -1))
+    return torch.cat(padded), torch.cat(masks)

@@ -1,4 +1,4 @@
-"""Draft and refine: the steps at the first, coarsest patch size, and the rest."""
+"""Draft and refine: where a run is split into a draft at the first, coarsest patch size and the remaining steps."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ..shapes.schedules import PatchSize, Piecewise
 
 
 def draft_steps(patch: Piecewise[PatchSize], times: Sequence[float]) -> int:
-    """How many steps a draft takes: those before the patch schedule leaves its first patch size.
+    """How many steps a draft takes: those before the schedule leaves its first patch size.
 
     Args:
-        patch: patch size over flow time.
-        times: points of the time grid, rising from 0 to 1.
+        patch: patch size over flow time t.
+        times: the time grid, rising from 0 to 1.
 
     Raises:
-        LuminaError: no step leaves the first patch size.
+        LuminaError: every step has the first patch size.
     """
     for step, t in enumerate(times[:-1]):
         if step and patch.at(t) != patch.values[0]:

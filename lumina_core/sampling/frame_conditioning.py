@@ -1,8 +1,8 @@
-"""Frame conditioning by latent inpainting: image-to-video, and continuing a clip from its last frames.
+"""Frame conditioning by latent inpainting: image-to-video and continuation, without extra training.
 
-The network takes no image as a condition. But a known latent frame is known at every noise level: it is
+The network takes no image as a condition. But a known latent frame is known at every noise level: at timestep t it is
 ``t * known + (1 - t) * noise``. If only the given frames are held to that, they hardly influence the frames after them,
-and the clip jumps where they end. So the frames after them are held as well, to a still of the last given frame, and
+and the clip jumps where they end. So the frames after them are held too, to a still of the last given frame, and
 released one after another while the layout forms, the farthest first.
 
 ComfyUI does the same with a noise mask (``KSamplerX0Inpaint`` in comfy/samplers.py); the node
@@ -21,7 +21,7 @@ from ..shapes.latents import VAE_FRAMES
 from ..vae.codec import FRAME_BATCH
 from .solvers import Velocity
 
-# Release time of a given frame: it is held through the whole run.
+# Release time of a frame that is held for the whole run, as the given ones are.
 NEVER = 1.0
 # Default of ``hold``.
 HOLD = 0.5
@@ -31,12 +31,12 @@ _FALL = 2
 
 @dataclass(frozen=True)
 class FrameCondition:
-    """Known latent frames of a run, and how long each is held.
+    """Known latent frames of a run, and the timestep up to which each is held.
 
     Args:
-        latents: known data (1 or B, C, F, H, W), in the scale of the network.
-        release_times: F flow times, 0 to 1; latent frame i follows the known data while ``t < release_times[i]`` and is
-            sampled freely from there. ``NEVER`` holds it to the end, 0 does not hold it.
+        latents: known data (1 or B, C, F, H, W), scaled as the network expects it.
+        release_times: F timesteps, 0 to 1. Latent frame i follows the known data while ``t < release_times[i]`` and is
+            sampled freely after that. ``NEVER`` holds it to the end, 0 does not hold it.
 
     Raises:
         LuminaError: the shapes do not fit, or a time is outside 0 to 1.
@@ -52,10 +52,13 @@ class FrameCondition:
                 f"The known latents have shape {shape} and there are {len(self.release_times)} release times; expected "
                 "(1 or B, channels, frames, height, width) and one time for each latent frame.",
                 field="condition",
+                kind="value",
             )
         if not all(0 <= time <= 1 for time in self.release_times):
             raise LuminaError(
-                f"release_times are {self.release_times}; expected flow times from 0 to 1.", field="release_times"
+                f"release_times are {self.release_times}; expected timesteps from 0 to 1.",
+                field="release_times",
+                kind="value",
             )
 
     def check(self, noise: torch.Tensor) -> None:
@@ -69,27 +72,27 @@ class FrameCondition:
             )
 
     def apply(self, velocity: torch.Tensor, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """``velocity``, with that of the held frames replaced by what leads from the state to the known data.
+        """``velocity``, with that of the held frames replaced by the one that leads from the state to the known data.
 
         Args:
-            velocity: what the sampler found (B, C, F, H, W).
-            t: flow time of the state, a scalar tensor.
-            x: the state, like ``velocity``; held frames lie on the line from noise to the known data.
+            velocity: of the sampler, (B, C, F, H, W).
+            t: timestep of the state, a scalar tensor.
+            x: the state, like ``velocity``; its held frames lie on the line from noise to the known data.
         """
         free_from = torch.tensor(self.release_times, device=x.device).view(1, 1, -1, 1, 1)
         held = t < free_from
         if not bool(held.any()):
             return velocity
         # t is below 1 wherever a frame is held.
-        towards = (self.latents.to(x.device, x.dtype) - x) / (1 - t)
-        return torch.where(held, towards, velocity)
+        to_known = (self.latents.to(x.device, x.dtype) - x) / (1 - t)
+        return torch.where(held, to_known, velocity)
 
 
 class ConditionedVelocity:
-    """A velocity whose held frames follow a ``FrameCondition``, as a solver calls it.
+    """A velocity for a solver, whose held frames follow a ``FrameCondition``.
 
-    It comes after guidance, renorm and step cache, as the host's mask does, so none of them sees the held frames' own
-    velocity.
+    The condition is applied after guidance, renorm and step cache, as ComfyUI applies its noise mask, so that these
+    three work on what the network predicted.
     """
 
     def __init__(self, velocity: Velocity, condition: FrameCondition):
@@ -105,45 +108,51 @@ class ConditionedVelocity:
 
 
 def release_times(given: int, frames: int, hold: float = HOLD) -> tuple[float, ...]:
-    """Flow time from which each latent frame is free: ``NEVER`` for the first ``given``, then falling from ``hold``.
+    """Timestep at which each latent frame is released: ``NEVER`` for the first ``given``, then falling from ``hold``.
 
     Args:
         given: latent frames that are known, at least 1.
         frames: latent frames of the clip.
-        hold: 0 to 1; frames next to the given ones are held up to this t, those farther away are free earlier. 0 holds
-            only the given frames.
+        hold: 0 to 1; frames next to the given ones are held up to this t, and those farther away are released earlier.
+            0 holds only the given frames.
 
     Raises:
         LuminaError: ``hold`` is outside 0 to 1.
     """
     if not 0 <= hold <= 1:
-        raise LuminaError(f"hold is {hold}; write a flow time from 0 to 1.", field="hold")
-    border = frames - given + 1
-    return (NEVER,) * given + tuple(hold * (1 - place / border) ** _FALL for place in range(1, border))
+        raise LuminaError(f"hold is {hold}; write a timestep from 0 to 1.", field="hold", kind="value")
+    end = frames - given + 1
+    return (NEVER,) * given + tuple(hold * (1 - distance / end) ** _FALL for distance in range(1, end))
 
 
 def given_latents(images: int, frames: int) -> int:
-    """Latent frames that so many given images determine in a clip of ``frames`` frames.
+    """How many latent frames the given images determine.
 
-    One image is the first latent frame, as a still of 4 frames.
+    One image determines the first latent frame, as a still of 4 frames.
+
+    Args:
+        images: how many images or frames are given: 1, or a multiple of 8.
+        frames: frames of the clip, a multiple of 8.
 
     Raises:
         LuminaError: ``images`` is neither 1 nor a multiple of 8, ``frames`` is no multiple of 8, or no frame is left to
             generate.
     """
     if frames < 1 or frames % FRAME_BATCH:
-        raise LuminaError(f"frames is {frames}; use a multiple of {FRAME_BATCH}.", field="frames")
+        raise LuminaError(f"frames is {frames}; use a multiple of {FRAME_BATCH}.", field="frames", kind="value")
     if images != 1 and (images < 1 or images % FRAME_BATCH):
         raise LuminaError(
             f"There are {images} images; give one, or a multiple of {FRAME_BATCH} to continue from, such as the last "
             f"{FRAME_BATCH} frames of a clip.",
             field="images",
+            kind="value",
         )
     if images >= frames:
         raise LuminaError(
             f"There are {images} images for a clip of {frames} frames, so no frame is left to generate; raise frames "
             "or give fewer images.",
             field="images",
+            kind="value",
         )
     return max(1, images // VAE_FRAMES)
 
@@ -151,7 +160,7 @@ def given_latents(images: int, frames: int) -> int:
 def condition_on_frames(
     encode: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, frames: int, hold: float = HOLD
 ) -> FrameCondition:
-    """The condition of a clip that begins with ``images``: they, then a still of the last, with falling release times.
+    """The condition of a clip that begins with ``images``: these, then a still of the last one, released step by step.
 
     Args:
         encode: VAE encoder, (f, H, W, 3) in 0..1 to latents (1, C, n, h, w).
@@ -160,16 +169,17 @@ def condition_on_frames(
         hold: see ``release_times``.
 
     Raises:
-        LuminaError: see ``given_latents`` and ``release_times``; or the encoder gave no video latents.
+        LuminaError: see ``given_latents`` and ``release_times``; or the encoder does not give video latents.
     """
     given, total = given_latents(len(images), frames), frames // VAE_FRAMES
     times = release_times(given, total, hold)
     still = images[-1:].expand(FRAME_BATCH, -1, -1, -1)
-    # The latent frames of a still are all alike, so one serves for as many as are needed.
+    # All latent frames of a still are equal, so one of them is repeated.
     known = encode((still if len(images) == 1 else torch.cat([images, still]))[..., :3])
     if known.ndim != 5:
         raise LuminaError(
-            f"The VAE made latents of shape {tuple(known.shape)}, not of a clip; use the VAE of Lumina-Video.",
+            f"The VAE gave latents of shape {tuple(known.shape)}, expected 5 axes as for a video; use the VAE of "
+            "Lumina-Video.",
             field="vae",
             kind="mismatch",
         )
@@ -178,28 +188,33 @@ def condition_on_frames(
 
 
 def noised(latents: torch.Tensor, noise: torch.Tensor, t: float | torch.Tensor) -> torch.Tensor:
-    """The state at flow time ``t`` on the line from ``noise`` to ``latents``: where video-to-video starts."""
+    """``latents`` with noise added: the state at timestep ``t``, 0 to 1, where video-to-video starts.
+
+    Both tensors and the result have one shape.
+    """
     return t * latents + (1 - t) * noise
 
 
 def strength_to_start(strength: float, steps: int) -> int:
-    """The step at which video-to-video starts, as ComfyUI's SplitSigmasDenoise and diffusers' ``strength`` count it.
+    """The step at which video-to-video starts, counted as by ComfyUI's SplitSigmasDenoise and diffusers' ``strength``.
 
     Args:
-        strength: share of the steps that run, above 0 to 1; 1 starts from pure noise, little strength keeps most of the
-            clip.
+        strength: fraction of the steps that run, above 0 and up to 1. 1 starts from pure noise, and low values keep
+            most of the clip.
         steps: steps of the plan.
 
     Raises:
-        LuminaError: ``strength`` is outside that range, or so small that no step would run.
+        LuminaError: ``strength`` is outside that range, or so low that no step would run.
     """
     if not 0 < strength <= 1:
-        raise LuminaError(f"strength is {strength}; write a number above 0 and up to 1.", field="strength")
+        raise LuminaError(
+            f"strength is {strength}; write a number above 0 and up to 1.", field="strength", kind="value"
+        )
     count = round(steps * strength)
     if count < 1:
         raise LuminaError(
-            f"strength is {strength}, which is less than half of one of the {steps} steps, so nothing would change; "
-            f"write at least {1 / steps:.2g}.",
+            f"strength is {strength}, so none of the {steps} steps would run; write at least {1 / steps:.2g}.",
             field="strength",
+            kind="value",
         )
     return steps - count

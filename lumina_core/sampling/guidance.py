@@ -1,4 +1,4 @@
-"""Classifier-free guidance on the velocity, in the official convention."""
+"""Classifier-free guidance (CFG) on the velocity, in the official convention."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 
 @dataclass(frozen=True)
 class Guider:
-    """``positive + sum(g * (positive - negative))``, in float32, then bounded by ``renorm``.
+    """``positive + sum(g * (positive - negative))``, in float32, with its norm bounded by ``renorm``.
 
     Args:
-        scales: g of each negative. g = 20 is a host cfg of 21.
-        renorm: upper bound of the result's norm, per sample, as a multiple of the positive velocity's norm; <= 0 is
-            off. It holds without any negative too, so a bound below 1 shrinks the plain velocity.
-        channels: how many channels are guided, as ``first_channels``; None is all.
+        scales: guidance g of each negative velocity; ComfyUI's CFG scale is g + 1.
+        renorm: upper bound on the norm of each sample of the result, as a multiple of the positive velocity's norm;
+            <= 0 is off. It also applies without a negative velocity, so a bound below 1 shrinks the positive one.
+        channels: how many channels are guided, from the first; None is all.
 
     Source: official ``forward_with_multi_cfg``.
     """
@@ -25,7 +25,7 @@ class Guider:
     channels: int | None = None
 
     def __call__(self, positive: torch.Tensor, *negatives: torch.Tensor) -> torch.Tensor:
-        """The guided velocity, float32 like ``positive`` (B, C, ...), of one negative for each scale."""
+        """The guided velocity, float32 of the shape of ``positive`` (B, C, ...); takes one negative for each scale."""
         positive = positive.float()
         guided = positive
         for scale, negative in zip(self.scales, negatives, strict=True):
@@ -34,7 +34,7 @@ class Guider:
 
 
 def first_channels(guided: torch.Tensor, positive: torch.Tensor, channels: int | None) -> torch.Tensor:
-    """``guided`` in the first ``channels`` channels (None: all) and ``positive`` in the rest, as Lumina-Next does."""
+    """``guided`` in the first ``channels`` channels (None is all) and ``positive`` in the rest, as in Lumina-Next."""
     return guided if channels is None else torch.cat([guided[:, :channels], positive[:, channels:]], dim=1)
 
 
@@ -45,5 +45,5 @@ def bound_norm(guided: torch.Tensor, positive: torch.Tensor, renorm: float) -> t
     axes = tuple(range(1, positive.ndim))
     limit = renorm * torch.linalg.vector_norm(positive, dim=axes, keepdim=True)
     norm = torch.linalg.vector_norm(guided, dim=axes, keepdim=True)
-    # A zero velocity has nothing to bound; the floor keeps 0 / 0 away.
+    # A velocity of zero needs no bound; the clamp avoids 0 / 0.
     return torch.where(norm < limit, guided, guided * (limit / norm.clamp(min=torch.finfo(norm.dtype).tiny)))

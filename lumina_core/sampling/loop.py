@@ -1,6 +1,6 @@
-"""The sampling loop that video, image and audio share: from noise along a time grid, with a check, reports and cancel.
+"""The sampling loop of video, image and audio: integration along a time grid, with progress reports and cancellation.
 
-The state is float32 whatever the run's dtype is, like in the official sampler.
+The state is float32 whatever the dtype of the run, as in the official sampler.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .step_update import StepUpdate
 
 
 class SamplingCancelled(Exception):
-    """``on_step`` returned False."""
+    """A run was cancelled, because ``on_step`` or a callback returned False."""
 
 
 def integrate(
@@ -28,17 +28,17 @@ def integrate(
     update: Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], StepUpdate],
     on_step: Callable[[StepUpdate], bool | None] | None,
 ) -> torch.Tensor:
-    """Run some steps of a time grid.
+    """Integrate the velocity over some steps of a time grid.
 
     Args:
-        velocity: of the state at a flow time; see ``solvers.Velocity``.
-        solver: of this run alone.
-        noise: the state at the first step, (B, ...), in the run's dtype.
-        grid: flow times, float32; step i goes from ``grid[i]`` to ``grid[i + 1]``.
-        steps: those that run.
-        check: raises LuminaError for a first velocity that no network should give.
-        update: ``update(step, t0, latents, denoised)`` makes the report of a step.
-        on_step: is given the report of each step; returning False cancels.
+        velocity: ``velocity(t, x)``; see ``solvers.Velocity``.
+        solver: made for this run.
+        noise: the state at the first step, (B, ...), in the dtype of the run.
+        grid: timesteps, float32; step i leads from ``grid[i]`` to ``grid[i + 1]``.
+        steps: indices of the steps that run.
+        check: is given the first velocity, and raises LuminaError where it is unusable.
+        update: ``update(step, t0, latents, denoised)`` makes the ``StepUpdate`` of a step.
+        on_step: is called with each ``StepUpdate``; returning False cancels.
 
     Returns:
         The state after the last step, like ``noise``.
@@ -60,11 +60,11 @@ def integrate(
 
 
 def check_velocity(velocity: torch.Tensor, part: str = "frame") -> None:
-    """Raise LuminaError on a velocity that would end as noise or as a constant image.
+    """Raise LuminaError if a velocity would lead to noise or to a constant image.
 
     Args:
-        velocity: (B, C, F, ...); a sample may not have a part of axis F that is one constant in every channel.
-        part: what axis F counts, for the message.
+        velocity: (B, C, F, ...); no sample may have an index of axis F at which every channel is constant.
+        part: what an index of axis F is, for the message.
     """
     if not bool(torch.isfinite(velocity).all()):
         raise LuminaError(
@@ -76,8 +76,7 @@ def check_velocity(velocity: torch.Tensor, part: str = "frame") -> None:
     flat = velocity.flatten(3)
     if bool((flat.amax(-1) == flat.amin(-1)).all(dim=1).any()):
         raise LuminaError(
-            f"The first step gave a {part} of one constant value; the checkpoint is untrained or damaged, "
-            "so use a fresh copy of it.",
+            f"The first step gave a constant {part}, so the checkpoint is untrained or damaged; download it again.",
             field="checkpoint",
             kind="numerics",
         )

@@ -1,4 +1,4 @@
-"""A sampling plan: everything that decides a run, as one frozen value."""
+"""A sampling plan: schedules, time grid, solver and options of a sampling run, as one frozen value."""
 
 from __future__ import annotations
 
@@ -17,13 +17,23 @@ from .timesteps import listed_times, schedule_times
 
 T = TypeVar("T")
 NumberSchedule = Piecewise[float | None]
-# The solvers that a step cache goes with: one evaluation per step.
+# Solvers that can use the step cache: those with one evaluation per step.
 CACHED_SOLVERS = tuple(name for name, solver in SOLVERS.items() if solver.evaluations == 1)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One network evaluation that a plan asks for, at flow time ``t``."""
+    """The settings of one evaluation of a run.
+
+    Args:
+        step: index of the step, from 0.
+        t: timestep, 0 (noise) to 1 (data).
+        patch: patch size.
+        guidance: scale g, from 0.
+        motion, negative_motion: motion scores of the positive and the negative forward pass; None adds no embedding.
+        context_drop: see ``network.forward_options.NetworkOptions``.
+        positions: differs between timesteps where the RoPE scaling jumps.
+    """
 
     step: int
     t: float
@@ -33,49 +43,48 @@ class Evaluation:
     negative_motion: float | None
     context_drop: float = 0.0
     positions: Hashable = None
-    """Differs where the scaling of positions jumps."""
 
     @property
     def guided(self) -> bool:
-        """Whether the negative pass runs too."""
+        """Whether the negative forward pass runs too."""
         return self.guidance > 0
 
     @property
     def passes(self) -> int:
-        """Network passes per item: the positive one, and the negative one when guided."""
+        """Forward passes per sample: the positive one, and the negative one when guided."""
         return 2 if self.guided else 1
 
     @property
     def segment(self) -> tuple[object, ...]:
-        """Equal for evaluations that the network answers alike; where it changes, the velocity may jump."""
+        """A key that is equal for evaluations with the same settings. Where it changes, the velocity may jump."""
         negative = self.negative_motion if self.guided else None
         return str(self.patch), self.guidance, self.motion, negative, self.positions
 
 
 @dataclass(frozen=True, init=False)
 class SamplingPlan:
-    """Patch, guidance and motion schedules, renorm, clock and solver of one run.
+    """Patch, guidance and motion schedules, renorm, time grid and solver of a run.
 
-    Schedules may be given as text, as a plain value or as ``Piecewise``; all are stored as ``Piecewise``.
+    Schedules may be given as text, as a plain value or as ``Piecewise``, and are stored as ``Piecewise``.
 
     Args:
         patch: patch size over t, such as ``2x4 | 0.03: 2x2 | 0.125: 1x2``.
-        guidance: scale g of ``pos + g (pos - neg)`` over t; the host's cfg is g + 1; 0 or ``none`` skips the negative
-            pass.
-        motion: motion score of the positive pass over t; ``none`` or a negative number gives no motion embedding.
-        negative_motion: the same for the negative pass.
-        renorm: bound on the guided velocity's norm as a multiple of the positive one's; <= 0 is off.
-        time_shift: the grid's shift, above 0; 1 or None is none.
-        points: points of the time grid; ``points - 1`` steps.
+        guidance: scale g of ``pos + g (pos - neg)`` over t; ComfyUI's CFG scale is g + 1. 0 or ``none`` skips the
+            negative forward pass.
+        motion: motion score of the positive forward pass over t; ``none`` or a negative number adds no embedding.
+        negative_motion: the same for the negative forward pass.
+        renorm: upper bound on the norm of the guided velocity, as a multiple of the positive one's; <= 0 is off.
+        time_shift: shift of the time grid, above 0; 1 or None is no shift.
+        points: points of the time grid, at least 2; the run has ``points - 1`` steps.
         solver: a name in ``lumina_core.sampling.solvers.SOLVERS``.
-        cache: tolerance of the step cache (see ``step_cache``), 0 to 1; 0 is off, and needed by every solver that
-            evaluates more than once a step.
-        times: time schedule (see ``timesteps``); empty is the rational one by ``time_shift``, the only one that this
-            matters to. A list of times says the ``points``, too, whatever was given.
+        cache: tolerance of the step cache (see ``step_cache``), 0 to 1; 0 is off. Solvers with several evaluations per
+            step cannot use it.
+        times: time schedule (see ``timesteps``). Empty is the rational one, which is the only one that uses
+            ``time_shift``. A list of times also replaces ``points``.
         rope, proportional, context_drop: see ``forward_options.NetworkOptions``.
 
     Raises:
-        LuminaError: a field does not parse or is out of range; the sentence names the field.
+        LuminaError: a field does not parse or is out of range.
 
     Examples:
         >>> plan = SamplingPlan(patch="2x4 | 0.1: 2x2 | 0.35: 1x2", guidance="4 | 0.48: 0", time_shift=4, points=31)
@@ -137,30 +146,37 @@ class SamplingPlan:
     def _check(self) -> None:
         if not self.time_shift > 0:
             raise LuminaError(
-                f"time_shift is {self.time_shift}; write a number above 0 (1 = no shift).", field="time_shift"
+                f"time_shift is {self.time_shift}; write a number above 0 (1 = no shift).",
+                field="time_shift",
+                kind="value",
             )
         if self.solver not in SOLVERS:
-            raise LuminaError(f"solver is '{self.solver}'; choose one of {', '.join(SOLVERS)}.", field="solver")
+            raise LuminaError(
+                f"solver is '{self.solver}'; choose one of {', '.join(SOLVERS)}.", field="solver", kind="value"
+            )
         if self.points < SOLVERS[self.solver].points:
             raise LuminaError(
                 f"solver is '{self.solver}' and points is {self.points}, too few for its order; write at least "
                 f"{SOLVERS[self.solver].points} points, or choose euler.",
                 field="points",
+                kind="value",
             )
         if not 0 <= self.cache <= 1:
-            raise LuminaError(f"cache is {self.cache}; write a number from 0 (off) to 1.", field="cache")
+            raise LuminaError(f"cache is {self.cache}; write a number from 0 (off) to 1.", field="cache", kind="value")
         if self.cache and self.solver not in CACHED_SOLVERS:
             raise LuminaError(
                 f"cache is {self.cache} and solver is '{self.solver}', which evaluates several times per step; "
                 f"choose one of {', '.join(CACHED_SOLVERS)}, or cache 0.",
                 field="cache",
+                kind="value",
             )
-        # Both check the fields that they are made of.
+        # Making these checks the remaining fields.
         self.grid()
         NetworkOptions(self.rope, self.proportional, self.context_drop)
 
     @property
     def steps(self) -> int:
+        """Steps of the run."""
         return self.points - 1
 
     @property
@@ -170,28 +186,28 @@ class SamplingPlan:
 
     @property
     def network(self) -> NetworkOptions:
-        """What the plan changes in the network's forward pass."""
+        """The options of the network's forward pass."""
         return NetworkOptions(self.rope, self.proportional, self.context_drop)
 
     def grid(self) -> torch.Tensor:
-        """The ``points`` times of the run, float32."""
+        """The ``points`` timesteps of the run, float32, from 0 to 1."""
         return schedule_times(self.times, self.points, self.time_shift, self.switch_times())
 
     def switch_times(self) -> tuple[float, ...]:
-        """Every t at which the network is asked otherwise than just before, in rising order."""
+        """Every t at which the settings of an evaluation change, in rising order."""
         schedules = (self.patch, self.guidance, self.motion, self.negative_motion)
         thresholds = {t for schedule in schedules for t in schedule.thresholds}
         return tuple(t for t in sorted(thresholds) if self.at(t).segment != self.at(math.nextafter(t, 0)).segment)
 
     def at(self, t: float, step: int = 0) -> Evaluation:
-        """What the network is asked at flow time t."""
+        """The evaluation at timestep ``t``, with the schedules looked up."""
         return Evaluation(
             step, t, self.patch.at(t), self.guidance.at(t) or 0.0, self.motion.at(t), self.negative_motion.at(t),
             self.context_drop, self.network.stretch(t),
         )  # fmt: skip
 
     def evaluations(self, dtype: torch.dtype = torch.float32) -> Iterator[Evaluation]:
-        """Every evaluation of the run in order, with t rounded to the run's ``dtype`` as the sampler does."""
+        """Every evaluation of the run in order, with t rounded to the dtype of the run as the sampler does."""
         grid = self.grid()
         stage_times = SOLVERS[self.solver].stage_times
         for step in range(self.steps):
@@ -199,17 +215,17 @@ class SamplingPlan:
                 yield self.at(float(t.to(dtype)), step)
 
     def replace(self, **changes: Any) -> SamplingPlan:
-        """A copy with some fields changed and checked again."""
+        """A copy with some fields changed. Raises LuminaError as the class does."""
         return replace(self, **changes)
 
     def as_dict(self) -> dict[str, str | float | int]:
-        """Fields as JSON takes them, schedules as canonical text; ``SamplingPlan(**plan.as_dict()) == plan``."""
+        """The fields as JSON values, schedules as canonical text; ``SamplingPlan(**plan.as_dict()) == plan``."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: str(v) if isinstance(v, Piecewise) else v for name, v in values.items()}
 
 
 def patch_schedule(value: Piecewise[PatchSize] | PatchSize | str) -> Piecewise[PatchSize]:
-    """The ``patch`` field in any of its forms; raises ScheduleError that names the field."""
+    """The patch schedule of a ``Piecewise``, a patch size or text. Raises ScheduleError."""
     if isinstance(value, Piecewise):
         return value
     if isinstance(value, PatchSize):
@@ -218,7 +234,12 @@ def patch_schedule(value: Piecewise[PatchSize] | PatchSize | str) -> Piecewise[P
 
 
 def number_schedule(name: str, value: NumberSchedule | float | str | None) -> NumberSchedule:
-    """The number field ``name`` in any of its forms; raises ScheduleError that names the field."""
+    """The schedule of numbers of a ``Piecewise``, a number, None or text, for the field ``name``.
+
+    Raises:
+        ScheduleError: the text does not parse.
+        LuminaError: the number is not finite.
+    """
     if isinstance(value, Piecewise):
         return value
     if isinstance(value, str):
@@ -234,13 +255,15 @@ def _named(name: str, parse: Callable[[str], T], text: str) -> T:
 
 
 def _points(points: int, times: str) -> int:
-    """The points of the time grid: as many as ``times`` lists, else ``points``. Raises LuminaError."""
+    """How many points the time grid has: as many as ``times`` lists, otherwise ``points``. Raises LuminaError."""
     if not isinstance(times, str):
-        raise LuminaError(f"times is {times!r}; write a text, such as 0, 0.1, 0.4, 1.", field="times")
+        raise LuminaError(f"times is {times!r}; write a text, such as 0, 0.1, 0.4, 1.", field="times", kind="value")
     if (listed := listed_times(times)) is not None:
         return len(listed)
     if isinstance(points, bool) or not isinstance(points, int) or points < 2:
-        raise LuminaError(f"points is {points!r}; write a whole number of at least 2 (1 step).", field="points")
+        raise LuminaError(
+            f"points is {points!r}; write a whole number of at least 2 (1 step).", field="points", kind="value"
+        )
     return points
 
 
@@ -248,7 +271,7 @@ def _number(name: str, value: Any) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise LuminaError(f"{name} is {value!r}; write a number.", field=name) from None
+        raise LuminaError(f"{name} is {value!r}; write a number.", field=name, kind="value") from None
     if not math.isfinite(number):
-        raise LuminaError(f"{name} is {number}; write a finite number.", field=name)
+        raise LuminaError(f"{name} is {number}; write a finite number.", field=name, kind="value")
     return number

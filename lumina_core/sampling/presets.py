@@ -1,6 +1,6 @@
-"""The four released sampling presets, by their released names, numbers unchanged, and those of the mini bundle.
+"""The four released sampling presets under their released names, and those of the mini bundle.
 
-Source of the released ones: official ``configs/sample/__init__.py``. ``points`` is what it calls ``step``.
+Source of the released values: official ``configs/sample/__init__.py``, where ``points`` is called ``step``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _MINI = SamplingPlan(
     points=31,
 )
 
+# Presets by name.
 PRESETS: dict[str, SamplingPlan] = {
     "f24F96R960-MultiScale": _R960.replace(patch="2x4 | 0.03: 2x2 | 0.125: 1x2"),
     "f24F96R960": _R960,
@@ -42,13 +43,19 @@ DEFAULT_PRESET = "f24F96R960-MultiScale"
 
 @dataclass(frozen=True)
 class PresetClip:
-    """The clip a preset was made for: the area of its model, and a size of it."""
+    """The clip that a preset was made for.
+
+    Args:
+        area: training area of the model.
+        size: pixels and frames, one of the sizes of that area.
+    """
 
     area: Area
     size: VideoSize
 
     @property
     def fps(self) -> int:
+        """Frames per second of the training clips."""
         return self.area.fps
 
 
@@ -64,5 +71,5 @@ _CLIPS = {
 
 
 def preset_clip(name: str) -> PresetClip:
-    """Size and rate that go with preset ``name`` (the multi-scale variants share their single-scale clip)."""
+    """Size and frame rate of preset ``name``; a multi-scale preset shares those of its single-scale one."""
     return _CLIPS[name.removesuffix("-MultiScale")]

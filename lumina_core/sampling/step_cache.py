@@ -1,16 +1,16 @@
-"""Step cache: where the velocity hardly changes, the network is not asked; its answer is foretold from those before.
+"""Step cache: skips the forward pass where the velocity hardly changes, and extrapolates it from earlier steps.
 
-Off unless asked for: it changes the result, and `docs/performance.md` says by how much. The rule is one for every
-sampler; it works on guided velocities alone and knows neither network nor host.
+It is off by default, because it changes the result; docs/performance.md says by how much. It works on guided velocities
+alone, so every sampler can use it.
 
-A segment is a stretch of steps with one patch size, guidance and motion score; at each switch the velocity jumps, so
-nothing is kept across one. In a segment the first evaluations are computed, as many as a line needs. Then
+A segment is a sequence of steps with one patch size, guidance and motion score. Between segments the velocity jumps, so
+nothing is kept. The first two evaluations of a segment are computed. Then
 
-- the relative change of the velocity since the last computed one is foretold as ``rate * |x - x'| / |v|``, summed over
+- the relative change of the velocity since the last computed one is estimated as ``rate * |x - x'| / |v|``, summed over
   the steps since, where ``rate = |v - v'| / |x - x'|`` of the last two computed ones (the criterion of EasyCache, arXiv
   2507.02860);
-- while that sum stays below the tolerance the velocity is read off the line through the last two computed ones, else
-  it is computed and the sum begins anew.
+- while that sum is below the tolerance, the velocity is extrapolated along the line through the last two computed ones;
+  otherwise it is computed and the sum restarts at 0.
 
 The last step of a run is always computed.
 """
@@ -26,13 +26,13 @@ import torch
 from .plan import SamplingPlan
 from .solvers import Velocity
 
+# Tolerance at which benchmarks/options.py measured a loss of at most 1 point of accuracy and 5 % of motion.
 RECOMMENDED = 0.2
-"""Tolerance that `benchmarks/options.py` finds to lose at most 1 point of accuracy and 5 % of motion."""
 
 
 @dataclass(frozen=True)
 class _Known:
-    """A computed velocity, its flow time and the state it was computed for."""
+    """A computed velocity, with the timestep and the state that it was computed for."""
 
     t: float
     x: torch.Tensor
@@ -40,10 +40,15 @@ class _Known:
 
 
 class StepCache:
-    """What one run keeps: two velocities and a state or two. Make a new one for each run.
+    """The cache of one run: two velocities and up to three states. Make a new one for each run.
 
     Args:
-        tolerance: relative change of the velocity, above 0, up to which it is foretold.
+        tolerance: relative change of the velocity, above 0, up to which it is extrapolated.
+
+    Attributes:
+        evaluations: how many velocities were asked for.
+        reused: how many of them were extrapolated.
+        newest_reused: whether the newest one was extrapolated.
     """
 
     def __init__(self, tolerance: float):
@@ -56,30 +61,30 @@ class StepCache:
     def velocity(
         self, segment: Hashable, t: float, x: torch.Tensor, compute: Callable[[], torch.Tensor], last: bool
     ) -> torch.Tensor:
-        """The velocity at flow time ``t``, like ``x``, computed or foretold.
+        """The velocity at timestep ``t``, of the shape of ``x``, computed or extrapolated.
 
         Args:
-            segment: differs from that of the step before where patch size, guidance or motion score do.
-            t: rises from call to call; one call for each step.
-            x: the state.
-            compute: asks the network.
-            last: whether this is the run's last step.
+            segment: differs from that of the step before if patch size, guidance or motion score do.
+            t: rises from call to call, with one call per step.
+            x: the state (B, ...).
+            compute: runs the network.
+            last: whether this is the last step of the run.
         """
         self.evaluations += 1
         self.newest_reused = False
         if segment != self._segment:
             self._start(segment)
-        if self._rate is not None:
+        if self._rate is not None and self._x is not None:
             self._change += self._rate * _ratio(x - self._x, self._known[-1].velocity)
             if not last and self._change < self.tolerance:
                 self.reused += 1
                 self.newest_reused = True
                 self._x = x.clone()
-                return self._foretell(t)
+                return self._extrapolate(t)
         return self._compute(t, x, compute)
 
     def bypass(self) -> None:
-        """Count an evaluation that was computed without asking the cache."""
+        """Count an evaluation that was computed without the cache."""
         self.evaluations += 1
         self.newest_reused = False
 
@@ -95,25 +100,25 @@ class StepCache:
         if self._known:
             before = self._known[-1]
             self._rate = _ratio(velocity - before.velocity, x - before.x)
-        # Some samplers go on in the same memory.
+        # Some samplers update the state in place.
         x = x.clone()
         self._known = [*self._known[-1:], _Known(t, x, velocity)]
         self._change, self._x = 0.0, x
         return velocity
 
-    def _foretell(self, t: float) -> torch.Tensor:
+    def _extrapolate(self, t: float) -> torch.Tensor:
         a, b = self._known
         return b.velocity + (b.velocity - a.velocity) * ((t - b.t) / (b.t - a.t))
 
 
 class CachedVelocity:
-    """A plan's velocity behind its cache, as a solver calls it; with cache 0 it only passes on.
+    """A velocity for a solver that uses the step cache of a plan; with a tolerance of 0 it always computes.
 
     Args:
-        velocity: ``velocity(t, x)``, asks the network.
+        velocity: ``velocity(t, x)``, runs the network.
         plan: gives the tolerance and the segments.
-        dtype: the run's, to which t is rounded before it is looked up in the schedules.
-        last: flow time of the run's last step.
+        dtype: of the run; t is rounded to it before the schedules are looked up.
+        last: timestep at which the last step of the run starts.
     """
 
     def __init__(self, velocity: Velocity, plan: SamplingPlan, dtype: torch.dtype, last: torch.Tensor):
@@ -133,11 +138,11 @@ class CachedVelocity:
 
 
 def _ratio(change: torch.Tensor, whole: torch.Tensor) -> float:
-    """Norm over norm; infinite over nothing, which no tolerance allows."""
-    change, whole = (float(torch.linalg.vector_norm(values.float())) for values in (change, whole))
-    return change / whole if whole > 0 else math.inf
+    """The norm of ``change`` over that of ``whole``; infinite if that is 0, which no tolerance allows."""
+    numerator, denominator = (float(torch.linalg.vector_norm(values.float())) for values in (change, whole))
+    return numerator / denominator if denominator > 0 else math.inf
 
 
 def summary(reused: int, evaluations: int) -> str:
-    """How many evaluations of a run were reused, as a sentence for the user."""
+    """A sentence for the user that says how many evaluations the step cache answered."""
     return f"{reused} of {evaluations} evaluations were reused."

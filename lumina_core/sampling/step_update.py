@@ -1,4 +1,4 @@
-"""What a sampler reports after each step; the same for video, image and audio."""
+"""What a sampler reports after each step, for video, image and audio alike."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class StepUpdate:
 
     Args:
         step: index of the step, from 0.
-        steps: steps of the whole plan, also where a run covers only a part of them.
-        t: flow time at which the step began, 0 (noise) to 1 (data).
+        steps: how many steps the plan has, even if the run covers only some of them.
+        t: timestep at which the step started, 0 (noise) to 1 (data).
         latents: the state after the step, float32: (B, C, F, H, W) for video, (B, C, T, F) for audio.
-        denoised: the estimate of the data made at ``t``, of the same shape.
-        reused: whether the step cache gave the velocity in place of the network.
-        evaluation: patch size, guidance and motion scores of the step; None for audio, whose steps are all alike.
+        denoised: the estimate of the data at ``t``, of the shape of ``latents``.
+        reused: whether the velocity came from the step cache.
+        evaluation: patch size, guidance and motion scores of the step; None for audio, which has no schedules.
     """
 
     step: int

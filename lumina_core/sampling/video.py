@@ -1,7 +1,7 @@
-"""From noise to latents: the plan's grid, solver, schedules and guidance around the network.
+"""Sampling of video and image latents: the time grid, solver, schedules and guidance of a plan around the network.
 
-Like the official sampler: the state is float32, every network call sees x and t in the run's dtype, guidance is
-float32 and its result is rounded to the run's dtype before the update.
+As in the official sampler, the state is float32, each forward pass gets x and t in the dtype of the run, and guidance
+is float32 and rounded to the dtype of the run before the update.
 """
 
 from __future__ import annotations
@@ -36,17 +36,22 @@ def sample(
     """Run ``plan`` and return latents like ``noise``.
 
     Args:
-        model: ``MultiScaleNextDiT`` or anything called alike; ``options`` are passed where the plan has any.
-        noise: state at the first step, (B, C, F, H, W); its dtype is the run's dtype.
-        plan: schedules, clock and solver.
+        model: ``MultiScaleNextDiT`` or anything with the same call signature; ``options`` are passed if the plan
+            changes any.
+        noise: state at the first step, (B, C, F, H, W); its dtype is the dtype of the run.
+        plan: schedules, time grid and solver.
         positive, negative: text features and masks of the prompt and the negative prompt.
         on_step: called after each step; returning False cancels.
-        start, stop: run only these steps of the grid (as in ``range``), to draft now and refine later.
-        condition: latent frames that are known, such as those of a given image, and how long each is held.
+        start, stop: run only these steps of the plan, as in ``range``, to draft now and refine later.
+        condition: known latent frames, such as those of a given image, and how long each is held.
+
+    Returns:
+        The state after the last step that runs, like ``noise``.
 
     Raises:
-        LuminaError: sizes, patch sizes or text that do not fit, before the first step; NaN or a constant frame after
-            it; out of memory with a single item of the batch at a time.
+        LuminaError: sizes, patch sizes or text do not fit (before the first step); the first velocity is not finite or
+            is constant.
+        OutOfMemory: memory ran out, also with one sample at a time.
         SamplingCancelled: ``on_step`` returned False.
     """
     _check_run(model, noise, plan, (positive, negative), start, stop)
@@ -75,17 +80,31 @@ def _check_run(
     stop: int | None,
 ) -> None:
     if noise.ndim != 5:
-        raise LuminaError(f"noise has {noise.ndim} axes; expected 5: batch, channels, frames, height, width.")
+        raise LuminaError(
+            f"noise has {noise.ndim} axes; expected 5: batch, channels, frames, height, width.",
+            field="noise",
+            kind="value",
+        )
     check = getattr(model, "check_run", None)
     if check is not None:
         check(noise, plan.patches, texts)
     for name, (features, mask) in zip(("positive", "negative"), texts, strict=True):
         if features.ndim != 3 or features.shape[0] not in (1, noise.shape[0]):
             raise LuminaError(
-                f"The {name} text has shape {tuple(features.shape)}; expected (1 or {noise.shape[0]}, tokens, width)."
+                f"The {name} text has shape {tuple(features.shape)}; expected (1 or {noise.shape[0]}, tokens, width).",
+                field=name,
+                kind="value",
             )
         if mask is not None and not bool(mask.bool().any(dim=1).all()):
-            raise LuminaError(f"The {name} text mask hides every token of an item; leave at least one token visible.")
+            raise LuminaError(
+                f"The {name} text mask hides every token of a sample; leave at least one token visible.",
+                field=name,
+                kind="value",
+            )
     last = plan.steps if stop is None else stop
     if not 0 <= start <= last <= plan.steps:
-        raise LuminaError(f"start {start} and stop {stop} lie outside the plan's {plan.steps} steps.")
+        raise LuminaError(
+            f"start is {start} and stop is {stop}; use steps from 0 to {plan.steps}, start not after stop.",
+            field="start",
+            kind="value",
+        )

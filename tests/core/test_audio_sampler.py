@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from refusals import refused
 
 from lumina_core import LuminaError, SamplingCancelled
 from lumina_core.network.audio import AudioNextDiT
@@ -224,7 +225,7 @@ def test_a_bad_plan_is_told(fields, words):
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_network_that_is_broken_stops_after_one_step(noise, condition, bad):
     recorder = Recorder(lambda x, t, asked: torch.full_like(x, bad))
-    with pytest.raises(LuminaError, match="The first step gave NaN or infinite values"):
+    with refused("dtype", "numerics"):
         sample_audio(recorder, noise, AudioPlan(), condition)
     assert len(recorder.calls) == 1
 
@@ -233,7 +234,7 @@ def test_an_untrained_network_stops_after_one_step(noise, condition):
     fresh = AudioNextDiT(CONFIG)
     torch.nn.init.zeros_(fresh.final_layer.linear.weight)
     torch.nn.init.zeros_(fresh.final_layer.linear.bias)
-    with pytest.raises(LuminaError, match="a clip of one constant value; the checkpoint is untrained"):
+    with refused("checkpoint", "numerics"):
         sample_audio(fresh, noise, AudioPlan(), condition)
 
 

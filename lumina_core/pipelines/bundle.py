@@ -1,4 +1,4 @@
-"""Bundles: folders that hold everything for a clip - network, text encoder, VAE, maybe a voice - and say how to use it.
+"""Bundles: folders with a complete model (network, text encoder, VAE and perhaps an audio model) and its defaults.
 
 A small one ships inside the package, in ``lumina_core/bundles``.
 """
@@ -15,27 +15,29 @@ from ..sampling.plan import SamplingPlan
 from ..sampling.presets import PRESETS
 from ..shapes.latents import VideoSize
 
-# Not resolved: where the pack is reached by a link, what lies beside the link is meant.
+# Where bundled models are. Not resolved: if the package is a symbolic link, the bundles next to the link count.
 SHIPPED = Path(__file__).absolute().parents[1] / "bundles"
+# The file that describes a bundle.
 DESCRIPTION = "bundle.json"
+# The bundle that is used if no model is named.
 DEFAULT_BUNDLE = "mini"
 _FILES = ("checkpoint", "text_encoder", "vae", "sound")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """One bundle; ``bundle.json`` gives every field but ``folder``, with files relative to the folder.
+    """A bundle. ``bundle.json`` has every field except ``folder``, with paths relative to the folder.
 
     Args:
-        name: what lists and ``--bundle`` call it.
-        about: one line on what it is.
+        name: by which ``--bundle`` and ``from_bundle`` find it.
+        about: one line that describes it.
         folder: where it is.
-        checkpoint, text_encoder, vae: files or folders that the loaders take.
-        preset: name of the sampling preset that it was made for.
+        checkpoint, text_encoder, vae: files or folders for the loaders.
+        preset: name of its sampling preset.
         size, fps: of the clips that it was trained on.
-        motion_range: least and largest motion score that it was trained on.
+        motion_range: lowest and highest motion score that it was trained on.
         prompt: an example.
-        sound: a sound folder (see ``audio_pipeline.AudioFiles``), None for a bundle without a voice.
+        sound: folder of the audio model (see ``audio_inputs.AudioFiles``); None for a bundle without one.
 
     Examples:
         >>> bundle = find_bundle("mini")
@@ -58,56 +60,81 @@ class Bundle:
 
 
 def unlearned_motion(bundle: Bundle, plan: SamplingPlan) -> str | None:
-    """A sentence where the plan asks for a motion score that the network never saw; 0 is how it marks pictures."""
-    least, largest = bundle.motion_range
-    asked = (score for schedule in (plan.motion, plan.negative_motion) for score in schedule.values)
-    outside = next((score for score in asked if score is not None and not least <= score <= largest), None)
+    """A sentence for the user if the plan has a motion score outside the training range of the bundle; None
+    otherwise."""
+    lowest, highest = bundle.motion_range
+    scores = (score for schedule in (plan.motion, plan.negative_motion) for score in schedule.values)
+    outside = next((score for score in scores if score is not None and not lowest <= score <= highest), None)
     if outside is None:
         return None
-    return f"motion {outside:g} is outside of what {bundle.name} has learned, {least:g} to {largest:g}"
+    return f"motion {outside:g} is outside the range that {bundle.name} was trained on, {lowest:g} to {highest:g}"
 
 
 def bundled() -> list[str]:
-    """Names of the bundles that ship with the package, in order; none where the folder is not there."""
+    """Names of the bundles that ship with the package, sorted; empty if their folder does not exist."""
     return sorted(file.parent.name for file in SHIPPED.glob(f"*/{DESCRIPTION}"))
 
 
 def find_bundle(name_or_path: str | Path) -> Bundle:
-    """The bundle of a name in ``bundled()``, else of a folder. Raises LuminaError."""
+    """The bundled model of this name, or the bundle in this folder.
+
+    Raises:
+        LuminaError: there is none, or it is damaged.
+    """
     if str(name_or_path) in bundled():
         return read_bundle(SHIPPED / name_or_path)
     if Path(name_or_path).is_dir():
         return read_bundle(Path(name_or_path))
     known = f"one of {', '.join(bundled())}, or a folder" if bundled() else "the folder of one"
-    raise LuminaError(f"There is no bundle '{name_or_path}'; give {known} with a {DESCRIPTION}.")
+    raise LuminaError(
+        f"There is no bundle '{name_or_path}'; give {known} with a {DESCRIPTION}.", field="bundle", kind="missing"
+    )
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """The bundle in a folder; its files are looked for, not read. Raises LuminaError."""
+    """The bundle in a folder. Checks that its files exist, but does not read them.
+
+    Raises:
+        LuminaError: the description or a file is missing, or the description is damaged.
+    """
     file = folder / DESCRIPTION
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise LuminaError(f"Folder {folder} has no {DESCRIPTION}; give the folder of a bundle.") from None
+        raise LuminaError(
+            f"Folder {folder} has no {DESCRIPTION}; give the folder of a bundle.", field="bundle", kind="missing"
+        ) from None
     except (OSError, ValueError) as error:
-        raise LuminaError(f"{file} is not readable JSON ({error}); fetch the bundle again.") from error
+        raise LuminaError(
+            f"{file} is not readable JSON ({error}); download the bundle again.", field="bundle", kind="file"
+        ) from error
     if isinstance(values, dict):
         if "folder" in values:
-            raise LuminaError(f"{file} has an unknown field 'folder'; known fields are {', '.join(_known())}.")
+            raise LuminaError(
+                f"{file} has an unknown field 'folder'; known fields are {', '.join(_known())}.",
+                field="bundle",
+                kind="file",
+            )
         values = {**values, "folder": str(folder)}
     bundle = build(Bundle, values, str(file))
     if bundle.preset not in PRESETS:
-        raise LuminaError(f"{file} has preset '{bundle.preset}'; use one of {', '.join(PRESETS)}.")
+        raise LuminaError(
+            f"{file} has preset '{bundle.preset}'; use one of {', '.join(PRESETS)}.", field="preset", kind="file"
+        )
     paths = {name: getattr(bundle, name) for name in _FILES}
     return replace(bundle, **{name: _inside(file, name, path) for name, path in paths.items() if path is not None})
 
 
 def _inside(file: Path, name: str, path: Path) -> Path:
-    """A path that lies below the bundle's folder and is there."""
+    """The path ``name`` of a bundle, which must exist below the folder of the bundle. Raises LuminaError."""
     if path.is_absolute() or ".." in path.parts:
-        raise LuminaError(f"{file} has {name} '{path}'; give a path below its own folder.")
+        raise LuminaError(
+            f"{file} has {name} '{path}'; write a path below the folder of the bundle.", field=name, kind="file"
+        )
     if not (file.parent / path).exists():
-        raise LuminaError(f"{file} has {name} '{path}', which is not there; fetch the bundle again.")
+        raise LuminaError(
+            f"{file} has {name} '{path}', which does not exist; download the bundle again.", field=name, kind="missing"
+        )
     return file.parent / path
 
 

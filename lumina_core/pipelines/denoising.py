@@ -1,4 +1,4 @@
-"""Sampling for pipelines: clips from noise to latents, with what each run cost."""
+"""Sampling of clips for pipelines, with the number of evaluations and forward passes of each run."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ from .base import ProgressObserver
 
 @dataclass(frozen=True)
 class Denoised:
-    """What ``LuminaVideoPipeline.denoise`` gives: the state after the last step, and the last estimate of the data.
+    """What ``LuminaVideoPipeline.denoise`` returns.
 
-    Both are (B, C, f, h, w) on the CPU; after a whole run they are the same. For the counts see ``VideoOutput``.
+    Args:
+        latents: the state after the last step, (B, C, f, h, w) on the CPU.
+        estimate: the last estimate of the data, of the same shape; equal to ``latents`` after a whole run.
+        nfe, passes, reused: see ``VideoOutput``.
     """
 
     latents: torch.Tensor
@@ -33,7 +36,7 @@ class Denoised:
 
 
 def sampling_stage(clips: slice, count: int, kind: str = "clip") -> str:
-    """Such as ``sampling clip 2 of 4``."""
+    """The stage of sampling some of ``count`` results, such as ``sampling clip 2 of 4``."""
     if count == 1:
         return "sampling"
     last = min(clips.stop, count)
@@ -42,7 +45,7 @@ def sampling_stage(clips: slice, count: int, kind: str = "clip") -> str:
 
 
 def condition_of(condition: FrameCondition, clips: slice) -> FrameCondition:
-    """The condition of some clips of a batch."""
+    """The condition of some clips of a batch; one with a batch size of 1 is for all clips."""
     return condition if len(condition.latents) == 1 else replace(condition, latents=condition.latents[clips])
 
 
@@ -57,7 +60,20 @@ def sample_clips(
     observer: ProgressObserver,
     step_done: Callable[[StepUpdate], bool | None],
 ) -> Denoised:
-    """Clips sampled together, and what they cost. ``step_done`` hears of each step; False cancels."""
+    """Sample clips as one batch, and count what they cost.
+
+    Args:
+        model: the network.
+        noise: state of the clips at step ``start``, (B, C, f, h, w).
+        texts: prompts and negative prompts of the clips.
+        plan, start, stop, condition: see ``sampling.video.sample``.
+        observer: its ``sampling`` and ``close`` are called.
+        step_done: called after each step; returning False cancels.
+
+    Raises:
+        LuminaError: see ``sampling.video.sample``.
+        SamplingCancelled: ``step_done`` returned False.
+    """
     costs = step_costs(plan, LatentSize(*noise.shape[2:]), model.config, noise.dtype)
     observer.sampling([cost if start <= step < stop else 0 for step, cost in enumerate(costs)])
     reused: list[Evaluation] = []
@@ -74,19 +90,19 @@ def sample_clips(
         latents = sample(model, noise, plan, *texts, on_step=on_step, start=start, stop=stop, condition=condition)
     finally:
         observer.close()
-    asked = [e for e in plan.evaluations(noise.dtype) if start <= e.step < stop]
+    evaluations = [e for e in plan.evaluations(noise.dtype) if start <= e.step < stop]
     finished = stop == plan.steps
     return Denoised(
         latents=latents.cpu(),
         estimate=(latents if finished else estimate.to(noise.dtype)).cpu(),
-        nfe=(len(asked) - len(reused)) * len(noise),
-        passes=(sum(e.passes for e in asked) - sum(e.passes for e in reused)) * len(noise),
+        nfe=(len(evaluations) - len(reused)) * len(noise),
+        passes=(sum(e.passes for e in evaluations) - sum(e.passes for e in reused)) * len(noise),
         reused=len(reused) * len(noise),
     )
 
 
 def join_runs(runs: Sequence[Denoised]) -> Denoised:
-    """Several runs as one batch, with their costs added."""
+    """Several runs as one batch, with their counts added."""
     return Denoised(
         latents=torch.cat([run.latents for run in runs]),
         estimate=torch.cat([run.estimate for run in runs]),

@@ -1,4 +1,4 @@
-"""Text to image by Lumina-Next, the image model that Lumina-Video is based on."""
+"""Text-to-image with Lumina-Next, the image model that Lumina-Video is based on."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from .prompts import EncodedPrompts, check_prompts, encode_prompts
 
 # The released settings (Lumina-T2X, lumina_next_t2i/demo.py): 30 steps at a CFG scale of 4, time-aware scaled RoPE.
 IMAGE_PLAN = SamplingPlan(patch="1x2", guidance=3.0, points=31, time_shift=4.0, rope="time-step", proportional=True)
+# Values of ``output_type``.
 OUTPUT_TYPES = ("pt", "np", "pil", "latent")
 _PACKAGES = ("diffusers", "transformers", "safetensors")
 
@@ -36,9 +37,9 @@ class ImageOutput:
         images: (B, H, W, 3), float32 in 0..1 on the CPU; a numpy array for ``np``, a list of PIL images for ``pil``,
             None for ``latent``.
         latents: (B, C, h, w) on the CPU, in the dtype of the run.
-        nfe: network evaluations of all images together; each is one or two ``passes``.
-        passes: forward passes of all images together.
-        seeds: of each image.
+        nfe: evaluations for all images together, each of one or two forward passes.
+        passes: forward passes for all images together.
+        seeds: one for each image; unused if a generator or latents were given.
     """
 
     images: Any
@@ -51,8 +52,8 @@ class ImageOutput:
 class LuminaImagePipeline(Pipeline):
     """Makes images from prompts with Lumina-Next-T2I or -SFT: loaded once, called many times.
 
-    Construction checks from file headers that all files fit together; weights are read at the first call. Arguments of
-    diffusers' ``LuminaPipeline`` have the places that ``LuminaVideoPipeline`` lists.
+    Construction checks from file headers alone that all files fit together; weights are read at the first use.
+    ``LuminaVideoPipeline`` has a table of the arguments' names in diffusers.
 
     Example:
         >>> from lumina_core import LuminaImagePipeline
@@ -68,11 +69,11 @@ class LuminaImagePipeline(Pipeline):
         device: auto, cpu, cuda, cuda:1, mps, or a ``torch.device``.
         dtype: auto (bf16 on CUDA, fp32 elsewhere), fp32, bf16, fp16, or a ``torch.dtype``.
         keep: ``one`` releases each network after its stage, ``all`` keeps them between calls; see ``Pipeline``.
-        guided_channels: latent channels, from the first, that guidance is applied to; None is all. The released
-            sampler guides 3 of 4.
+        guided_channels: how many latent channels are guided, from the first; None is all. The released sampler guides 3
+            of 4.
 
     Raises:
-        LuminaError: a file is missing, damaged or does not fit the others.
+        LuminaError: a file is missing or damaged, or the files do not fit together.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class LuminaImagePipeline(Pipeline):
     def from_files(
         cls, *, checkpoint: str | Path, text_encoder: str | Path, vae: str | Path, **settings: Any
     ) -> LuminaImagePipeline:
-        """A pipeline of these files; arguments and errors as the class."""
+        """A pipeline of these files; arguments and errors as for the class."""
         return cls(checkpoint, text_encoder, vae, **settings)
 
     def __call__(
@@ -118,19 +119,24 @@ class LuminaImagePipeline(Pipeline):
         """Make images. An image does not depend on which others are made in the same call.
 
         Args:
-            prompt: what to show; a list makes an image of each. At most 256 tokens count.
+            prompt: what to show; a list makes an image of each prompt. Up to 256 tokens are used.
             negative_prompt: what to avoid; one for all prompts, or one for each.
             plan: steps, guidance, solver and RoPE scaling, at patch size 1x2.
             width, height: pixels, multiples of 16.
-            seed: 0 to 2**64 - 1. A number s gives the images of a prompt s, s + 1, ...; a list gives one to each image.
-            generator: draws the noise in place of ``seed``; a list gives one to each image.
-            latents: starting noise (B, C, h, w) in place of drawn noise.
+            seed: 0 to 2**64 - 1. A number s gives the images of a prompt the seeds s, s + 1, ...; a list has one seed
+                for each image.
+            generator: draws the noise in place of ``seed``; a list has one for each image.
+            latents: noise (B, C, h, w) in place of drawn noise.
             images_per_prompt: images of each prompt.
-            output_type: ``pt``, ``np``, ``pil``, or ``latent`` to decode nothing.
-            callback: a ``ProgressObserver``, or a function that takes a ``StepUpdate``; returning False cancels.
+            output_type: ``pt``, ``np``, ``pil``, or ``latent`` to skip decoding.
+            callback: a ``ProgressObserver``, or a function that is called with a ``StepUpdate`` after each step and
+                cancels the run by returning False.
+
+        Returns:
+            Images, latents and counts, prompt by prompt; see ``ImageOutput``.
 
         Raises:
-            LuminaError: something does not fit, found before weights are read; or no memory is left.
+            LuminaError: an argument or file does not fit (before weights are read, if possible), or memory ran out.
             SamplingCancelled: the callback returned False.
         """
         observer = as_observer(callback)
@@ -144,7 +150,7 @@ class LuminaImagePipeline(Pipeline):
         if warning := size_warning(self.config, size, plan.patches, plan.network):
             observer.note(warning)
         observer.stage("reading the VAE")
-        # The VAE is small, and a fault in its file should show before the sampling, not after.
+        # The VAE is small, and a fault in its file should show before sampling, not after.
         with self.network("VAE", self._load_vae):
             observer.stage("encoding the prompts")
             each = len(seeds) // len(prompts)
@@ -165,7 +171,7 @@ class LuminaImagePipeline(Pipeline):
         Args:
             prompt: one text or several.
             negative_prompt: one for all, or one for each.
-            callback: its ``note`` is given a sentence for each prompt that was cut.
+            callback: its ``note`` reports prompts that were truncated.
 
         Raises:
             LuminaError: the text encoder cannot be read, or a text is not valid Unicode.
@@ -181,7 +187,7 @@ class LuminaImagePipeline(Pipeline):
         seeds: Sequence[int] = (0,),
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
     ) -> torch.Tensor:
-        """Starting noise (B, C, height / 8, width / 8) on the pipeline's device in its dtype.
+        """The noise (B, C, height / 8, width / 8) of ``len(seeds)`` images, on the device and in the dtype of the run.
 
         Args:
             width, height: pixels.
@@ -200,18 +206,18 @@ class LuminaImagePipeline(Pipeline):
         plan: SamplingPlan = IMAGE_PLAN,
         callback: Callback | None = None,
     ) -> Denoised:
-        """Sample images from their noise, one after another.
+        """Sample images from their noise, one at a time.
 
         Args:
-            latents: noise (B, C, h, w) in the dtype of the run.
+            latents: noise (B, C, h, w); its dtype is the dtype of the run.
             prompts: of B images; see ``encode_prompt``.
             plan, callback: see ``__call__``.
 
         Returns:
-            Latents (B, C, h, w) and what they cost.
+            Latents (B, C, h, w) and counts.
 
         Raises:
-            LuminaError: shapes do not fit, or the first velocity is not finite or is constant.
+            LuminaError: shapes do not fit, the first velocity is not finite or is constant, or memory ran out.
             SamplingCancelled: the callback returned False.
         """
         observer = as_observer(callback)
@@ -228,7 +234,11 @@ class LuminaImagePipeline(Pipeline):
         return replace(found, latents=found.latents[:, :, 0], estimate=found.estimate[:, :, 0])
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Images (B, H, W, 3), float32 in 0..1 on the CPU, of latents (B, C, h, w). Raises LuminaError."""
+        """Images (B, H, W, 3), float32 in 0..1 on the CPU, of latents (B, C, h, w).
+
+        Raises:
+            LuminaError: the shape does not fit the VAE, or the images are not finite.
+        """
         with self.network("VAE", self._load_vae) as vae:
             return vae.decode(latents)
 

@@ -1,4 +1,4 @@
-"""Latents of a call in a file, so that a draft can be refined by another run."""
+"""Saving the latents of a call, so that a later run can refine a draft."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from ..media.writer import check_target
 from ..runtime.atomic import atomic_write
 from ..runtime.tensor_files import read_safetensors
 
+# Suffix of a latents file.
 SUFFIX = ".safetensors"
-# Name of the tensor, and of the metadata entry beside it.
+# Name of the tensor, and of the metadata entry with the step and the seeds.
 _TENSOR, _ENTRY = "latents", "lumina_video_latents"
 
 
@@ -23,9 +24,9 @@ class SavedLatents:
     """Latents of B clips.
 
     Args:
-        latents: (B, C, f, h, w): the state at step ``step``.
-        step: of the plan, at which the next run starts.
-        seeds: of each clip.
+        latents: the state at step ``step``, (B, C, f, h, w).
+        step: the step of the plan at which a later run starts.
+        seeds: one for each clip.
     """
 
     latents: torch.Tensor
@@ -34,10 +35,10 @@ class SavedLatents:
 
 
 def save_latents(path: str | Path, saved: SavedLatents) -> Path:
-    """Write latents to a .safetensors file; an existing one is replaced.
+    """Write latents to a .safetensors file; an existing file is replaced.
 
     Raises:
-        LuminaError: the folder is not there or cannot be written to, or the suffix is another.
+        LuminaError: the folder does not exist or is not writable, or the suffix is not .safetensors.
     """
     from safetensors.torch import save_file
 
@@ -49,14 +50,18 @@ def save_latents(path: str | Path, saved: SavedLatents) -> Path:
 
 
 def load_latents(path: str | Path) -> SavedLatents:
-    """Latents that ``save_latents`` wrote.
+    """Read latents that ``save_latents`` wrote.
 
     Raises:
-        LuminaError: there is no such file, or it holds something else.
+        LuminaError: the file does not exist, or has other contents.
     """
     source = Path(path)
     if not source.is_file():
-        raise LuminaError(f"The latents file {source} does not exist; give one.", field="latents", kind="missing")
+        raise LuminaError(
+            f"The latents file {source} does not exist; give one that --save-latents or save_latents wrote.",
+            field="latents",
+            kind="missing",
+        )
     tensors, metadata = read_safetensors(source)
     try:
         entry = json.loads(metadata[_ENTRY])
@@ -65,7 +70,7 @@ def load_latents(path: str | Path) -> SavedLatents:
         saved = None
     if saved is None or saved.latents.ndim != 5 or len(saved.seeds) != len(saved.latents) or saved.step < 0:
         raise LuminaError(
-            f"{source} holds no latents of a video; give a file that --save-latents or save_latents wrote.",
+            f"{source} does not contain latents of a video; give a file that --save-latents or save_latents wrote.",
             field="latents",
             kind="file",
         )

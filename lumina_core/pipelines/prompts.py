@@ -1,4 +1,4 @@
-"""Prompts as the network reads them, each encoded alone so that no clip depends on the others of a call."""
+"""Text features of prompts. Each prompt is encoded alone, so that no clip depends on the others of a call."""
 
 from __future__ import annotations
 
@@ -25,33 +25,32 @@ class EncodedPrompts:
     negative: tuple[Text, ...]
 
     def __len__(self) -> int:
+        """How many clips."""
         return len(self.positive)
 
     def check_count(self, results: int) -> None:
-        """Raise LuminaError unless there are texts for so many results."""
+        """Raise LuminaError if the number of prompts is not ``results``."""
         if len(self) != results:
             raise LuminaError(
-                f"There are {results} samples in latents and {len(self)} prompts; give as many.",
+                f"The latents have a batch size of {results} and there are {len(self)} prompts; give as many of both.",
                 field="latents",
                 kind="value",
             )
 
     def batch(self, clips: slice) -> tuple[Text, Text]:
-        """Both texts of some clips: features (B, L, D), padded on the right, and masks (B, L)."""
+        """Prompts and negative prompts of some clips: features (B, L, D), padded on the right, and masks (B, L)."""
         return stack_texts(self.positive[clips]), stack_texts(self.negative[clips])
 
 
-def check_prompts(
-    prompt: str | Sequence[str], negative_prompt: str | Sequence[str]
-) -> tuple[list[str], list[str]]:
-    """Prompts and as many negative prompts.
+def check_prompts(prompt: str | Sequence[str], negative_prompt: str | Sequence[str]) -> tuple[list[str], list[str]]:
+    """Lists of prompts and of as many negative prompts.
 
     Args:
         prompt: one text or several.
         negative_prompt: one for all, or one for each.
 
     Raises:
-        LuminaError: there is none, their counts differ, or one is no text or not valid Unicode.
+        LuminaError: there is no prompt, the counts differ, or one is not a string of valid Unicode.
     """
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     negatives = [negative_prompt] * len(prompts) if isinstance(negative_prompt, str) else list(negative_prompt)
@@ -66,7 +65,7 @@ def check_prompts(
     for field, texts in (("prompt", prompts), ("negative_prompt", negatives)):
         for text in texts:
             if not isinstance(text, str):
-                raise LuminaError(f"{field} is a {type(text).__name__}; give a text.", field=field, kind="value")
+                raise LuminaError(f"{field} has a {type(text).__name__}; give a string.", field=field, kind="value")
             check_text(text, field.replace("_", " "))
     return prompts, negatives
 
@@ -74,7 +73,13 @@ def check_prompts(
 def encode_prompts(
     encoder: TextEncoder, prompts: Sequence[str], negatives: Sequence[str], note: Callable[[str], None]
 ) -> EncodedPrompts:
-    """Encode as many prompts as negative prompts, equal texts once. ``note`` is given a sentence where one was cut."""
+    """Encode prompts and as many negative prompts, equal texts only once.
+
+    Args:
+        encoder: text encoder.
+        prompts, negatives: one of each for each clip.
+        note: called with a sentence for each text that was truncated.
+    """
     known: dict[str, Text] = {}
 
     def features(text: str, name: str) -> Text:
@@ -95,12 +100,12 @@ def encode_prompts(
 
 
 def stack_texts(texts: Sequence[Text]) -> Text:
-    """Texts (1, L, D) with masks as one batch (B, L, D), padded on the right to the longest and masked there."""
+    """Texts (1, L, D) and their masks as one batch (B, L, D), padded on the right to the longest; padding is masked."""
     longest = max(features.shape[1] for features, _ in texts)
-    rows, masks = [], []
+    padded, masks = [], []
     for features, mask in texts:
-        room = longest - features.shape[1]
-        shown = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device) if mask is None else mask
-        rows.append(F.pad(features, (0, 0, 0, room)))
-        masks.append(F.pad(shown, (0, room)))
-    return torch.cat(rows), torch.cat(masks)
+        missing = longest - features.shape[1]
+        visible = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device) if mask is None else mask
+        padded.append(F.pad(features, (0, 0, 0, missing)))
+        masks.append(F.pad(visible, (0, missing)))
+    return torch.cat(padded), torch.cat(masks)

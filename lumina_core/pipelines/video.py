@@ -1,47 +1,39 @@
-"""Text to video, image to video, video to video and continuation: one object, loaded once and called many times."""
+"""Text-to-video, image-to-video, video-to-video and continuation: one object, loaded once and called many times."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..checkpoints.lora import LoraChoice, apply_lora
-from ..checkpoints.video import load_video_model
+from ..checkpoints.lora import LoraChoice
 from ..cost.memory import RunSpec
 from ..cost.memory_advice import available_memory, check_memory
 from ..errors import LuminaError
-from ..network.compilation import compile_blocks
-from ..network.cpu_kernels import prepare_for_cpu
-from ..runtime.devices import promote_fp16
 from ..sampling.frame_conditioning import HOLD, FrameCondition, condition_on_frames, noised
 from ..sampling.plan import SamplingPlan
 from ..sampling.presets import DEFAULT_PRESET, PRESETS, preset_clip
-from ..sampling.step_cache import summary
-from ..sampling.step_update import StepUpdate
 from ..shapes.latents import VideoSize
-from ..text.gemma import load_text_encoder
-from ..vae.loader import VideoVAE, load_video_vae
-from ..vae.oom_decode import decode_stream
-from .base import Callback, Keep, Pipeline, ProgressObserver, as_observer, check_packages, draw_noise
+from .base import Callback, Keep, ProgressObserver, as_observer
 from .bundle import DEFAULT_BUNDLE, Bundle, find_bundle
-from .denoising import Denoised, condition_of, join_runs, sample_clips, sampling_stage
-from .prompts import EncodedPrompts, encode_prompts
+from .denoising import Denoised
 from .video_files import VideoFiles, lora_choices
 from .video_job import VideoDefaults, VideoJob, make_job
 from .video_output import VideoOutput, as_type
+from .video_stages import StepEnd, VideoStages
 
-StepEnd = Callable[["LuminaVideoPipeline", int, float, dict[str, torch.Tensor]], object]
-_PACKAGES = ("av", "diffusers", "transformers", "safetensors")
+# A LoRA file: its path, a pair of path and strength, or both as a ``LoraChoice``.
+Lora = LoraChoice | str | Path | tuple[str | Path, float]
 
 
-class LuminaVideoPipeline(Pipeline):
-    """Makes videos and images from prompts with the networks of Lumina-Video (arXiv 2502.06782).
+class LuminaVideoPipeline(VideoStages):
+    """Makes videos and images from prompts with Lumina-Video (arXiv 2502.06782).
 
-    Making one checks, from file headers alone, that all files fit together; weights are read at the first use.
+    Construction checks from file headers alone that all files fit together; weights are read at the first use. Its
+    stages are public: ``encode_prompt``, ``prepare_latents``, ``encode_frames``, ``denoise`` and ``decode``.
 
     Example:
         >>> from lumina_core import LuminaVideoPipeline
@@ -73,16 +65,17 @@ class LuminaVideoPipeline(Pipeline):
 
     Args:
         files: where the networks are.
-        preset: name of the sampling preset that a call without a plan uses.
-        size, fps: of the clips that a call makes without saying them; None takes the preset's.
+        preset: name of the sampling preset of calls without a ``plan``.
+        size, fps: of the clips of calls that do not give them; None uses those of the preset.
         device: auto, cpu, cuda, cuda:1, mps, or a ``torch.device``.
         dtype: auto (bf16 on CUDA, fp32 elsewhere), fp32, bf16, fp16, or a ``torch.dtype``.
         keep: ``one`` holds one large network in memory at a time and releases it after its stage; ``all`` keeps every
-            network loaded between calls. In one call each file is read once either way.
-        compiled: run the network's blocks through ``torch.compile`` where this machine can.
-        train_size: clip that the checkpoint was trained on, in place of what it says itself; see ``SamplingPlan.rope``.
-        vae_tile: side of the VAE's tiles in latent pixels (8 pixels each), from 4; None decodes whole frames, and falls
-            back to tiles when memory runs out.
+            network loaded between calls. Either way, one call reads each file once.
+        compiled: run the blocks of the network through ``torch.compile`` if this machine can.
+        train_size: size of the clips that the checkpoint was trained on, in place of what its configuration says; used
+            by RoPE scaling.
+        vae_tile: side of the VAE's tiles in latent pixels (8 pixels each), from 4. None decodes whole frames, and falls
+            back to tiles if memory runs out.
 
     Raises:
         LuminaError: a file is missing, damaged or does not fit the others; or a setting is unknown.
@@ -102,16 +95,19 @@ class LuminaVideoPipeline(Pipeline):
         train_size: VideoSize | None = None,
         vae_tile: int | None = None,
     ):
-        super().__init__(device, dtype, keep)
         if preset not in PRESETS:
-            raise LuminaError(f"preset is '{preset}'; use one of {', '.join(PRESETS)}.", field="preset")
-        check_packages(*_PACKAGES)
+            raise LuminaError(f"preset is '{preset}'; use one of {', '.join(PRESETS)}.", field="preset", kind="value")
+        super().__init__(
+            files,
+            device=device,
+            dtype=dtype,
+            keep=keep,
+            compiled=compiled,
+            train_size=train_size,
+            vae_tile=vae_tile,
+        )
         clip = preset_clip(preset)
-        self.files = files
-        self.config = files.read_config(train_size)
         self.defaults = VideoDefaults(preset=preset, size=size or clip.size, fps=clip.fps if fps is None else fps)
-        self.compiled, self.vae_tile = compiled, vae_tile
-        self.train_size = train_size
 
     @classmethod
     def from_files(
@@ -120,7 +116,7 @@ class LuminaVideoPipeline(Pipeline):
         checkpoint: str | Path,
         text_encoder: str | Path,
         vae: str | Path,
-        loras: Sequence[LoraChoice | str | Path | tuple[str | Path, float]] = (),
+        loras: Sequence[Lora] = (),
         **settings: Any,
     ) -> LuminaVideoPipeline:
         """A pipeline of these files.
@@ -129,8 +125,8 @@ class LuminaVideoPipeline(Pipeline):
             checkpoint: folder in the released layout, or one .safetensors or .pth file.
             text_encoder: google/gemma-2-2b in the transformers layout.
             vae: vae folder of CogVideoX-2b, or one .safetensors file.
-            loras: LoRA files for the checkpoint: paths, or pairs of path and strength.
-            settings: arguments of the class.
+            loras: LoRA files for the checkpoint: paths (strength 1), or pairs of path and strength.
+            settings: other arguments of the class.
 
         Raises:
             LuminaError: see the class.
@@ -149,15 +145,15 @@ class LuminaVideoPipeline(Pipeline):
     def from_bundle(
         cls,
         name: str | Path | Bundle = DEFAULT_BUNDLE,
-        loras: Sequence[LoraChoice | str | Path | tuple[str | Path, float]] = (),
+        loras: Sequence[Lora] = (),
         **settings: Any,
     ) -> LuminaVideoPipeline:
-        """A pipeline of a bundle, with its preset, size and frame rate.
+        """A pipeline of a bundle, with the preset, size and frame rate of the bundle as defaults.
 
         Args:
-            name: of a bundle that is part of the package, or the folder of one.
+            name: of a bundled model, or the folder of another bundle.
             loras: see ``from_files``.
-            settings: arguments of the class.
+            settings: other arguments of the class.
 
         Raises:
             LuminaError: there is no such bundle; or see the class.
@@ -196,37 +192,45 @@ class LuminaVideoPipeline(Pipeline):
         callback: Callback | None = None,
         callback_on_step_end: StepEnd | None = None,
     ) -> VideoOutput:
-        """Make clips. The result of a clip does not depend on which others are made in the same call.
+        """Make clips. With ``batch_size`` 1 a clip does not depend on the others of the call.
 
-        All prompts are encoded first, then all clips are sampled, then decoded. Memory holds the networks as ``keep``
-        says, the activations of ``batch_size`` clips, and the frames of all.
+        All prompts are encoded first, then all clips are sampled, then all are decoded. Memory holds the networks that
+        ``keep`` says, the activations of ``batch_size`` clips, and the frames of all clips.
 
         Args:
-            prompt: what to show; a list makes a clip of each.
+            prompt: what to show; a list makes a clip of each prompt.
             negative_prompt: what to avoid; one for all prompts, or one for each.
-            plan: a ``SamplingPlan``, the name of a preset, or None for the pipeline's own.
-            size: (width, height) in pixels, or a ``VideoSize``; None takes the preset's.
-            frames: 1 for an image, else a multiple of 4, and of 8 to keep the count; None takes the preset's.
-            fps: frames per second of the result, above 0 and up to 1000; it does not change the frames.
-            seed: 0 to 2**64 - 1. A number s gives the clips of a prompt s, s + 1, ...; a list gives one to each clip.
-            generator: draws the noise in place of ``seed``, clip after clip; a list gives one to each clip.
-            latents: (1 or B, C, f, h, w): the noise itself, or the state at step ``start`` from an earlier call.
-            image: frames that the clip begins with: one image, or 8, 16, ... frames to continue from. A tensor or array
-                (H, W, 3) or (N, H, W, 3) in 0..1 or uint8, or PIL images; cropped and resized to the clip's size.
-            video: frames to re-render, of the same types; 1 or a multiple of 8. They set the number of frames.
-            strength: of video-to-video: share of the steps that run, above 0 to 1. 1 keeps nothing of the video.
-            hold: of ``image``: flow time up to which the frames next to the given ones are held, 0 to 1.
-            start, stop: run only these steps of the plan, as in ``range``: a draft, to be refined by a later call.
+            plan: a ``SamplingPlan``, the name of a preset, or None for the preset of the pipeline.
+            size: (width, height) in pixels, or a ``VideoSize``; None uses the default of the pipeline.
+            frames: 1 for an image, otherwise a multiple of 4. Only multiples of 8 give exactly that many frames. None
+                uses the default of the pipeline.
+            fps: frames per second of the result, above 0 and up to 1000. It does not change the frames.
+            seed: 0 to 2**64 - 1. A number s gives the clips of a prompt the seeds s, s + 1, ...; a list has one seed
+                for each clip.
+            generator: draws the noise in place of ``seed``, clip after clip; a list has one for each clip.
+            latents: (1 or B, C, f, h, w): the noise, or the state at step ``start`` from an earlier call.
+            image: image-to-video or continuation: the frames that the clip starts with, either one image or 8, 16, ...
+                frames. A tensor or array (H, W, 3) or (N, H, W, 3) in 0..1 or uint8, or PIL images. They are cropped
+                and resized to the size of the clip.
+            video: video-to-video: the frames to re-render, of the same types; 1 or a multiple of 8. They set the number
+                of frames.
+            strength: of ``video``: fraction of the steps that run, above 0 and up to 1. 1 keeps nothing of the video.
+            hold: of ``image``: timestep up to which the frames next to the given ones are held, 0 to 1.
+            start, stop: run only these steps of the plan, as in ``range``: a draft, which a later call refines.
             videos_per_prompt: clips of each prompt.
-            batch_size: clips sampled together. More take more memory, and save time only for small clips on a GPU.
-            output_type: ``pt``, ``np``, ``pil``, or ``latent`` to decode nothing.
-            callback: a ``ProgressObserver``, or a function that takes a ``StepUpdate`` after each step; where it
-                returns False the run is cancelled.
-            callback_on_step_end: as in diffusers, ``f(pipe, step, t, {"latents": ..., "denoised": ...})``, with flow
-                time t from 0 to 1. The tensors are for reading; returning False cancels the run.
+            batch_size: clips that are sampled together. More need more memory, and save time only for small clips on a
+                GPU. A batch changes the rounding of a clip in the last digits.
+            output_type: ``pt``, ``np``, ``pil``, or ``latent`` to skip decoding.
+            callback: a ``ProgressObserver``, or a function that is called with a ``StepUpdate`` after each step and
+                cancels the run by returning False.
+            callback_on_step_end: as in diffusers, ``f(pipe, step, t, {"latents": ..., "denoised": ...})``, with the
+                timestep t from 0 to 1. The tensors must not be changed. Returning False cancels the run.
+
+        Returns:
+            Frames, latents and counts of B clips, prompt by prompt; see ``VideoOutput``.
 
         Raises:
-            LuminaError: something does not fit, found before weights are read where it can be; or no memory is left.
+            LuminaError: an argument or file does not fit (before weights are read, if possible), or memory ran out.
             SamplingCancelled: a callback returned False.
         """
         observer = as_observer(callback)
@@ -260,10 +264,17 @@ class LuminaVideoPipeline(Pipeline):
     def prepare(
         self, prompt: str | Sequence[str], negative_prompt: str | Sequence[str] = "", **arguments: Any
     ) -> VideoJob:
-        """Check the arguments of a call before any weights are read. Arguments and errors as ``__call__``.
+        """Check the arguments of a call without reading weights.
+
+        Args:
+            prompt, negative_prompt: see ``__call__``.
+            arguments: all other arguments of ``__call__`` except the callbacks.
 
         Returns:
-            What ``run`` takes.
+            The job for ``run``.
+
+        Raises:
+            LuminaError: see ``__call__``.
         """
         return make_job(self.config, self.defaults, prompt, negative_prompt, vae_tile=self.vae_tile, **arguments)
 
@@ -271,9 +282,18 @@ class LuminaVideoPipeline(Pipeline):
     def run(
         self, job: VideoJob, callback: Callback | None = None, callback_on_step_end: StepEnd | None = None
     ) -> Iterator[Denoised]:
-        """All stages of a call up to the latents; within the ``with`` block the VAE is loaded, ready to decode them.
+        """All stages of a call up to the latents. The VAE stays loaded within the ``with`` block, to decode them.
 
-        Raises LuminaError and SamplingCancelled as ``__call__``.
+        Args:
+            job: made by ``prepare``.
+            callback, callback_on_step_end: see ``__call__``.
+
+        Yields:
+            The latents, and what they cost.
+
+        Raises:
+            LuminaError: see ``__call__``.
+            SamplingCancelled: a callback returned False.
         """
         observer = as_observer(callback)
         for note in job.notes:
@@ -281,7 +301,7 @@ class LuminaVideoPipeline(Pipeline):
         if warning := check_memory(self.memory_run(job), self.device, available_memory(self.device)):
             observer.note(warning)
         observer.stage("reading the VAE")
-        # It is small, and a fault in it should show before the sampling, not after.
+        # The VAE is small, and a fault in its file should show before sampling, not after.
         with self._vae():
             condition = self._condition(job, observer)
             state = self._state(job, observer)
@@ -300,171 +320,14 @@ class LuminaVideoPipeline(Pipeline):
             )
 
     def memory_run(self, job: VideoJob) -> RunSpec:
-        """What decides how much memory a call takes, for ``cost.memory``."""
+        """What the memory use of a call depends on, as ``cost.memory.memory_plan`` takes it."""
         size, batch = self.dtype.itemsize, min(job.batch_size, job.clips)
         return RunSpec(
             self.config, job.latent, job.plan, batch=batch, dtype_size=size, weight_size=size, tile=self.vae_tile
         )
 
-    def encode_prompt(
-        self, prompt: str | Sequence[str], negative_prompt: str | Sequence[str] = "", callback: Callback | None = None
-    ) -> EncodedPrompts:
-        """Text features of prompts and negative prompts, each encoded alone behind the system prompt.
-
-        Args:
-            prompt: one text or several; at most 256 tokens each count, system prompt included.
-            negative_prompt: one for all, or one for each.
-            callback: its ``note`` hears of prompts that were cut.
-
-        Raises:
-            LuminaError: the text encoder cannot be read, or gave values that are not finite.
-        """
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        negatives = [negative_prompt] * len(prompts) if isinstance(negative_prompt, str) else list(negative_prompt)
-
-        def load():
-            return load_text_encoder(self.files.text_encoder, self.device, promote_fp16(self.dtype))
-
-        with self.network("text encoder", load) as encoder:
-            encoded = encode_prompts(encoder, prompts, negatives, as_observer(callback).note)
-            del encoder
-        return encoded
-
-    def prepare_latents(
-        self,
-        size: VideoSize,
-        seeds: Sequence[int] = (0,),
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
-    ) -> torch.Tensor:
-        """The noise (B, C, f, h, w) of ``len(seeds)`` clips, on the device and in the dtype of the run.
-
-        Args:
-            size: pixels and frames.
-            seeds: one per clip; a seed gives the same noise whatever is made with it.
-            generator: draws in place of the seeds; see ``base.draw_noise``.
-
-        Raises:
-            LuminaError: a size or seed is out of range.
-        """
-        return draw_noise(size.latent().shape(self.config.channels), seeds, generator, self.device, self.dtype)
-
-    def encode_frames(self, frames: torch.Tensor) -> torch.Tensor:
-        """Latents (1, C, n, h, w), float32 on the CPU, of frames (N, H, W, 3) in 0..1; N is 1 or a multiple of 8.
-
-        Raises:
-            LuminaError: the shape does not fit the VAE.
-        """
-        with self._vae(at_work=True) as vae:
-            return vae.encode(frames)
-
-    def denoise(
-        self,
-        latents: torch.Tensor,
-        prompts: EncodedPrompts,
-        plan: SamplingPlan,
-        *,
-        start: int = 0,
-        stop: int | None = None,
-        condition: FrameCondition | None = None,
-        batch_size: int = 1,
-        callback: Callback | None = None,
-        callback_on_step_end: StepEnd | None = None,
-    ) -> Denoised:
-        """Sample clips from their noise, or from their state at step ``start``.
-
-        Args:
-            latents: (B, C, f, h, w), noise at step 0; its dtype is that of the run.
-            prompts: of B clips; see ``encode_prompt``.
-            plan, start, stop, batch_size: see ``prepare``.
-            condition: known latent frames of every clip.
-            callback, callback_on_step_end: see ``__call__``.
-
-        Raises:
-            LuminaError: shapes do not fit; the first step gave NaN or a constant frame; or no memory is left.
-            SamplingCancelled: a callback returned False.
-        """
-        observer, stop = as_observer(callback), plan.steps if stop is None else stop
-        prompts.check_count(len(latents))
-
-        def step_done(update: StepUpdate) -> bool | None:
-            goes_on = observer.step(update)
-            if callback_on_step_end is not None and goes_on is not False:
-                tensors = {"latents": update.latents, "denoised": update.denoised}
-                goes_on = callback_on_step_end(self, update.step, update.t, tensors)
-            return False if goes_on is False else None
-
-        observer.stage("reading the network")
-        runs = []
-        with self.network("network", lambda: self._load_network(observer)) as model:
-            for first in range(0, len(latents), batch_size):
-                clips = slice(first, first + batch_size)
-                observer.stage(sampling_stage(clips, len(latents)))
-                known = None if condition is None else condition_of(condition, clips)
-                texts = prompts.batch(clips)
-                runs.append(
-                    sample_clips(model, latents[clips], texts, plan, start, stop, known, observer, step_done)
-                )
-            del model
-        found = join_runs(runs)
-        if plan.cache:
-            observer.note(summary(found.reused, (stop - start) * len(latents)))
-        return found
-
-    def decode(self, latents: torch.Tensor, callback: Callback | None = None) -> torch.Tensor:
-        """Frames (B, F, H, W, 3), float32 in 0..1 on the CPU, of latents (B, C, f, h, w).
-
-        Args:
-            latents: as sampled.
-            callback: its ``frames`` sees each part as it is decoded.
-
-        Raises:
-            LuminaError: wrong shapes, or values that are not finite.
-        """
-        with self._vae():
-            return torch.stack(
-                [torch.cat(list(self.decode_stream(clip[None], callback=callback))) for clip in latents]
-            )
-
-    def decode_stream(self, latents: torch.Tensor, callback: Callback | None = None) -> Iterator[torch.Tensor]:
-        """As ``decode``, a few frames at a time, so that memory does not grow with the clip.
-
-        Args:
-            latents: of one clip (1, C, f, h, w).
-            callback: its ``note`` hears of a fallback to tiles, its ``frames`` sees each part.
-
-        Yields:
-            (f, H, W, 3) float32 in 0..1 on the CPU, f mostly 8.
-        """
-        observer = as_observer(callback)
-        with self._vae(at_work=True) as vae:
-            for part in decode_stream(vae, latents, self.vae_tile, observer.note):
-                observer.frames(part)
-                yield part
-
-    @contextmanager
-    def _vae(self, at_work: bool = False) -> Iterator[VideoVAE]:
-        """The VAE; on the device while ``at_work``, else in main memory where one network is kept."""
-        home = self.device if self.keep == "all" else torch.device("cpu")
-        with self.network("VAE", lambda: load_video_vae(self.files.vae, home, promote_fp16(self.dtype))) as vae:
-            if not at_work:
-                yield vae
-                return
-            vae.module.to(self.device)
-            try:
-                yield vae
-            finally:
-                vae.module.to(home)
-
-    def _load_network(self, observer: ProgressObserver) -> Any:
-        model = load_video_model(self.files.checkpoint, self.device, self.dtype)
-        model.config = self.config
-        for lora in self.files.loras:
-            apply_lora(model, lora.path, lora.strength)
-        prepare_for_cpu(model)
-        return compile_blocks(model, self.device, report=observer.note) if self.compiled else model
-
     def _condition(self, job: VideoJob, observer: ProgressObserver) -> FrameCondition | None:
-        """The known latent frames of a call with images."""
+        """The known latent frames of a call with ``image``; None without."""
         if job.images is None:
             return None
         observer.stage("encoding the given frames")

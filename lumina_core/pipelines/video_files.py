@@ -1,4 +1,4 @@
-"""The files of a text-to-video model, and what their headers say before any weights are read."""
+"""The files of a text-to-video model, checked from their headers before any weights are read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class VideoFiles:
         checkpoint: folder in the released layout, or one .safetensors or .pth file.
         text_encoder: Gemma-2 in the transformers layout.
         vae: vae folder of CogVideoX-2b or of a bundle, or one .safetensors file.
-        loras: LoRA files that are added to the checkpoint, one after another.
+        loras: LoRA files that are applied to the checkpoint, in order.
     """
 
     checkpoint: Path
@@ -32,13 +32,13 @@ class VideoFiles:
     loras: tuple[LoraChoice, ...] = ()
 
     def read_config(self, train_size: VideoSize | None = None) -> VideoConfig:
-        """The network's configuration, after checking from headers alone that all files fit together.
+        """The configuration of the network, after checking from headers that all files fit together.
 
         Args:
-            train_size: clip that the checkpoint was trained on, in place of what it says itself.
+            train_size: size of the clips that the checkpoint was trained on, in place of what its configuration says.
 
         Raises:
-            LuminaError: a file is missing or damaged, or two of them do not go together.
+            LuminaError: a file is missing or damaged, or two files do not fit together.
         """
         for name, path in (("text encoder", self.text_encoder), ("VAE", self.vae)):
             if not path.exists():
@@ -56,7 +56,7 @@ class VideoFiles:
 
 
 def lora_choices(loras: Sequence[LoraChoice | str | Path | tuple[str | Path, float]]) -> tuple[LoraChoice, ...]:
-    """LoRA files as choices: a path counts with strength 1, a pair gives path and strength."""
+    """LoRA files in any of their forms: a path has strength 1, and a pair has path and strength."""
     return tuple(
         lora
         if isinstance(lora, LoraChoice)

@@ -1,4 +1,4 @@
-"""What one call of the video pipeline asks for, checked and complete before any weights are read."""
+"""The arguments of a call of the video pipeline, checked and completed before any weights are read."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from ..vae.tiling import plan_tiles
 from .base import check_output_type, clip_seeds
 from .prompts import check_prompts
 
+# Values of ``output_type``.
 OUTPUT_TYPES = ("pt", "np", "pil", "latent")
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoDefaults:
-    """What a pipeline uses where a call says nothing: preset, size of the clip and frames per second."""
+    """Defaults of a pipeline's calls: preset, size of the clip and frames per second."""
 
     preset: str
     size: VideoSize
@@ -36,22 +37,22 @@ class VideoDefaults:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoJob:
-    """One call. Made by ``LuminaVideoPipeline.prepare``, which says what the arguments mean.
+    """The checked arguments of one call, made by ``LuminaVideoPipeline.prepare``.
 
     Args:
-        prompts, negative_prompts, seeds: of each clip, in order.
+        prompts, negative_prompts, seeds: one for each clip, in order.
         plan: schedules, time grid and solver.
-        size, latent: of every clip, in pixels and in latent pixels.
+        size, latent: of each clip, in pixels and in latent pixels.
         fps: frames per second.
         start, stop: steps that run, as in ``range``.
-        images: frames (N, H, W, 3) in 0..1 that every clip begins with, of the clip's size.
-        video: frames (F, H, W, 3) in 0..1 that are re-rendered, of the clip's size.
+        images: frames (N, H, W, 3) in 0..1 that each clip starts with, resized to the clip.
+        video: frames (F, H, W, 3) in 0..1 to re-render, resized to the clip.
         hold: see ``sampling.frame_conditioning.release_times``.
-        latents: (1 or B, C, f, h, w): the noise, or the state at step ``start``; None draws noise.
+        latents: the noise, or the state at step ``start``, (1 or B, C, f, h, w); None draws noise.
         generator: draws the noise in place of the seeds.
-        batch_size: clips sampled together.
+        batch_size: clips that are sampled together.
         output_type: pt, np, pil or latent.
-        notes: sentences for the user that the checks found.
+        notes: sentences for the user from the checks.
     """
 
     prompts: tuple[str, ...]
@@ -74,12 +75,12 @@ class VideoJob:
 
     @property
     def clips(self) -> int:
-        """How many clips the call makes."""
+        """How many clips the call makes, B."""
         return len(self.prompts)
 
     @property
     def finished(self) -> bool:
-        """Whether the run reaches the last step; else it ends with a draft."""
+        """Whether the run includes the last step of the plan; otherwise it makes a draft."""
         return self.stop == self.plan.steps
 
 
@@ -107,9 +108,17 @@ def make_job(
     batch_size: int = 1,
     output_type: str = "pt",
 ) -> VideoJob:
-    """Check a call against the network's configuration. Arguments as ``LuminaVideoPipeline.__call__``.
+    """Check the arguments of a call against the configuration of the network, and complete them.
 
-    Raises LuminaError.
+    Args:
+        config: of the network.
+        defaults: for what the call does not give.
+        vae_tile: side of the VAE's tiles in latent pixels, or None.
+
+    The other arguments are those of ``LuminaVideoPipeline.__call__``.
+
+    Raises:
+        LuminaError: an argument is out of range, or arguments contradict each other.
     """
     prompts, negatives = check_prompts(prompt, negative_prompt)
     for name, value in (("videos_per_prompt", videos_per_prompt), ("batch_size", batch_size)):
@@ -174,7 +183,7 @@ def make_job(
 
 
 def _plan(plan: SamplingPlan | str | None, defaults: VideoDefaults) -> tuple[SamplingPlan, VideoDefaults]:
-    """The plan, and the clip that is made where a call says nothing."""
+    """The plan of a call, and the size and frame rate that go with it."""
     if plan is None or isinstance(plan, SamplingPlan):
         return plan or PRESETS[defaults.preset], defaults
     if not isinstance(plan, str) or plan not in PRESETS:
@@ -191,7 +200,9 @@ def _size(
     if isinstance(size, VideoSize):
         if frames not in (None, size.frames):
             raise LuminaError(
-                f"size has {size.frames} frames, and frames is {frames}; give one.", field="frames", kind="value"
+                f"size has {size.frames} frames, and frames is {frames}; give only one of them.",
+                field="frames",
+                kind="value",
             )
         frames = size.frames
         size = (size.width, size.height)
@@ -220,7 +231,9 @@ def _video_start(plan: SamplingPlan, images, latents, start: int, strength: floa
     if clash or start:
         clash = clash or "start"
         raise LuminaError(
-            f"video says what the run starts from, and so does {clash}; give one of them.", field=clash, kind="value"
+            f"video sets the state that the run starts from, and so does {clash}; give only one of them.",
+            field=clash,
+            kind="value",
         )
     return strength_to_start(strength, plan.steps)
 
@@ -241,7 +254,9 @@ def _check_latents(latents: torch.Tensor | None, clips: int, shape: tuple[int, .
         return
     if not isinstance(latents, torch.Tensor) or latents.ndim != 5 or not latents.is_floating_point():
         raise LuminaError(
-            "latents is not a float tensor (B, C, frames, height, width); give one.", field="latents", kind="value"
+            "latents is not a float tensor; give one of shape (B, C, frames, height, width).",
+            field="latents",
+            kind="value",
         )
     if tuple(latents.shape[1:]) != shape or latents.shape[0] not in (1, clips):
         raise LuminaError(
@@ -257,7 +272,7 @@ def _frames_note(size: VideoSize, latent: LatentSize) -> str | None:
         return None
     return (
         f"{size.frames} frames are {latent.frames} latent frames, which the VAE decodes to {latent.pixel_frames}; "
-        "multiples of 8 keep their count."
+        "multiples of 8 give exactly that many frames."
     )
 
 

@@ -1,4 +1,4 @@
-"""What a call of the video pipeline returns."""
+"""The result of a call of the video pipeline."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import torch
 
 @dataclass(frozen=True)
 class VideoOutput:
-    """What a call made of B clips.
+    """The result of a call that made B clips.
 
     Args:
-        frames: (B, F, H, W, 3) float32 in 0..1 on the CPU; a numpy array of that shape for output_type ``np``, a list
-            of B lists of PIL images for ``pil``, None for ``latent``. Of a run that stops early, the frames of its
-            estimate of the data, which is a draft.
+        frames: (B, F, H, W, 3), float32 in 0..1 on the CPU; a numpy array of that shape for output_type ``np``, a list
+            of B lists of PIL images for ``pil``, None for ``latent``. If the run stops early, these are the frames of
+            its last estimate of the data, a draft.
         latents: (B, C, f, h, w) on the CPU, in the dtype of the run: the data, or the state at step ``stop``, which a
-            later call takes as ``latents`` with ``start``.
+            later call takes as ``latents`` together with ``start``.
         fps: frames per second.
-        nfe: network evaluations of all clips together; each is one or two ``passes``.
-        passes: forward passes of all clips together.
-        reused: evaluations that the step cache answered in place of the network; not counted in the other two.
-        seeds: of each clip.
+        nfe: evaluations for all clips together, each of one or two forward passes.
+        passes: forward passes for all clips together.
+        reused: evaluations that the step cache answered; not counted in ``nfe`` and ``passes``.
+        seeds: one for each clip; unused if a generator or latents were given.
     """
 
     frames: Any
@@ -35,7 +35,7 @@ class VideoOutput:
 
 
 def as_type(frames: torch.Tensor, output_type: str) -> Any:
-    """Frames (B, F, H, W, 3) in 0..1 as the caller wants them."""
+    """Frames (B, F, H, W, 3) in 0..1, as a tensor (``pt``), a numpy array (``np``) or lists of PIL images (``pil``)."""
     if output_type == "pt":
         return frames
     if output_type == "np":

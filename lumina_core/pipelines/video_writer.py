@@ -1,4 +1,4 @@
-"""Clips into files, written while they are decoded, with metadata that says how each was made."""
+"""Writes clips to files while they are decoded, with metadata that says how each was made."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from ..version import __version__
 from .video import LuminaVideoPipeline
 from .video_job import VideoJob
 
-# Entry of a written file: one JSON object with what made the clip.
+# Metadata entry of a written file: a JSON object with the settings of the clip.
 CLIP_KEY = "lumina_video"
+# Largest ``scale`` of ``write_clip``.
 MAX_SCALE = 32
 
 
 @dataclass(frozen=True)
 class WrittenClip:
-    """A file: pixels, frames, frames per second, and the seed of the clip."""
+    """A written file: its size in pixels, frames, frames per second, and the seed of the clip."""
 
     file: Path
     width: int
@@ -35,10 +36,11 @@ class WrittenClip:
 
 
 def clip_targets(out: Path, job: VideoJob) -> tuple[Path, ...]:
-    """The files of a call: ``out`` for one clip, else ``NAME-1.mp4``, ``NAME-2.mp4``, ... padded to equal length.
+    """The files of a call: ``out`` for one clip, otherwise ``NAME-1.mp4``, ``NAME-2.mp4``, ... with zeros for equal
+    length.
 
     Raises:
-        LuminaError: one of them cannot be written, or the suffix is not .mp4, or .png for clips of one frame.
+        LuminaError: a file cannot be written, or the suffix is not .mp4 (.png for clips of one frame).
     """
     suffix = ".png" if job.size.frames == 1 else ".mp4"
     check_target(out, suffix)
@@ -49,7 +51,9 @@ def clip_targets(out: Path, job: VideoJob) -> tuple[Path, ...]:
     for name in names:
         if name.is_dir():
             raise LuminaError(
-                f"Output {name} is a folder, expected a file name; choose another --out.", field="out", kind="value"
+                f"Output {name} is a folder, expected the name of a file; choose another output.",
+                field="out",
+                kind="value",
             )
     return names
 
@@ -62,18 +66,18 @@ def write_clip(
     file: Path,
     scale: int = 1,
 ) -> WrittenClip:
-    """Write one clip of a call as its frames arrive, a few at a time.
+    """Write one clip of a call as its frames are decoded.
 
     Args:
-        pipe: made the clip; the metadata names its files.
+        pipe: the pipeline that made the clip; the metadata names its files.
         job: the call.
-        number: of the clip, from 0.
-        frames: parts (f, H, W, 3) in 0..1, as ``LuminaVideoPipeline.decode_stream`` gives them.
-        file: .mp4, or .png for one frame; replaced when it exists.
-        scale: 1 to 32, pixels of the file per pixel of the clip, each side.
+        number: of the clip in the call, from 0.
+        frames: parts (f, H, W, 3) in 0..1, as ``LuminaVideoPipeline.decode_stream`` yields them.
+        file: .mp4, or .png for one frame; an existing file is replaced.
+        scale: side of a pixel of the clip in pixels of the file, 1 to 32.
 
     Raises:
-        LuminaError: the scale or the target is wrong, or a value is not finite; the file is then as it was.
+        LuminaError: the scale or the file name is wrong, or a frame is not finite; an existing file is then unchanged.
     """
     check_scale(scale)
     enlarged = (enlarge(part, scale) for part in frames)
@@ -87,14 +91,14 @@ def write_clip(
 
 
 def check_scale(scale: int) -> int:
-    """``scale``, if it is from 1 to ``MAX_SCALE``. Raises LuminaError."""
+    """Return ``scale``, a number from 1 to ``MAX_SCALE``. Raises LuminaError for anything else."""
     if not 1 <= scale <= MAX_SCALE:
         raise LuminaError(f"scale is {scale}; write a whole number from 1 to {MAX_SCALE}.", field="scale", kind="value")
     return scale
 
 
 def describe(pipe: LuminaVideoPipeline, job: VideoJob, number: int) -> dict[str, object]:
-    """What made clip ``number`` of a call, for its metadata; ``SamplingPlan(**plan)`` gives the plan back."""
+    """The settings of clip ``number`` of a call, for its metadata; ``SamplingPlan(**plan)`` restores the plan."""
     made: dict[str, object] = {}
     if pipe.files.loras:
         made["loras"] = [{"file": lora.path.name, "strength": lora.strength} for lora in pipe.files.loras]

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from .checkpoints.video import load_video_model
     from .errors import LuminaError
     from .network.video import MultiScaleNextDiT
-    from .pipelines.audio import AudioOutput, LuminaAudioPipeline
+    from .pipelines.audio import LuminaAudioPipeline
+    from .pipelines.audio_output import AudioOutput
     from .pipelines.base import ProgressObserver
     from .pipelines.image import ImageOutput, LuminaImagePipeline
     from .pipelines.video import LuminaVideoPipeline
@@ -34,7 +35,8 @@ _HOMES = {
     "checkpoints.video": ("load_video_model",),
     "errors": ("LuminaError",),
     "network.video": ("MultiScaleNextDiT",),
-    "pipelines.audio": ("AudioOutput", "LuminaAudioPipeline"),
+    "pipelines.audio": ("LuminaAudioPipeline",),
+    "pipelines.audio_output": ("AudioOutput",),
     "pipelines.base": ("ProgressObserver",),
     "pipelines.image": ("ImageOutput", "LuminaImagePipeline"),
     "pipelines.video": ("LuminaVideoPipeline",),

@@ -13,7 +13,8 @@ from lumina_core.audio.codec_loader import load_audio_codec
 from lumina_core.mini.audio_captions import audio_caption
 from lumina_core.mini.audio_world import AudioScene, Event, draw_audio_scene, events, random_audio_scene, synthesize
 from lumina_core.mini.captions import LANGUAGES
-from lumina_core.pipelines.audio import AudioFiles, LuminaAudioPipeline
+from lumina_core.pipelines.audio import LuminaAudioPipeline
+from lumina_core.pipelines.audio_inputs import AudioFiles
 from lumina_core.sampling.audio import AudioPlan
 
 # Frame rates of the clips, alternating: the mini video model's own, and a camera's.

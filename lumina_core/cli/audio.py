@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from ..errors import LuminaError
-from ..pipelines.audio import AudioFiles
 from ..pipelines.audio_file import AudioRequest, AudioResult, AudioSettings, make_audio, prepare_request
+from ..pipelines.audio_inputs import AudioFiles
 from ..pipelines.bundle import DEFAULT_BUNDLE
 from ..runtime.devices import AUTO, DTYPES
 from ..sampling.audio import AudioPlan

@@ -17,8 +17,8 @@ from ..media.contact_sheet import contact_sheet
 from ..media.motion_score import motion_score
 from ..media.writer import check_target, write_image
 from ..network.config import VideoConfig
-from ..pipelines.audio import AudioFiles
 from ..pipelines.audio_file import AudioSettings, audio_for_frames, audio_metadata, audio_pipeline
+from ..pipelines.audio_inputs import AudioFiles
 from ..pipelines.bundle import Bundle, unlearned_motion
 from ..pipelines.video import LuminaVideoPipeline
 from ..pipelines.video_writer import check_scale, write_clip

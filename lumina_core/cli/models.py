@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import LuminaError
-from ..pipelines.audio import AudioFiles
+from ..pipelines.audio_inputs import AudioFiles
 from ..pipelines.bundle import DEFAULT_BUNDLE, Bundle, bundled, find_bundle
 from .options import existing, use_preset
 

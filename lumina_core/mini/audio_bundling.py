@@ -13,7 +13,7 @@ from ..audio.codec_loader import read_codec_channels
 from ..audio.feature_config import read_feature_widths
 from ..checkpoints.audio import CHECKPOINT_NAME, read_audio_config
 from ..errors import LuminaError
-from ..pipelines.audio import CODEC, FEATURES
+from ..pipelines.audio_inputs import CODEC, FEATURES
 from ..pipelines.bundle import DESCRIPTION, read_bundle
 from ..runtime.atomic import atomic_write
 from ..runtime.tensor_files import read_safetensors

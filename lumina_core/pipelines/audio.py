@@ -1,4 +1,4 @@
-"""Video to audio (Lumina-V2A): features of the video and the prompt, latents, waveform.
+"""Video to Audio (Lumina-V2A): from a video and a prompt to features, latents and a waveform.
 
 Source: paper, appendix D.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,17 @@ import torch
 
 from ..audio.codec_loader import AudioCodec, load_audio_codec, read_codec_channels
 from ..audio.feature_config import read_feature_widths
-from ..audio.features import FeatureEncoder, VideoFeatures, check_seconds, load_feature_encoder, short_clip_notice
-from ..audio.frame_times import check_frames
+from ..audio.features import FeatureEncoder, VideoFeatures, load_feature_encoder, short_clip_notice
 from ..audio.mel import SAMPLE_RATE
 from ..audio.waveform import SILENT, check_loudness, is_silent, normalize_loudness
-from ..checkpoints.audio import CHECKPOINT_NAME, load_audio_model, read_audio_config
+from ..checkpoints.audio import load_audio_model, read_audio_config
 from ..errors import LuminaError
-from ..media.reader import probe
 from ..network.audio import AudioNextDiT
-from ..network.audio_conditioning import AudioCondition
 from ..network.cpu_kernels import prepare_for_cpu
-from ..sampling.audio import AudioPlan, Text, sample_audio
-from ..shapes.frame_rate import check_fps
+from ..sampling.audio import AudioPlan, sample_audio
 from ..text.gemma import check_text
+from .audio_inputs import AudioClip, AudioFiles, AudioPrompt, cut_tokens
+from .audio_output import AudioOutput, decode
 from .base import (
     Callback,
     Keep,
@@ -41,144 +38,25 @@ from .base import (
 )
 from .bundle import find_bundle
 
-# Subfolders of an audio folder.
-CODEC, FEATURES = "codec", "features"
+# Values of ``output_type``.
 OUTPUT_TYPES = ("pt", "np", "latent")
 _PACKAGES = ("av", "diffusers", "transformers", "torchaudio", "safetensors")
-# Seconds by which features may be shorter or longer than the clip that they are used for.
-_LENGTH_TOLERANCE = 0.05
-
-
-@dataclass(frozen=True)
-class AudioFiles:
-    """The files of an audio model, which go together.
-
-    Args:
-        model: network, a .safetensors file or a folder with model.safetensors.
-        features: folder with clip/ and sync/.
-        codec: folder with vae/ and vocoder/, or AudioLDM's single file.
-    """
-
-    model: Path
-    features: Path
-    codec: Path
-
-    @classmethod
-    def of(cls, folder: Path) -> AudioFiles:
-        """Those of an audio folder: model.safetensors, features/ and codec/."""
-        return cls(folder / CHECKPOINT_NAME, folder / FEATURES, folder / CODEC)
-
-
-@dataclass(frozen=True)
-class AudioPrompt:
-    """What the text encoder made of a prompt and a negative prompt.
-
-    Args:
-        text: CLIP features (1, L, D) and bool mask (1, L) of the prompt.
-        negative: those of the negative prompt; None where it is empty.
-        empty: whether the prompt is empty; the network then uses what it learned in place of a text.
-        cut: tokens that did not fit of the prompt and of the negative prompt; 0 where all do.
-    """
-
-    text: Text
-    negative: Text | None
-    empty: bool
-    cut: tuple[int, int] = (0, 0)
-
-    def condition(self, features: VideoFeatures) -> AudioCondition:
-        """The network's condition for a clip with this prompt."""
-        text, mask = self.text
-        visual, sync = features.visual.to(text.device), features.sync.to(text.device)
-        found = AudioCondition.of(visual, sync, text, mask)
-        return found.without_text() if self.empty else found
-
-
-@dataclass(frozen=True)
-class AudioOutput:
-    """What ``LuminaAudioPipeline`` returns.
-
-    Args:
-        waveform: (B, N), mono, N = seconds * sample_rate; a tensor on the CPU, or a numpy array for ``np``; None for
-            ``latent``.
-        sample_rate: samples per second, 16000.
-        latents: (B, C, T, F), float or half precision as the network ran.
-        nfe: evaluations of the network for all waveforms together.
-        passes: forward passes for all waveforms together; an evaluation is one to three of them, by guidance.
-        silent: whether one of the waveforms is silent.
-        seeds: of the waveforms; unused where a generator or latents were given.
-    """
-
-    waveform: Any
-    sample_rate: int
-    latents: torch.Tensor
-    nfe: int
-    passes: int
-    silent: bool
-    seeds: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Clip:
-    """What audio is made for: a file, frames in memory, or features that are known already."""
-
-    video: str | Path | None
-    frames: torch.Tensor | None
-    fps: float | None
-    features: VideoFeatures | None = None
-
-    def seconds(self) -> float:
-        """Its length, checked as far as it can be without decoding it. Raises LuminaError."""
-        if (self.video is not None) + (self.frames is not None) != 1 and (self.features is None or self.video):
-            raise LuminaError(
-                "The clip is given twice or not at all; give one of video, frames with fps, and features.",
-                field="video",
-            )
-        seconds = self._measured()
-        if self.features is None:
-            return seconds
-        if abs(self.features.seconds - seconds) > _LENGTH_TOLERANCE:
-            raise LuminaError(
-                f"The features are of a clip of {self.features.seconds:g} s, and this one lasts {seconds:g} s; use the "
-                "features of this video.",
-                field="features",
-                kind="mismatch",
-            )
-        return seconds
-
-    def encode(self, encoder: FeatureEncoder) -> VideoFeatures:
-        """Its features. Raises LuminaError."""
-        if self.features is not None:
-            return self.features
-        if self.frames is not None:
-            return encoder.frames(self.frames, check_fps(self.fps))
-        return encoder.file(self.video or "")
-
-    def _measured(self) -> float:
-        if self.video is not None:
-            found = probe(self.video)
-            if found.seconds * found.fps < 1.5:
-                raise LuminaError(f"{self.video} has 1 frame, and audio needs motion; give 2 or more.", field="video")
-            return check_seconds(found.seconds)
-        if self.frames is not None:
-            fps = check_fps(self.fps)
-            check_frames(self.frames)
-            return check_seconds(len(self.frames) / fps)
-        return check_seconds(self.features.seconds if self.features else 0)
 
 
 class LuminaAudioPipeline(Pipeline):
     """Makes audio for a video: loaded once, called many times.
 
-    Construction checks all that can be known from configurations and file headers; weights are read at the first call.
+    Construction checks from configurations and file headers that all files fit together; weights are read at the first
+    use.
 
     Args:
-        files: network, encoders and codec.
+        files: the network, the encoders and the codec.
         device: auto, cpu, cuda, cuda:1, mps, or a ``torch.device``.
-        dtype: of the network: auto, fp32, bf16, fp16, or a ``torch.dtype``. Encoders and codec run in float32.
+        dtype: of the network: auto, fp32, bf16, fp16, or a ``torch.dtype``. The encoders and the codec run in float32.
         keep: ``one`` releases each network after its stage, ``all`` keeps them between calls; see ``Pipeline``.
 
     Raises:
-        LuminaError: a file is missing or damaged, or the parts do not go together.
+        LuminaError: a file is missing or damaged, or the files do not fit together.
 
     Example:
         >>> from lumina_core.pipelines.audio import LuminaAudioPipeline
@@ -203,7 +81,8 @@ class LuminaAudioPipeline(Pipeline):
         channels = read_codec_channels(files.codec)
         if channels != self.config.channels:
             raise LuminaError(
-                f"The audio codec's latents have {channels} channels, and this audio model's {self.config.channels}; "
+                f"The latents of the audio codec have {channels} channels, and this audio model expects "
+                f"{self.config.channels}; "
                 "use the codec that it was trained with.",
                 field="codec",
                 kind="mismatch",
@@ -214,7 +93,7 @@ class LuminaAudioPipeline(Pipeline):
         """The audio model of a bundle.
 
         Args:
-            bundle: name of a shipped bundle, or the folder of another one.
+            bundle: name of a bundled model, or the folder of another bundle.
             options: ``device``, ``dtype`` and ``keep``.
 
         Raises:
@@ -223,7 +102,7 @@ class LuminaAudioPipeline(Pipeline):
         found = find_bundle(bundle)
         if found.sound is None:
             raise LuminaError(
-                f"The bundle {found.name} has no audio model; give another bundle, or files to from_files.",
+                f"The bundle {found.name} has no audio model; give another bundle, or use from_files.",
                 field="bundle",
                 kind="missing",
             )
@@ -236,7 +115,7 @@ class LuminaAudioPipeline(Pipeline):
         """A pipeline of separate files.
 
         Args:
-            model: network, a .safetensors file or a folder with model.safetensors.
+            model: the network: a .safetensors file, or a folder with model.safetensors.
             features: folder with clip/ (a CLIP) and sync/ (a Synchformer).
             codec: folder with vae/ and vocoder/, or AudioLDM's single file.
             options: ``device``, ``dtype`` and ``keep``.
@@ -268,34 +147,35 @@ class LuminaAudioPipeline(Pipeline):
         output_type: str = "pt",
         callback: Callback | None = None,
     ) -> AudioOutput:
-        """Make audio as long as a clip. Give the clip as ``video``, as ``frames`` and ``fps``, or as ``features``.
+        """Make audio of the length of a clip: a ``video``, ``frames`` with ``fps``, or ``features``.
 
         Args:
             video: file with a video stream of 2 frames or more, up to 120 s.
             frames: (F, H, W, 3), float in 0..1, F at least 2.
             fps: frames per second of ``frames``.
-            features: what ``encode_video`` returned; the clip is not encoded again.
-            prompt: what should be heard; empty leaves it to the video. Or what ``encode_prompt`` returned.
-            negative_prompt: what should not be heard; empty for none. Part of an encoded ``prompt``.
+            features: the result of ``encode_video``; the clip is not encoded again.
+            prompt: the sound to generate; empty conditions on the video only. Or the result of ``encode_prompt``.
+            negative_prompt: the sound to avoid; empty for none. Must be empty if ``prompt`` is encoded.
             plan: steps, guidance scales and solver; by default ``AudioPlan()``.
-            seed: 0 to 2**64 - 1; a list makes one waveform for each seed.
-            generator: draws the noise in place of the seed; one, or one for each waveform.
-            latents: starting noise (B, C, T, F) in place of drawn noise; see ``prepare_latents``.
-            loudness: LUFS that each waveform is brought to; None leaves it as decoded.
-            output_type: ``pt``, ``np``, or ``latent`` to skip the decoding.
-            callback: a ``ProgressObserver``, or a function that is called with each ``StepUpdate``.
+            seed: 0 to 2**64 - 1; a list makes a waveform of each seed.
+            generator: draws the noise in place of ``seed``; a list has one for each waveform.
+            latents: noise (B, C, T, F) in place of drawn noise; see ``prepare_latents``.
+            loudness: target loudness of each waveform in LUFS; None leaves it as decoded.
+            output_type: ``pt``, ``np``, or ``latent`` to skip decoding.
+            callback: a ``ProgressObserver``, or a function that is called with a ``StepUpdate`` after each step and
+                cancels the run by returning False.
 
         Returns:
-            Waveforms and latents; see ``AudioOutput``. A waveform does not depend on what else the call makes.
+            Waveforms, latents and counts; see ``AudioOutput``. A waveform does not depend on the others of the call.
 
         Raises:
-            LuminaError: an argument is wrong (before any weights are read), or the result is not finite.
+            LuminaError: an argument does not fit (before weights are read), or the result is not finite.
             SamplingCancelled: the callback returned False.
         """
         observer, plan = as_observer(callback), plan or AudioPlan()
         check_output_type(output_type, *OUTPUT_TYPES)
         seeds = self.check_call(prompt, negative_prompt, seed, loudness)
-        clip = _Clip(video, frames, fps, features)
+        clip = AudioClip(video, frames, fps, features)
         seconds = clip.seconds()
         noise = self.prepare_latents(seconds, seeds, generator, latents)
         if note := short_clip_notice(seconds):
@@ -304,7 +184,7 @@ class LuminaAudioPipeline(Pipeline):
             latents, passes = self._latents(noise, clip, prompt, negative_prompt, plan, observer)
             return AudioOutput(None, SAMPLE_RATE, latents, plan.nfe * len(seeds), passes, False, seeds)
         observer.stage("reading the audio codec")
-        # The codec is small, and a fault in its files should show before the sampling, not after.
+        # The codec is small, and a fault in its files should show before sampling, not after.
         with self.network("codec", self._load_codec):
             latents, passes = self._latents(noise, clip, prompt, negative_prompt, plan, observer)
             observer.stage("decoding the audio")
@@ -322,30 +202,43 @@ class LuminaAudioPipeline(Pipeline):
         seed: int | Sequence[int] = 0,
         loudness: float | None = None,
     ) -> tuple[int, ...]:
-        """Check what does not depend on the clip, and return one seed for each waveform. Raises LuminaError."""
+        """Check the arguments of a call that do not depend on the clip.
+
+        Args:
+            prompt, negative_prompt, seed, loudness: see ``__call__``.
+
+        Returns:
+            One seed for each waveform.
+
+        Raises:
+            LuminaError: an argument is out of range.
+        """
         check_loudness(loudness)
         if isinstance(prompt, str):
             check_text(prompt)
         elif negative_prompt:
             raise LuminaError(
-                "The prompt is encoded and the negative prompt is not; give both to encode_prompt.",
+                "The prompt is encoded and the negative prompt is not; pass both to encode_prompt.",
                 field="negative_prompt",
+                kind="value",
             )
         check_text(negative_prompt, "negative prompt")
         return clip_seeds(seed, 1, 1)
 
     def feature_encoder(self) -> AbstractContextManager[FeatureEncoder]:
-        """The encoders of video and prompt for the length of a ``with`` block, so that several calls of
-        ``encode_video`` and ``encode_prompt`` read their files once."""
+        """The encoders of video and prompt, kept loaded within a ``with`` block.
+
+        Calls of ``encode_video`` and ``encode_prompt`` in the block read their files only once.
+        """
         return self.network("features", lambda: load_feature_encoder(self.files.features, self.device))
 
     def encode_video(
         self, video: str | Path | None = None, frames: torch.Tensor | None = None, fps: float | None = None
     ) -> VideoFeatures:
-        """Features of a clip: CLIP vectors at 8 frames per second and Synchformer segments at 25.
+        """Features of a clip: CLIP embeddings at 8 frames per second, and Synchformer segments at 25 frames per second.
 
         Args:
-            video: a file, decoded as it is read.
+            video: a file, which is decoded as it is read.
             frames: (F, H, W, 3), float in 0..1, with ``fps``, in place of a file.
             fps: frames per second of ``frames``.
 
@@ -353,22 +246,26 @@ class LuminaAudioPipeline(Pipeline):
             ``visual`` (1, N, width), ``sync`` (1, S, 8, width) and the length in seconds.
 
         Raises:
-            LuminaError: neither or both of them are given, or the clip cannot be used.
+            LuminaError: neither or both of ``video`` and ``frames`` are given, or the clip cannot be used.
         """
-        clip = _Clip(video, frames, fps)
+        clip = AudioClip(video, frames, fps)
         clip.seconds()
         with self.feature_encoder() as encoder:
             return clip.encode(encoder)
 
     def encode_prompt(self, prompt: str, negative_prompt: str = "") -> AudioPrompt:
-        """Text features of a prompt and a negative prompt, by CLIP. Raises LuminaError."""
+        """Text features of a prompt and a negative prompt, by CLIP.
+
+        Raises:
+            LuminaError: a text is not valid Unicode, or the encoder cannot be read.
+        """
         check_text(prompt)
         check_text(negative_prompt, "negative prompt")
         with self.feature_encoder() as encoder:
             text, mask = encoder.text([prompt, negative_prompt])
             cut = (cut_tokens(encoder, prompt), cut_tokens(encoder, negative_prompt))
         negative = (text[1:], mask[1:]) if negative_prompt.strip() else None
-        # An empty prompt is what the network was trained to do without; it is not a text of no words.
+        # For an empty prompt the network has a learned embedding, which is not the CLIP features of an empty text.
         return AudioPrompt((text[:1], mask[:1]), negative, empty=not prompt.strip(), cut=cut)
 
     def prepare_latents(
@@ -378,16 +275,16 @@ class LuminaAudioPipeline(Pipeline):
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         latents: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Starting noise of a run.
+        """The starting noise of a run.
 
         Args:
             seconds: length of the audio.
             seeds: one for each waveform.
             generator: draws the noise in place of the seeds.
-            latents: noise to use as it is; only its shape is checked.
+            latents: noise to use in place of drawn noise.
 
         Returns:
-            (B, C, T, F) on the pipeline's device in its dtype; T is 25 for each second, rounded up to an even number.
+            (B, C, T, F) on the device and in the dtype of the run; T is 25 per second, rounded up to an even number.
 
         Raises:
             LuminaError: ``latents`` or ``generator`` does not fit.
@@ -403,20 +300,20 @@ class LuminaAudioPipeline(Pipeline):
         plan: AudioPlan | None = None,
         callback: Callback | None = None,
     ) -> torch.Tensor:
-        """Run a plan from noise to latents, one waveform after another.
+        """Sample latents from noise, one waveform at a time.
 
         Args:
             latents: noise (B, C, T, F); see ``prepare_latents``.
             features: of one clip.
-            prompt: what ``encode_prompt`` returned.
-            plan: steps, guidance scales and solver.
-            callback: see ``__call__``; ``sampling`` and ``close`` are called for each waveform.
+            prompt: the result of ``encode_prompt``.
+            plan: steps, guidance scales and solver; by default ``AudioPlan()``.
+            callback: see ``__call__``. ``sampling`` and ``close`` are called for each waveform.
 
         Returns:
             Latents like the noise.
 
         Raises:
-            LuminaError: sizes do not fit, or the network's first velocity is not finite or is constant.
+            LuminaError: sizes do not fit, or the first velocity is not finite or is constant.
             SamplingCancelled: the callback returned False.
         """
         observer, plan = as_observer(callback), plan or AudioPlan()
@@ -434,12 +331,12 @@ class LuminaAudioPipeline(Pipeline):
         return torch.cat(found)
 
     def decode(self, latents: torch.Tensor, seconds: float, loudness: float | None = None) -> torch.Tensor:
-        """Latents to waveforms.
+        """Waveforms of latents.
 
         Args:
             latents: (B, C, T, F).
             seconds: length of the waveforms, at most T / 25.
-            loudness: LUFS that each is brought to; None leaves it as decoded. Silence stays silence.
+            loudness: target loudness of each in LUFS; None leaves it as decoded. Silence is not changed.
 
         Returns:
             (B, round(seconds * 16000)), float32, on the CPU.
@@ -450,20 +347,22 @@ class LuminaAudioPipeline(Pipeline):
         check_loudness(loudness)
         with self.network("codec", self._load_codec) as codec:
             codec.to(self.device)
-            # One after another, so that a waveform does not depend on the others of its batch.
+            # One at a time, so that a waveform does not depend on the others of its batch.
             waveforms = [decode(codec, each, seconds) for each in latents.split(1)]
-        return torch.cat([each if loudness is None else _at_loudness(each, loudness) for each in waveforms])
+        return torch.cat(
+            [each if loudness is None or is_silent(each) else normalize_loudness(each, loudness) for each in waveforms]
+        )
 
     def _latents(
         self,
         noise: torch.Tensor,
-        clip: _Clip,
+        clip: AudioClip,
         prompt: str | AudioPrompt,
         negative_prompt: str,
         plan: AudioPlan,
         observer: ProgressObserver,
     ) -> tuple[torch.Tensor, int]:
-        """Latents of the noise, and the forward passes of all of them together."""
+        """Latents sampled from the noise, and the forward passes of all waveforms together."""
         features, encoded = self._encode(clip, prompt, negative_prompt, observer)
         for name, cut in zip(("prompt", "negative prompt"), encoded.cut, strict=True):
             if cut:
@@ -475,9 +374,9 @@ class LuminaAudioPipeline(Pipeline):
         return latents, plan.passes(encoded.condition(features), encoded.negative) * len(noise)
 
     def _encode(
-        self, clip: _Clip, prompt: str | AudioPrompt, negative_prompt: str, observer: ProgressObserver
+        self, clip: AudioClip, prompt: str | AudioPrompt, negative_prompt: str, observer: ProgressObserver
     ) -> tuple[VideoFeatures, AudioPrompt]:
-        """Both are encoded within one loading of the encoders, which is skipped where both are encoded already."""
+        """Features of the clip and the prompt. The encoders are loaded once, or not at all if both are encoded."""
         if clip.features is not None and isinstance(prompt, AudioPrompt):
             return clip.features, prompt
         observer.stage("encoding the prompt" if clip.features else "encoding the video")
@@ -493,25 +392,3 @@ class LuminaAudioPipeline(Pipeline):
 
     def _load_codec(self) -> AudioCodec:
         return load_audio_codec(self.files.codec)
-
-
-def decode(codec: AudioCodec, latents: torch.Tensor, seconds: float) -> torch.Tensor:
-    """Latents (B, C, T, F) to waveforms (B, N) at 16 kHz of exactly so many seconds, on the CPU. Raises LuminaError."""
-    waveform = codec.to_waveform(latents.float(), round(seconds * SAMPLE_RATE)).cpu()
-    if not bool(torch.isfinite(waveform).all()):
-        raise LuminaError(
-            "The audio holds NaN or infinite values; try another dtype (bf16 or fp32 in place of fp16), or less "
-            "guidance.",
-            field="dtype",
-            kind="numerics",
-        )
-    return waveform
-
-
-def cut_tokens(encoder: FeatureEncoder, text: str) -> int:
-    """How many tokens of a text do not fit into the text encoder; 0 where all do."""
-    return max(0, len(encoder.clip.tokenizer(text)["input_ids"]) - encoder.clip.text_tokens)
-
-
-def _at_loudness(waveform: torch.Tensor, lufs: float) -> torch.Tensor:
-    return waveform if is_silent(waveform) else normalize_loudness(waveform, lufs)

@@ -18,7 +18,9 @@ from ..media.writer import check_target
 from ..runtime.devices import AUTO
 from ..sampling.audio import AudioPlan
 from ..version import __version__
-from .audio import AudioFiles, AudioOutput, AudioPrompt, LuminaAudioPipeline
+from .audio import LuminaAudioPipeline
+from .audio_inputs import AudioFiles, AudioPrompt
+from .audio_output import AudioOutput
 from .base import ProgressObserver
 
 # Metadata key of a written .mp4: a JSON object with the settings that made its audio.

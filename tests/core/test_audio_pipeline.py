@@ -17,7 +17,7 @@ from lumina_core.audio.files import has_audio, read_audio
 from lumina_core.media.reader import frames_at, probe
 from lumina_core.media.writer import read_metadata, write_video
 from lumina_core.network.audio_config import AudioConfig
-from lumina_core.pipelines.audio import SILENT, AudioFiles
+from lumina_core.pipelines.audio import SILENT
 from lumina_core.pipelines.audio_file import (
     METADATA_KEY,
     AudioRequest,
@@ -26,6 +26,7 @@ from lumina_core.pipelines.audio_file import (
     audio_pipeline,
     make_audio,
 )
+from lumina_core.pipelines.audio_inputs import AudioFiles
 from lumina_core.pipelines.base import ProgressObserver
 from lumina_core.sampling.audio import AudioPlan
 from scripts.make_tiny_audio import SYNC, VISUAL, write_audio, write_codec

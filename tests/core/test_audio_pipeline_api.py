@@ -7,7 +7,8 @@ import torch
 import lumina_core.pipelines.audio as module
 from lumina_core import LuminaError, SamplingCancelled
 from lumina_core.media.writer import write_video
-from lumina_core.pipelines.audio import AudioFiles, LuminaAudioPipeline
+from lumina_core.pipelines.audio import LuminaAudioPipeline
+from lumina_core.pipelines.audio_inputs import AudioFiles
 from lumina_core.pipelines.base import ProgressObserver
 from lumina_core.sampling.audio import AudioPlan
 from lumina_core.sampling.step_update import StepUpdate

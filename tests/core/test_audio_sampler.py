@@ -205,21 +205,20 @@ def test_the_network_runs_in_the_dtype_of_the_noise(network, noise, condition):
         assert {x.dtype, t.dtype, asked.visual.dtype, asked.text.dtype, asked.sync.dtype} == {torch.bfloat16}
 
 
-@pytest.mark.parametrize("fields, words", [
-    ({"steps": 0}, "steps is 0; write a whole number of at least 1"),
+@pytest.mark.parametrize("fields, fact", [
+    ({"steps": 0}, "steps is 0"),
     ({"steps": 2.5}, "steps is 2.5"),
     ({"steps": True}, "steps is True"),
-    ({"video_guidance": -1.0}, "video_guidance is -1.0; write a number from 0"),
+    ({"video_guidance": -1.0}, "video_guidance is -1.0"),
     ({"text_guidance": float("nan")}, "text_guidance is nan"),
     ({"text_guidance": "high"}, "text_guidance is 'high'"),
-    ({"solver": "dopri5"}, "solver is 'dopri5'; choose one of euler"),
-    ({"time_shift": 0}, "time_shift is 0; write a number above 0"),
+    ({"solver": "dopri5"}, "solver is 'dopri5'"),
+    ({"time_shift": 0}, "time_shift is 0"),
     ({"time_shift": float("inf")}, "time_shift is inf"),
 ])  # fmt: skip
-def test_a_bad_plan_is_told(fields, words):
-    with pytest.raises(LuminaError) as told:
+def test_a_bad_plan_is_refused(fields, fact):
+    with refused(next(iter(fields)), "value", fact):
         AudioPlan(**fields)
-    assert words in str(told.value) and str(told.value).count(".") <= 2 + words.count(".")
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -238,21 +237,24 @@ def test_an_untrained_network_stops_after_one_step(noise, condition):
         sample_audio(fresh, noise, AudioPlan(), condition)
 
 
-def test_sizes_that_do_not_fit_are_told_before_any_step(network, noise, condition, negative, random):
+def test_sizes_that_do_not_fit_are_refused_before_any_step(network, noise, condition, negative, random):
     plan, recorder = AudioPlan(steps=1), Recorder(network)
 
-    def refused(words, x=noise, asked=condition, other=None):
-        with pytest.raises(LuminaError, match=words):
+    def check(*expected, x=noise, asked=condition, other=None):
+        with refused(*expected):
             sample_audio(recorder, x, plan, asked, other)
 
-    refused("noise has 5 axes; expected 4", noise[None])
-    refused("condition is of 2 clips, and the noise has 3", random(3, 3, 24, 4))
+    check("noise", "value", "5 axes", x=noise[None])
+    check("condition", "mismatch", "2 clips", "3", x=random(3, 3, 24, 4))
     features, mask = negative
-    refused("negative prompt's features have shape", other=(features, mask[:, :2]))
-    refused("negative prompt's features have shape", other=(features[0], mask[0]))
-    refused("negative prompt's features are 4 wide and the prompt's 5", other=(features[..., :4], mask))
-    refused("negative prompt's mask hides every token", other=(features, torch.zeros_like(mask)))
-    refused("prompt's mask hides every", asked=replace(condition, text_mask=torch.zeros_like(condition.text_mask)))
+    check("negative_prompt", "value", "shape", other=(features, mask[:, :2]))
+    check("negative_prompt", "value", "shape", other=(features[0], mask[0]))
+    check("negative_prompt", "mismatch", "width 4", "5", other=(features[..., :4], mask))
+    check("negative_prompt", "value", "mask", other=(features, torch.zeros_like(mask)))
+    check("prompt", "value", "mask", asked=replace(condition, text_mask=torch.zeros_like(condition.text_mask)))
     assert recorder.calls == []
-    refused("4 channels and 4 bins, and this checkpoint expects 3", random(2, 4, 24, 4))
-    refused("has 60 rows .2.4 s., and the video's features cover", random(2, 3, 60, 4))
+    # The network checks these.
+    for x, facts in [(random(2, 4, 24, 4), ("4 channels", "3")), (random(2, 3, 60, 4), ("60", "2.4 s"))]:
+        with pytest.raises(LuminaError) as caught:
+            sample_audio(recorder, x, plan, condition)
+        assert all(fact in str(caught.value) for fact in facts)

@@ -19,8 +19,8 @@ from lumina_core.media.writer import read_metadata
 from lumina_core.mini.audio_bundling import AudioBundleRecipe, write_audio_bundle
 from lumina_core.mini.bundling import BundleRecipe
 from lumina_core.mini.bundling import write_bundle as write_mini_bundle
-from lumina_core.pipelines.audio import AudioFiles
 from lumina_core.pipelines.audio_file import AudioSettings, audio_for_frames
+from lumina_core.pipelines.audio_inputs import AudioFiles
 from lumina_core.pipelines.bundle import DESCRIPTION, bundled, find_bundle, read_bundle
 from lumina_core.runtime.tensor_files import read_safetensors
 from lumina_core.sampling.audio import AudioPlan
@@ -308,7 +308,7 @@ def test_a_text_encoder_of_another_width_is_told_before_anything_is_loaded(tiny_
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 64}), encoding="utf-8")
     for name in ("load_video_vae", "load_text_encoder", "load_video_model"):
-        monkeypatch.setattr(f"lumina_core.pipelines.video.{name}", None)
+        monkeypatch.setattr(f"lumina_core.pipelines.video_stages.{name}", None)
     flags = ["--checkpoint", tiny_set.model, "--text-encoder", folder, "--vae", tiny_set.vae, "--prompt", "a cat"]
     size = ["--width", "64", "--height", "64", "--frames", "16", "--out", tmp_path / "clip.mp4"]
     assert main(["generate", *map(str, flags), *map(str, size)]) == 2

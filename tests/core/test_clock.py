@@ -1,13 +1,11 @@
 """The time grid."""
 
 import math
-import re
 
 import pytest
 import torch
 from refusals import refused
 
-from lumina_core import LuminaError
 from lumina_core.sampling.timesteps import listed_times, schedule_times, shift_time, sigmoid_times, time_grid, to_sigmas
 
 
@@ -38,7 +36,7 @@ def test_sigmas_mirror_the_grid():
 
 @pytest.mark.parametrize("points", [1, 0, -5])
 def test_too_few_points(points):
-    with pytest.raises(LuminaError, match=f"points is {points}; a time grid needs at least 2 points"):
+    with refused("points", "value", str(points), "at least 2"):
         time_grid(points)
 
 
@@ -115,36 +113,36 @@ def test_a_listed_time_is_never_before_what_is_written():
 
 
 @pytest.mark.parametrize(
-    "times, said",
+    "times, fact",
     [
-        ("cosine", "times is 'cosine', which is no time schedule; write rational, linear, sigmoid, or a list such as"),
-        ("0.5", "times is '0.5', a single number; write rational"),
-        ("0, 0.5, 0.5, 1", "times lists 0.5 after 0.5; write times in rising order, none twice"),
-        ("1, 0.5, 0", "times lists 0.5 after 1.0; write times in rising order"),
-        ("0, 0.5, 1.5", "times lists 1.5; every time lies between 0"),
-        ("-0.1, 0.5, 1", "times lists -0.1; every time lies between 0"),
-        ("0.1, 0.5, 1", "times goes from 0.1 to 1.0; begin with 0"),
-        ("0, 0.5", "times goes from 0.0 to 0.5; begin with 0"),
-        ("0, half, 1", "times is '0, half, 1', where 'half' is not a number"),
-        ("0, nan, 1", "where 'nan' is not a number"),
-        ("0, 1e-9, 1.1e-9, 1", "whose times are too near to each other"),
-        ("0, 0.50000001, 0.50000002, 1", "whose times are too near to each other"),
-        ("through", "after through, write times between 0 and 1, or the word switches"),
-        ("rational through 0.5 1", "after through, write times between 0 and 1, or the word switches"),
-        ("linear through switches", "no schedules are known here; write the times of their switches after through"),
-        ("linear through switches 0.5", "where 'switches' is not a number"),
-        ("linear 2 through 0.5", "linear takes no numbers"),
-        ("sigmoid 0.6", "sigmoid takes no numbers or three"),
-        ("sigmoid 1.6 6 20", "sigmoid takes no numbers or three: its middle between 0 and 1, and two slopes above 0"),
-        ("sigmoid 0.6 6 -20", "sigmoid takes no numbers or three"),
-        ("sigmoid 0.6 6 2000", "whose times are too near to each other"),
-        ("sigmoid 0.6 6 steep", "where 'steep' is not a number"),
-        ("linear 3", "times is 'linear 3'; linear takes no numbers"),
-        (",", "times is ',', which is no time schedule"),
+        ("cosine", "'cosine'"),
+        ("0.5", "'0.5'"),
+        ("0, 0.5, 0.5, 1", "lists 0.5 after 0.5"),
+        ("1, 0.5, 0", "lists 0.5 after 1.0"),
+        ("0, 0.5, 1.5", "lists 1.5"),
+        ("-0.1, 0.5, 1", "lists -0.1"),
+        ("0.1, 0.5, 1", "0.1 to 1.0"),
+        ("0, 0.5", "0.0 to 0.5"),
+        ("0, half, 1", "'half'"),
+        ("0, nan, 1", "'nan'"),
+        ("0, 1e-9, 1.1e-9, 1", "'0, 1e-9, 1.1e-9, 1'"),
+        ("0, 0.50000001, 0.50000002, 1", "'0, 0.50000001, 0.50000002, 1'"),
+        ("through", "'through'"),
+        ("rational through 0.5 1", "'rational through 0.5 1'"),
+        ("linear through switches", "'linear through switches'"),
+        ("linear through switches 0.5", "'switches'"),
+        ("linear 2 through 0.5", "'linear 2 through 0.5'"),
+        ("sigmoid 0.6", "'sigmoid 0.6'"),
+        ("sigmoid 1.6 6 20", "'sigmoid 1.6 6 20'"),
+        ("sigmoid 0.6 6 -20", "'sigmoid 0.6 6 -20'"),
+        ("sigmoid 0.6 6 2000", "'sigmoid 0.6 6 2000'"),
+        ("sigmoid 0.6 6 steep", "'steep'"),
+        ("linear 3", "'linear 3'"),
+        (",", "','"),
     ],
 )
-def test_bad_times(times, said):
-    with pytest.raises(LuminaError, match=re.escape(said)):
+def test_bad_times(times, fact):
+    with refused("times", "value", fact):
         schedule_times(times, 11)
 
 

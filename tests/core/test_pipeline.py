@@ -13,7 +13,7 @@ from lumina_core.checkpoints.video import RELEASED_NAMES, read_video_config
 from lumina_core.media.writer import read_metadata
 from lumina_core.network.config import VideoConfig
 from lumina_core.network.cpu_kernels import HAS_ONEDNN, prepare_for_cpu
-from lumina_core.pipelines import video as pipeline
+from lumina_core.pipelines import video_stages as pipeline
 from lumina_core.pipelines.base import ProgressObserver
 from lumina_core.pipelines.video_writer import CLIP_KEY
 from lumina_core.sampling.noise import seeded_noise

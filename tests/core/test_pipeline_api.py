@@ -12,7 +12,7 @@ from PIL import Image
 
 from lumina_core import LuminaError, LuminaVideoPipeline, ProgressObserver, SamplingCancelled, VideoSize
 from lumina_core.media.reader import probe
-from lumina_core.pipelines import video as pipeline
+from lumina_core.pipelines import video_stages as pipeline
 from lumina_core.pipelines.video_job import make_job
 from lumina_core.sampling.presets import PRESETS
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 import scripts.make_tiny_set as tiny_maker
 from lumina_core import LuminaError, VideoSize
 from lumina_core.checkpoints.video import RELEASED_NAMES
-from lumina_core.pipelines import video as pipeline
+from lumina_core.pipelines import video_stages as pipeline
 from lumina_core.shapes.latents import LatentSize
 
 

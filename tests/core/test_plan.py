@@ -141,48 +141,42 @@ def test_plans_are_values():
 
 
 @pytest.mark.parametrize(
-    "changes, said",
+    "changes, field, facts",
     [
-        ({"points": 1}, "points is 1; write a whole number of at least 2"),
-        ({"points": 70.0}, "points is 70.0; write a whole number"),
-        ({"points": True}, "points is True; write a whole number"),
-        ({"points": "70"}, "points is '70'; write a whole number"),
-        ({"time_shift": -8}, "time_shift is -8.0; write a number above 0"),
-        ({"time_shift": "a"}, "time_shift is 'a'; write a number"),
-        ({"time_shift": float("nan")}, "time_shift is nan; write a finite number"),
-        ({"renorm": float("inf")}, "renorm is inf; write a finite number"),
-        ({"renorm": None}, "renorm is None; write a number"),
-        ({"cache": -0.1}, r"cache is -0.1; write a number from 0 \(off\) to 1"),
-        ({"cache": 1.5}, "cache is 1.5; write a number from 0"),
-        ({"cache": float("nan")}, "cache is nan; write a finite number"),
-        ({"cache": "a"}, "cache is 'a'; write a number"),
-        (
-            {"cache": 0.1, "solver": "rk4"},
-            "cache is 0.1 and solver is 'rk4', which .* choose one of euler, adams2, adams3, dpmpp_2m, or cache 0",
-        ),
-        ({"solver": "heun"}, "solver is 'heun'; choose one of euler, midpoint, heun2, rk4"),
-        ({"solver": "adams3", "points": 3}, "solver is 'adams3' and points is 3, too few .* at least 4 points"),
-        ({"solver": "adams2", "points": 2}, "solver is 'adams2' and points is 2, too few .* at least 3 points"),
-        ({"solver": "dpmpp_2m", "times": "0, 1"}, "solver is 'dpmpp_2m' and points is 2, too few for its order"),
-        (
-            {"times": "cosine"},
-            "times is 'cosine', which is no time schedule; write rational, linear, sigmoid, or a list",
-        ),
-        ({"times": "0, 0.5, 0.4, 1"}, "times lists 0.4 after 0.5; write times in rising order"),
-        ({"times": 0.5}, "times is 0.5; write a text, such as 0, 0.1, 0.4, 1"),
-        ({"patch": "2x4 | 2x2"}, "patch schedule '2x4 | 2x2': Segment 2"),
-        ({"patch": 4}, "patch schedule '4': A schedule is text"),
-        ({"guidance": "20 | 2: 0"}, "guidance schedule '20 | 2: 0': Segment 2"),
-        ({"motion": "fast"}, "motion schedule 'fast': Segment 1"),
-        ({"motion": float("nan")}, "motion is nan; write a finite number"),
-        ({"negative_motion": [1]}, r"negative_motion is \[1\]; write a number"),
+        ({"points": 1}, "points", ["points is 1"]),
+        ({"points": 70.0}, "points", ["points is 70.0"]),
+        ({"points": True}, "points", ["points is True"]),
+        ({"points": "70"}, "points", ["points is '70'"]),
+        ({"time_shift": -8}, "time_shift", ["time_shift is -8.0"]),
+        ({"time_shift": "a"}, "time_shift", ["time_shift is 'a'"]),
+        ({"time_shift": float("nan")}, "time_shift", ["time_shift is nan"]),
+        ({"renorm": float("inf")}, "renorm", ["renorm is inf"]),
+        ({"renorm": None}, "renorm", ["renorm is None"]),
+        ({"cache": -0.1}, "cache", ["cache is -0.1"]),
+        ({"cache": 1.5}, "cache", ["cache is 1.5"]),
+        ({"cache": float("nan")}, "cache", ["cache is nan"]),
+        ({"cache": "a"}, "cache", ["cache is 'a'"]),
+        ({"cache": 0.1, "solver": "rk4"}, "cache", ["cache is 0.1 and solver is 'rk4'"]),
+        ({"solver": "heun"}, "solver", ["solver is 'heun'"]),
+        ({"solver": "adams3", "points": 3}, "points", ["solver is 'adams3'", "points is 3"]),
+        ({"solver": "adams2", "points": 2}, "points", ["solver is 'adams2'", "points is 2"]),
+        ({"solver": "dpmpp_2m", "times": "0, 1"}, "points", ["solver is 'dpmpp_2m'", "points is 2"]),
+        ({"times": "cosine"}, "times", ["times is 'cosine'"]),
+        ({"times": "0, 0.5, 0.4, 1"}, "times", ["0.4 after 0.5"]),
+        ({"times": 0.5}, "times", ["times is 0.5"]),
+        ({"patch": "2x4 | 2x2"}, "patch", ["patch schedule '2x4 | 2x2'", "Segment 2"]),
+        ({"patch": 4}, "patch", ["patch schedule '4'"]),
+        ({"guidance": "20 | 2: 0"}, "guidance", ["guidance schedule '20 | 2: 0'", "Segment 2"]),
+        ({"motion": "fast"}, "motion", ["motion schedule 'fast'", "Segment 1"]),
+        ({"motion": float("nan")}, "motion", ["motion is nan"]),
+        ({"negative_motion": [1]}, "negative_motion", ["negative_motion is [1]"]),
     ],
 )
-def test_bad_field_is_named(changes, said):
-    with pytest.raises(LuminaError, match=said.replace("|", r"\|")):
+def test_bad_field_is_named(changes, field, facts):
+    with refused(field, "value", *facts, error=ScheduleError if "schedule" in facts[0] else LuminaError):
         MULTI.replace(**changes)
 
 
 def test_a_patch_schedule_of_numbers_is_refused():
-    with refused(None, "value", "'6'", error=ScheduleError):
+    with refused("patch", "value", "'6'", error=ScheduleError):
         SamplingPlan(patch="6")

@@ -1,6 +1,6 @@
-"""Lumina-Video without a host: text to video by a multi-scale flow model (arXiv 2502.06782).
+"""Lumina-Video in Python: text-to-video with a multi-scale flow model (arXiv 2502.06782).
 
-Names are imported at their first use, so that ``import lumina_core`` costs nothing.
+Public names are imported at their first use, so that ``import lumina_core`` is fast.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .shapes.latents import LatentSize, VideoSize
     from .shapes.schedules import PatchSize, Piecewise, ScheduleError, parse_number, parse_patch
 
-# Where each public name is defined.
+# Modules of the public names.
 _HOMES = {
     "checkpoints.video": ("load_video_model",),
     "errors": ("LuminaError",),

@@ -1,4 +1,4 @@
-"""The command line. A command is one module here with NAME, USAGE, HELP, EXAMPLES, add_options and run."""
+"""The command line ``lumina-video``. Each command is a module with NAME, USAGE, HELP, EXAMPLES, add_options and run."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ import torch
 
 from ..errors import LuminaError
 from ..version import __version__
-from . import audio as sound
-from . import demo, encode, generate, motion, plan, train
+from . import audio, demo, encode, generate, motion, plan, train
 from .options import INTERRUPTED, Parser
 
-COMMANDS = (demo, generate, sound, plan, motion, encode, train)
+# Modules of the commands, in the order of the help text.
+COMMANDS = (demo, generate, audio, plan, motion, encode, train)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 2 bad input, 130 interrupted, 1 the machine's limits.
+    """Run a command.
 
-    1 is also what a command returns that did its work on some of many inputs.
+    Args:
+        argv: arguments without the name of the program; None uses those of the process.
+
+    Returns:
+        The exit status: 0 done, 1 out of memory, a file error, or some of many inputs failed, 2 bad input, 130
+        interrupted.
     """
     try:
         arguments = build_parser().parse_args(argv)
@@ -35,10 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> Parser:
-    """The parser of all commands; its errors are LuminaErrors."""
+    """The parser of all commands. Its errors are LuminaErrors."""
     parser = Parser(
-        prog="python -m lumina_core",
-        description="Lumina-Video: text to video, and video to sound, on the command line.",
+        prog="lumina-video",
+        description="Lumina-Video: text-to-video and Video to Audio on the command line.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -1,4 +1,4 @@
-"""``demo``: the bundle that comes along, from a prompt to a video with sound, a contact sheet, and what they cost."""
+"""``demo``: makes a video with audio and a contact sheet with the bundled model, and reports their cost."""
 
 from __future__ import annotations
 
@@ -30,42 +30,57 @@ from .options import add_plan_options, add_size_options, plan_from, preset_name,
 from .plan import as_text
 from .progress import Progress
 
+# Default motion score of a clip with audio: fast enough that the shape hits the edge, which makes the sound.
 AUDIBLE_MOTION = "6"
-"""Motion score where none is asked for: fast enough to meet the edge, so that there is something to hear."""
 NAME = "demo"
 USAGE = "[flags]"
-HELP = "Make a video with sound with the small bundle that comes along, and show what it cost and how much moves."
+HELP = "Make a video with audio with the small bundled model, and show its cost and motion score."
 EXAMPLES = """examples:
-  python -m lumina_core demo
-  python -m lumina_core demo --prompt "a red circle moves to the left on a navy background" --motion 3 --out red.mp4
-  python -m lumina_core demo --patch 1x2 --seed 4
+  lumina-video demo
+  lumina-video demo --prompt "a red circle moves to the left on a navy background" --motion 3 --out red.mp4
+  lumina-video demo --patch 1x2 --seed 4
 
-Writes the video, with a sound when the bundle has a voice, and, beside it, a contact sheet (.png). The last line on
-stdout is the video's path."""
+Writes the video, with audio if the bundle has an audio model, and a contact sheet (.png) next to it. The last line on
+stdout is the path of the video."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     add_bundle_option(parser)
-    parser.add_argument("--prompt", metavar="TEXT", help="what to show, in the bundle's words (default: its example)")
-    parser.add_argument("--negative-prompt", default="", metavar="TEXT", help="what to move away from (default: empty)")
-    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="another seed, another clip (default 0)")
     parser.add_argument(
-        "--scale", type=whole, default=4, metavar="N", help="pixels of the file per pixel of the clip (default 4)"
+        "--prompt", metavar="TEXT", help="what to show, in the words that the bundle knows (default: its example)"
+    )
+    parser.add_argument("--negative-prompt", default="", metavar="TEXT", help="what to avoid (default: empty)")
+    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="seed of the noise, from 0 (default 0)")
+    parser.add_argument(
+        "--scale",
+        type=whole,
+        default=4,
+        metavar="N",
+        help="side of a pixel of the clip in pixels of the file (default 4)",
     )
     parser.add_argument(
-        "--out", default="lumina-demo.mp4", metavar="FILE.mp4", help="replaced if there (default lumina-demo.mp4)"
+        "--out",
+        default="lumina-demo.mp4",
+        metavar="FILE.mp4",
+        help="output file; an existing file is replaced (default lumina-demo.mp4)",
     )
-    parser.add_argument("--no-sound", action="store_true", help="leave the sound out")
+    parser.add_argument("--no-sound", action="store_true", help="do not generate audio")
     add_size_options(parser)
     add_plan_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Run the command. Raises LuminaError."""
     bundle = chosen_bundle(arguments)
     out = check_target(arguments.out, ".mp4")
     size = size_from(arguments)
     if size.frames == 1:
-        raise LuminaError("demo makes a video: --frames is 1; write 8 or more, or use generate for an image.")
+        raise LuminaError(
+            "demo makes a video: --frames is 1; write 8 or more, or use generate for an image.",
+            field="frames",
+            kind="value",
+        )
     if arguments.motion is None and bundle.sound is not None and not arguments.no_sound:
         arguments.motion = AUDIBLE_MOTION
     prompt = bundle.prompt if arguments.prompt is None else arguments.prompt
@@ -73,8 +88,8 @@ def run(arguments: argparse.Namespace) -> None:
     pipe = LuminaVideoPipeline.from_bundle(bundle, preset=preset_name(arguments))
     plan, fps = plan_from(arguments, size, pipe.config), preset_clip(preset_name(arguments)).fps
     job = pipe.prepare(prompt, arguments.negative_prompt, plan=plan, size=size, fps=fps, seed=arguments.seed)
-    voice = None if arguments.no_sound else _voice(bundle, prompt, arguments.seed)
-    print(_before(bundle, prompt, plan, size, pipe.config), flush=True)
+    audio = None if arguments.no_sound else _audio_settings(bundle, prompt, arguments.seed)
+    print(_header(bundle, prompt, plan, size, pipe.config), flush=True)
     started = time.perf_counter()
     with Progress() as progress, pipe.run(job, progress) as found:
         progress.stage("decoding")
@@ -82,33 +97,34 @@ def run(arguments: argparse.Namespace) -> None:
     write_clip(pipe, job, 0, [frames], out, arguments.scale)
     sheet = write_image(out.with_suffix(".png"), contact_sheet(frames, prompt))
     print(f"{len(frames)} frames in {time.perf_counter() - started:.1f} s{_motion(frames, fps)}")
-    if voice:
-        # Few frames may be decoded to one, and nothing moves in that.
-        print(_add_audio(voice, frames, fps, out) if len(frames) > 1 else "no sound: a single frame has none")
+    if audio:
+        # A clip of few frames may decode to one frame, which has no motion.
+        print(_add_audio(audio, frames, fps, out) if len(frames) > 1 else "no audio: the clip has a single frame")
     print(f"contact sheet: {sheet}")
     print(out, flush=True)
 
 
-def _voice(bundle: Bundle, prompt: str, seed: int) -> AudioSettings | None:
-    """How the sound is made, checked; None for a bundle without a voice. Raises LuminaError."""
+def _audio_settings(bundle: Bundle, prompt: str, seed: int) -> AudioSettings | None:
+    """The settings of the audio, checked; None for a bundle without an audio model. Raises LuminaError."""
     if bundle.sound is None:
         return None
     settings = AudioSettings(files=AudioFiles.of(bundle.sound), prompt=prompt, seed=seed)
-    audio_pipeline(settings)  # checks them
+    # Makes no use of the pipeline except its checks.
+    audio_pipeline(settings)
     return settings
 
 
 def _add_audio(settings: AudioSettings, frames: torch.Tensor, fps: float, video: Path) -> str:
-    """Put the sound of the frames into the video; a line on it."""
+    """Add the audio of the frames to the video, and return a line about it."""
     started = time.perf_counter()
     with Progress() as progress:
-        sound = audio_for_frames(settings, frames, fps, progress)
-    mux(video, sound.waveform, SAMPLE_RATE, video, audio_metadata(settings))
+        audio = audio_for_frames(settings, frames, fps, progress)
+    mux(video, audio.waveform, SAMPLE_RATE, video, audio_metadata(settings))
     seconds = time.perf_counter() - started
-    return f"{sound.waveform.shape[-1] / SAMPLE_RATE:g} s of sound in {seconds:.1f} s, NFE {sound.nfe}"
+    return f"{audio.waveform.shape[-1] / SAMPLE_RATE:g} s of sound in {seconds:.1f} s, NFE {audio.nfe}"
 
 
-def _before(bundle: Bundle, prompt: str, plan: SamplingPlan, size: VideoSize, config: VideoConfig) -> str:
+def _header(bundle: Bundle, prompt: str, plan: SamplingPlan, size: VideoSize, config: VideoConfig) -> str:
     lines = [
         f"bundle           {bundle.name}: {bundle.about}",
         f"prompt           {prompt}",
@@ -120,9 +136,9 @@ def _before(bundle: Bundle, prompt: str, plan: SamplingPlan, size: VideoSize, co
 
 
 def _motion(frames: torch.Tensor, fps: float) -> str:
-    """The measured score in words; nothing for a clip that is too short for one.
+    """The measured motion score as text; empty for a clip that is too short for one.
 
-    OpenCV is an extra of the package, which a first clip must not depend on.
+    OpenCV is an optional dependency, so the demo also runs without it.
     """
     if len(frames) <= fps / 2:
         return ""

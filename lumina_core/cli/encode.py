@@ -1,4 +1,4 @@
-"""``encode``: videos and images, or videos with their sound, become an encoded set to train on."""
+"""``encode``: encodes videos and images, or the audio of videos, as a training set."""
 
 from __future__ import annotations
 
@@ -23,84 +23,96 @@ from .options import INTERRUPTED, existing, number, whole
 
 NAME = "encode"
 USAGE = "DATA (--vae PATH | --sound FOLDER --codec PATH) --out FOLDER [flags]"
-HELP = "Encode videos and images, or videos with their sound, once, to train on them."
+HELP = "Encode videos and images, or the audio of videos, as a training set."
 EXAMPLES = """examples:
-  python -m lumina_core encode clips/ --vae models/CogVideoX-2b/vae --out encoded/clips
-  python -m lumina_core encode list.jsonl --vae models/CogVideoX-2b/vae --out encoded/hd --size 960 --fps 24
-  python -m lumina_core encode --sound models/sound/features --codec models/sound/codec clips/ --out encoded/sounds
+  lumina-video encode clips/ --vae models/CogVideoX-2b/vae --out encoded/clips
+  lumina-video encode list.jsonl --vae models/CogVideoX-2b/vae --out encoded/hd --size 960 --fps 24
+  lumina-video encode --sound models/sound/features --codec models/sound/codec clips/ --out encoded/sounds
 
-In a folder the caption of clip.mp4 is clip.txt. A list has records such as {"path": "clip.mp4", "caption": "A kite"},
-with "motion" or "unimatch_flow" where a motion score is known. Every picture keeps its shape, at the area of --size.
-With --sound the clips' sounds are what is trained on; a file gives a clip each --seconds, silent ones are skipped.
-Interrupted or killed, the same command continues. Files that cannot be used are skipped and listed.
-Exit status: 0 all encoded, 1 some skipped, 2 none could be. The last line on stdout is the folder."""
+In a folder, clip.txt has the caption of clip.mp4. A list has records such as {"path": "clip.mp4", "caption": "A kite"},
+with "motion" or "unimatch_flow" if a motion score is known. Images and frames keep their aspect ratio, at the area of
+--size. --sound encodes the audio of videos: each file is cut into clips of --seconds, and silent clips are skipped.
+If interrupted, run the same command again to resume. Files that cannot be used are skipped and listed.
+Exit status: 0 all encoded, 1 some skipped, 2 none encoded. The last line on stdout is the folder."""
+# Exit status if some files were skipped.
 SOME_FAILED = 1
 _SECONDS_IN_A_LOG = 10.0
-_PICTURES_ONLY = ("size", "fps", "scores", "dtype")
+# Flags that are not for audio.
+_VISUAL_ONLY = ("size", "fps", "scores", "dtype")
 
 
 class EncodeProgress(EncodeObserver):
-    """Notes as lines, items as a bar on stderr."""
+    """Shows notes as lines and encoded samples as a progress bar on stderr."""
 
     def __init__(self) -> None:
-        self._bar = None
+        self._bar: Any = None
 
     def note(self, text: str) -> None:
+        """Print a note."""
         print(f"note: {text}", file=sys.stderr, flush=True)
 
     def begin(self, items: int, done: int) -> None:
+        """Start the bar, of ``items`` samples of which ``done`` are encoded already."""
         from tqdm import tqdm
 
-        # In a log file every update is one more line.
+        # In a log file each update is a line.
         interval = 0.1 if sys.stderr.isatty() else _SECONDS_IN_A_LOG
         self._bar = tqdm(
             total=items, initial=done, desc="encode", file=sys.stderr, mininterval=interval, dynamic_ncols=True
         )
 
     def item(self, name: str) -> None:
+        """Advance the bar by one sample."""
         self._bar.update()
 
     def __enter__(self) -> EncodeProgress:
+        """Itself."""
         return self
 
     def __exit__(self, *error: object) -> None:
+        """Close the bar."""
         if self._bar is not None:
             self._bar.close()
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    defaults, sound = EncodeSettings(), AudioEncodeSettings()
+    """Add the arguments of the command."""
+    defaults, audio = EncodeSettings(), AudioEncodeSettings()
     parser.add_argument(
-        "data", metavar="DATA", help="folder with a .txt caption beside each file, or a .jsonl or .json"
+        "data", metavar="DATA", help="folder with a .txt caption for each file, or a .jsonl or .json list"
     )
-    parser.add_argument("--vae", metavar="PATH", help="for pictures: vae folder of CogVideoX-2b, or .safetensors file")
-    parser.add_argument("--sound", metavar="FOLDER", help="for sounds: folder of the encoders, with clip/ and sync/")
     parser.add_argument(
-        "--codec", metavar="PATH", help="for sounds: folder with vae/ and vocoder/, or AudioLDM's checkpoint"
+        "--vae", metavar="PATH", help="for videos and images: vae folder of CogVideoX-2b, or .safetensors file"
     )
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="made if need be; one of an earlier run goes on")
+    parser.add_argument(
+        "--sound", metavar="FOLDER", help="for audio: folder of the feature encoders, with clip/ and sync/"
+    )
+    parser.add_argument(
+        "--codec", metavar="PATH", help="for audio: folder with vae/ and vocoder/, or AudioLDM's checkpoint"
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="FOLDER", help="output folder; an interrupted run resumes in it"
+    )
     parser.add_argument(
         "--size",
         type=whole,
         metavar="PIXELS",
-        help=f"side of a square of the area; smaller pictures are skipped (default {defaults.size})",
+        help=f"side of a square of the target area; smaller files are skipped (default {defaults.size})",
     )
     parser.add_argument(
         "--fps",
         type=number,
         metavar="RATE",
-        help=f"frames per second; clips below half of it are skipped (default {defaults.fps:g})",
+        help=f"frames per second; clips below half of that are skipped (default {defaults.fps:g})",
     )
     parser.add_argument(
         "--seconds",
         type=number,
         metavar="S",
-        help=f"use at most so much of a clip, from its beginning (default {defaults.seconds:g}); with --sound the "
-        f"length of a clip (default {sound.seconds:g})",
+        help=f"use at most this much of a clip, from its start (default {defaults.seconds:g}); with --sound, the "
+        f"length of a clip (default {audio.seconds:g})",
     )
-    parser.add_argument(
-        "--scores", metavar="FILE", help="JSONL of motion scores by path; without any they are measured"
-    )
+    parser.add_argument("--scores", metavar="FILE", help="JSONL of motion scores by path (default: measure them)")
     parser.add_argument("--device", default=AUTO, metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps (default auto)")
     parser.add_argument(
         "--dtype",
@@ -110,31 +122,40 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    encode = _pictures(arguments) if _check_kind(arguments) else _audio(arguments)
+    """Run the command, and return the exit status. Raises LuminaError."""
+    encode = _encode_visual(arguments) if _is_visual(arguments) else _encode_audio(arguments)
     out = Path(arguments.out)
     try:
         with EncodeProgress() as progress:
             result = encode(out, progress)
     except KeyboardInterrupt:
-        print(f"Interrupted; {out} keeps what was encoded, and the same command continues.", file=sys.stderr)
+        print(f"Interrupted; what was encoded is in {out}. Run the same command again to resume.", file=sys.stderr)
         return INTERRUPTED
     report(result, out)
     return SOME_FAILED if result.skipped else 0
 
 
-def _check_kind(arguments: argparse.Namespace) -> bool:
-    """Whether pictures are encoded. Raises LuminaError for flags that do not go together."""
-    pictures = arguments.vae is not None
+def _is_visual(arguments: argparse.Namespace) -> bool:
+    """Whether videos and images are encoded, not audio. Raises LuminaError for flags that contradict each other."""
+    visual = arguments.vae is not None
     parts = [name for name in ("sound", "codec") if getattr(arguments, name) is not None]
-    if pictures == bool(parts) or len(parts) == 1:
-        raise LuminaError("Give --vae to encode pictures, or both --sound and --codec to encode the sounds of videos.")
-    idle = [name for name in _PICTURES_ONLY if not pictures and getattr(arguments, name) is not None]
-    if idle:
-        raise LuminaError(f"--{idle[0]} is for pictures, and --sound encodes sounds; leave one of them out.")
-    return pictures
+    if visual == bool(parts) or len(parts) == 1:
+        raise LuminaError(
+            "Give --vae to encode videos and images, or both --sound and --codec to encode the audio of videos.",
+            field="vae",
+            kind="value",
+        )
+    unused = [name for name in _VISUAL_ONLY if not visual and getattr(arguments, name) is not None]
+    if unused:
+        raise LuminaError(
+            f"--{unused[0]} is for videos and images, and --sound encodes audio; leave one of them out.",
+            field=unused[0],
+            kind="value",
+        )
+    return visual
 
 
-def _pictures(arguments: argparse.Namespace) -> Callable[[Path, EncodeObserver], EncodeResult]:
+def _encode_visual(arguments: argparse.Namespace) -> Callable[[Path, EncodeObserver], EncodeResult]:
     settings = EncodeSettings(**_given(arguments, "size", "fps", "seconds"))
     device = pick_device(arguments.device)
     dtype = pick_dtype(arguments.dtype or AUTO, device)
@@ -145,7 +166,7 @@ def _pictures(arguments: argparse.Namespace) -> Callable[[Path, EncodeObserver],
     return lambda out, watcher: encode_source(source, vae, out, settings, watcher)
 
 
-def _audio(arguments: argparse.Namespace) -> Callable[[Path, EncodeObserver], EncodeResult]:
+def _encode_audio(arguments: argparse.Namespace) -> Callable[[Path, EncodeObserver], EncodeResult]:
     settings = AudioEncodeSettings(**_given(arguments, "seconds"))
     device = pick_device(arguments.device)
     source = read_source(Path(arguments.data))
@@ -159,10 +180,10 @@ def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 
 def report(result: EncodeResult, out: Path) -> None:
-    """What was skipped on stderr, what there is on stdout."""
+    """Print what was skipped on stderr, and the number of samples and the folder on stdout."""
     for name, sentence in result.skipped.items():
         print(f"skipped {name}: {sentence}", file=sys.stderr)
     if result.skipped:
         print(f"{len(result.skipped)} skipped, listed in {out / SKIPPED}", file=sys.stderr)
-    print(f"{result.items} items, {result.added} of them encoded now")
+    print(f"{result.items} samples, {result.added} of them encoded now")
     print(out)

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..audio.features import check_seconds
 from ..errors import LuminaError
 from ..media.writer import check_target
+from ..pipelines.audio import LuminaAudioPipeline
 from ..pipelines.audio_file import AudioSettings, audio_pipeline
 from ..pipelines.bundle import unlearned_motion
 from ..pipelines.latent_files import SUFFIX, SavedLatents, load_latents
@@ -20,24 +21,38 @@ from ..sampling.plan import SamplingPlan
 from ..sampling.presets import preset_clip
 from ..shapes.latents import VideoSize
 from .given_frames import GivenFrames, given_frames
-from .models import Models, bundled_voice, models_from
+from .models import Models, bundled_audio, models_from
 from .options import existing, plan_from, preset_name, size_from
 from .prompt_files import read_prompts
 
-# ``--stop`` at the end of the first patch size.
+# Value of ``--stop`` that means the end of the first patch size.
 DRAFT = "draft"
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the flags ask for, checked.
+class AudioModel:
+    """What makes the audio of all clips.
 
     Args:
-        pipe, job: what makes the clips, and what it is asked for.
+        settings: prompt, seed and files.
+        pipe: made of the settings; for several clips it keeps its networks.
+    """
+
+    settings: AudioSettings
+    pipe: LuminaAudioPipeline
+
+
+@dataclass(frozen=True)
+class Request:
+    """The checked request of a run of ``generate``.
+
+    Args:
+        pipe: makes the clips.
+        job: the call of ``pipe``.
         given: frames that the flags give.
-        files: one for each clip.
-        save_latents: file to keep the latents in; None for none.
-        audio: how audio is added; None for none.
+        files: output files, one for each clip.
+        save_latents: output file of the latents; None for none.
+        audio: makes the audio; None for none.
         notes: sentences for the user.
     """
 
@@ -46,12 +61,12 @@ class Request:
     given: GivenFrames
     files: tuple[Path, ...]
     save_latents: Path | None
-    audio: AudioSettings | None
+    audio: AudioModel | None
     notes: tuple[str, ...]
 
 
 def request_from(arguments: argparse.Namespace) -> Request:
-    """The flags as a request, checked as far as it can be before any weights are read. Raises LuminaError."""
+    """The flags as a request, after all checks that need no weights. Raises LuminaError."""
     models = models_from(arguments)
     prompts = prompts_from(arguments)
     size = size_from(arguments)
@@ -100,13 +115,13 @@ def prompts_from(arguments: argparse.Namespace) -> list[str]:
     """The prompts of ``--prompt`` or ``--prompts``. Raises LuminaError."""
     if arguments.prompt is not None and arguments.prompts is not None:
         raise LuminaError(
-            "--prompt and --prompts both say what to show; give one of them.", field="prompts", kind="value"
+            "--prompt and --prompts both say what to show; give only one of them.", field="prompts", kind="value"
         )
     if arguments.prompts is not None:
         return read_prompts(existing("--prompts", arguments.prompts))
     if arguments.prompt is None:
         raise LuminaError(
-            "This flag is required: --prompt TEXT, or --prompts FILE; see python -m lumina_core generate --help.",
+            "This flag is required: --prompt TEXT, or --prompts FILE; see lumina-video generate --help.",
             field="prompt",
             kind="value",
         )
@@ -118,20 +133,22 @@ def latents_from(arguments: argparse.Namespace, prompts: list[str]) -> SavedLate
     if arguments.latents is None:
         if arguments.pick is not None:
             raise LuminaError(
-                "--pick chooses a clip of --latents, which is not given; add it.", field="pick", kind="value"
+                "--pick selects a clip of --latents, which is not given; add it.", field="pick", kind="value"
             )
         return None
     for flag, value, unset in (("--seed", arguments.seed, None), ("--num", arguments.num, 1)):
         if value != unset:
             raise LuminaError(
-                f"--latents says how its clips began, and so does {flag}; give one.", field=flag[2:], kind="value"
+                f"--latents already has the noise of its clips, which {flag} would set; give only one of them.",
+                field=flag[2:],
+                kind="value",
             )
     saved = load_latents(existing("--latents", arguments.latents))
     if arguments.pick is not None:
         if not 1 <= arguments.pick <= len(saved.seeds):
             raise LuminaError(
-                f"--pick is {arguments.pick}, and {arguments.latents} holds {len(saved.seeds)} clips; write a number "
-                "from 1 to that.",
+                f"--pick is {arguments.pick}, and {arguments.latents} has {len(saved.seeds)} clips; write a number "
+                f"from 1 to {len(saved.seeds)}.",
                 field="pick",
                 kind="value",
             )
@@ -139,7 +156,7 @@ def latents_from(arguments: argparse.Namespace, prompts: list[str]) -> SavedLate
         saved = SavedLatents(saved.latents[index : index + 1], saved.step, saved.seeds[index : index + 1])
     if len(prompts) > 1 and len(prompts) != len(saved.seeds):
         raise LuminaError(
-            f"{arguments.latents} holds {len(saved.seeds)} clips, and there are {len(prompts)} prompts; give one "
+            f"{arguments.latents} has {len(saved.seeds)} clips, and there are {len(prompts)} prompts; give one "
             "prompt, or one for each clip.",
             field="prompts",
             kind="value",
@@ -153,7 +170,9 @@ def stop_from(arguments: argparse.Namespace, plan: SamplingPlan) -> int | None:
         return None
     if arguments.save_latents is None:
         raise LuminaError(
-            "--stop ends with a draft, which only --save-latents keeps; add it.", field="save_latents", kind="value"
+            "--stop makes a draft, and only --save-latents saves its latents; add it.",
+            field="save_latents",
+            kind="value",
         )
     if arguments.stop == DRAFT:
         return draft_steps(plan.patch, plan.grid().tolist())
@@ -166,18 +185,17 @@ def stop_from(arguments: argparse.Namespace, plan: SamplingPlan) -> int | None:
 
 
 def fps_from(arguments: argparse.Namespace, given: GivenFrames) -> float:
-    """Frames per second of the files: of ``--fps``, else of the given video, else of the preset. Raises LuminaError."""
+    """Frames per second of the files: those of ``--fps``, of the given video, or of the preset. Raises LuminaError."""
     if arguments.fps is not None:
         return arguments.fps
     return given.fps or preset_clip(preset_name(arguments)).fps
 
 
-def audio_from(
-    arguments: argparse.Namespace, models: Models, job: VideoJob
-) -> tuple[AudioSettings | None, str | None]:
-    """How the audio of ``--sound`` is made, checked as far as it can be without the video, and a note for the user.
+def audio_from(arguments: argparse.Namespace, models: Models, job: VideoJob) -> tuple[AudioModel | None, str | None]:
+    """What makes the audio of ``--sound``, after all checks that need no video, and a note for the user.
 
-    Raises LuminaError.
+    Raises:
+        LuminaError: flags contradict each other, or the bundle has no audio model.
     """
     if not arguments.sound:
         if arguments.sound_prompt is not None:
@@ -193,7 +211,7 @@ def audio_from(
             field="sound_prompt",
             kind="value",
         )
-    files, note = bundled_voice(models.bundle and str(models.bundle.folder))
+    files, note = bundled_audio(models.bundle and str(models.bundle.folder))
     settings = AudioSettings(
         files=files,
         prompt=job.prompts[0] if arguments.sound_prompt is None else arguments.sound_prompt,
@@ -201,6 +219,5 @@ def audio_from(
         device=arguments.device,
         dtype=arguments.dtype,
     )
-    audio_pipeline(settings)  # checks them
     check_seconds(job.size.frames / job.fps)
-    return settings, note
+    return AudioModel(settings, audio_pipeline(settings, keep="all" if job.clips > 1 else "one")), note

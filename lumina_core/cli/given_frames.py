@@ -1,4 +1,4 @@
-"""Flags that give frames to ``generate``: an image to begin with, a clip to continue, a video to re-render."""
+"""Flags that give frames to ``generate``: an image to start with, a clip to continue, or a video to re-render."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from ..shapes.latents import VideoSize
 from ..vae.codec import FRAME_BATCH
 from .options import existing, number, whole
 
+# Default of ``--strength``.
 DEFAULT_STRENGTH = 0.5
 _SOURCES = ("image", "continue", "video")
 
 
 @dataclass(frozen=True)
 class GivenFrames:
-    """What the flags give.
+    """The frames that the flags give, as arguments of ``LuminaVideoPipeline``.
 
     Args:
-        image: frames (N, H, W, 3) in 0..1 that the clip begins with; None for none.
-        video: frames to re-render; None for none.
-        strength: of video-to-video.
+        image: frames (N, H, W, 3) in 0..1 that the clip starts with; None for none.
+        video: frames to re-render, of the same form; None for none.
+        strength: of video-to-video, above 0 and up to 1.
         hold: see ``sampling.frame_conditioning.release_times``.
-        fps: frames per second of the file that they are from; None for an image.
-        continued: file of the clip that is continued, which goes ahead of the new frames.
+        fps: frames per second of the given video; None for an image.
+        continued: file of the clip that is continued, which is written before the new frames.
     """
 
     image: torch.Tensor | None = None
@@ -44,53 +45,54 @@ class GivenFrames:
     continued: Path | None = None
 
     def before(self, size: VideoSize) -> Iterator[torch.Tensor]:
-        """Frames (1, H, W, 3) to write ahead of the new ones: those of the continued clip, at the size of the clip."""
+        """Frames (1, H, W, 3) to write before the new ones: those of the continued clip, resized to ``size``."""
         if self.continued is not None:
             for frame in all_frames(self.continued):
                 yield fit_frames(_floats([frame]), size.width, size.height)
 
 
 def add_given_frames_options(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that give frames."""
     group = parser.add_argument_group(
         "given frames (cropped and resized to the size of the clip; one of --image, --continue, --video)"
     )
-    group.add_argument("--image", metavar="FILE", help="image-to-video: an image that becomes the first frames")
+    group.add_argument("--image", metavar="FILE", help="image-to-video: the image that the clip starts with")
     group.add_argument(
         "--continue",
         metavar="FILE",
         dest="continue_",
-        help="continuation: a video to extend; the file written holds that video and then the new frames",
+        help="continuation: a video to extend; the output is that video followed by the new frames",
     )
     group.add_argument(
         "--context",
         type=whole,
         metavar="N",
-        help=f"of --continue: last frames that the new ones follow, a multiple of {FRAME_BATCH} (default "
-        f"{FRAME_BATCH}); they count in --frames",
+        help=f"with --continue: how many last frames to condition on, a multiple of {FRAME_BATCH} (default "
+        f"{FRAME_BATCH}); --frames includes them",
     )
     group.add_argument(
         "--hold",
         type=number,
         metavar="T",
-        help=f"of --image and --continue: flow time up to which frames next to the given ones are held; higher jumps "
-        f"less, lower moves more (default {HOLD})",
+        help=f"with --image or --continue: timestep up to which frames next to the given ones are held, 0 to 1; higher "
+        f"values give a smoother transition, lower values more motion (default {HOLD})",
     )
     group.add_argument(
         "--video",
         metavar="FILE",
-        help="video-to-video: a video to render again by the prompt; its first frames, up to --frames",
+        help="video-to-video: a video to re-render with the prompt; its first frames, up to --frames, are used",
     )
     group.add_argument(
         "--strength",
         type=number,
         metavar="S",
-        help=f"of --video: share of the steps that run, above 0 to 1; 1 keeps nothing of it (default "
-        f"{DEFAULT_STRENGTH})",
+        help="with --video: fraction of the steps that run, above 0 and up to 1; 1 keeps nothing of the video "
+        f"(default {DEFAULT_STRENGTH})",
     )
 
 
 def given_frames(arguments: argparse.Namespace, frames: int) -> GivenFrames:
-    """The frames of the flags; ``frames`` is the clip's number of them. Raises LuminaError."""
+    """Read the frames that the flags give, for a clip of ``frames`` frames. Raises LuminaError."""
     _check_flags(arguments)
     hold = HOLD if arguments.hold is None else arguments.hold
     if arguments.image is not None:
@@ -106,7 +108,7 @@ def _check_flags(arguments: argparse.Namespace) -> None:
     given = [name for name in _SOURCES if getattr(arguments, _attribute(name)) is not None]
     if len(given) > 1:
         raise LuminaError(
-            f"--{given[0]} and --{given[1]} both say what the clip is made from; give one of them.",
+            f"--{given[0]} and --{given[1]} both give frames; give only one of them.",
             field=given[1],
             kind="value",
         )
@@ -119,6 +121,7 @@ def _check_flags(arguments: argparse.Namespace) -> None:
 
 
 def _attribute(name: str) -> str:
+    """Attribute of a flag in the namespace; ``continue`` is a keyword of Python."""
     return "continue_" if name == "continue" else name
 
 

@@ -1,4 +1,4 @@
-"""Flags that say which models to use: three paths, a bundle, or nothing for the bundle that comes along."""
+"""Flags that select the models: three paths, a bundle, or nothing for the bundled model."""
 
 from __future__ import annotations
 
@@ -11,16 +11,26 @@ from ..pipelines.audio_inputs import AudioFiles
 from ..pipelines.bundle import DEFAULT_BUNDLE, Bundle, bundled, find_bundle
 from .options import existing, use_preset
 
+# Flags that name the parts of a video model.
 _FLAGS = ("--checkpoint", "--text-encoder", "--vae")
-_NOTE = f"no models were named, so the bundle {DEFAULT_BUNDLE} is used: a small model that knows drawn shapes only."
-_VOICE_NOTE = (
-    f"no voice was named, so that of the bundle {DEFAULT_BUNDLE} is used: a small one that knows drawn shapes only."
+_NOTE = (
+    f"no models were given, so the bundled model {DEFAULT_BUNDLE} is used: a small one that knows drawn shapes only."
+)
+_AUDIO_NOTE = (
+    f"no audio model was given, so that of the bundled model {DEFAULT_BUNDLE} is used: a small one that knows drawn "
+    "shapes only."
 )
 
 
 @dataclass(frozen=True)
 class Models:
-    """Files to use, the bundle that they are from, and a sentence for the user where the choice was not theirs."""
+    """Files of a video model.
+
+    Args:
+        checkpoint, text_encoder, vae: files or folders for the loaders.
+        bundle: that they are from; None for files of the user.
+        note: sentence for the user if they did not select a model.
+    """
 
     checkpoint: Path
     text_encoder: Path
@@ -30,22 +40,24 @@ class Models:
 
 
 def add_bundle_option(group: argparse._ActionsContainer) -> None:
+    """Add ``--bundle``."""
     shipped = f" ({', '.join(bundled())})" if bundled() else ""
     group.add_argument(
-        "--bundle", metavar="NAME", help=f"all models in one: a bundle that comes along{shipped}, or a bundle's folder"
+        "--bundle", metavar="NAME", help=f"a bundle with all models: the name of a bundled one{shipped}, or a folder"
     )
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(f"models (default: the bundle {DEFAULT_BUNDLE}, which comes along)")
+    """Add the flags that select a video model."""
+    group = parser.add_argument_group(f"models (default: the bundled model {DEFAULT_BUNDLE})")
     add_bundle_option(group)
-    group.add_argument("--checkpoint", metavar="PATH", help="released folder, .safetensors or .pth file")
-    group.add_argument("--text-encoder", metavar="FOLDER", help="google/gemma-2-2b for transformers")
+    group.add_argument("--checkpoint", metavar="PATH", help="folder in the released layout, .safetensors or .pth file")
+    group.add_argument("--text-encoder", metavar="FOLDER", help="google/gemma-2-2b in the transformers layout")
     group.add_argument("--vae", metavar="PATH", help="vae folder of CogVideoX-2b, or .safetensors file")
 
 
 def models_from(arguments: argparse.Namespace) -> Models:
-    """The models of the flags; a bundle's preset becomes the default one. Raises LuminaError."""
+    """The models that the flags select. The preset of a bundle becomes the default preset. Raises LuminaError."""
     given = {flag: getattr(arguments, flag[2:].replace("-", "_")) for flag in _FLAGS}
     missing = [flag for flag, path in given.items() if path is None]
     if not missing and arguments.bundle is None:
@@ -56,45 +68,64 @@ def models_from(arguments: argparse.Namespace) -> Models:
             return bundle_models(arguments)
         if DEFAULT_BUNDLE not in bundled():
             raise LuminaError(
-                f"No models are named, and the bundle {DEFAULT_BUNDLE} is not there; these flags are then required: "
-                f"{', '.join(_FLAGS)}, or --bundle FOLDER."
+                f"No models are given, and the bundled model {DEFAULT_BUNDLE} is missing; these flags are then "
+                f"required: {', '.join(_FLAGS)}, or --bundle FOLDER.",
+                field="checkpoint",
+                kind="missing",
             )
         return replace(bundle_models(arguments), note=_NOTE)
     if arguments.bundle is not None:
         clash = next(flag for flag in _FLAGS if flag not in missing)
-        raise LuminaError(f"--bundle brings all models and {clash} names one; use only one of them.")
+        raise LuminaError(
+            f"--bundle has all models and {clash} names one; use only one of them.", field="bundle", kind="value"
+        )
     raise LuminaError(
-        f"These flags are required: {', '.join(missing)}, as models go together; give {', '.join(_FLAGS)}, or --bundle."
+        f"These flags are required: {', '.join(missing)}, because models must fit together; give {', '.join(_FLAGS)}, "
+        "or --bundle.",
+        field=missing[0][2:].replace("-", "_"),
+        kind="value",
     )
 
 
 def bundle_models(arguments: argparse.Namespace) -> Models:
-    """The models of ``--bundle``, or of the default one; its preset becomes the default one. Raises LuminaError."""
+    """The models of ``--bundle``, or of the default bundle. Its preset becomes the default preset. Raises
+    LuminaError."""
     bundle = chosen_bundle(arguments)
     return Models(bundle.checkpoint, bundle.text_encoder, bundle.vae, bundle)
 
 
 def chosen_bundle(arguments: argparse.Namespace) -> Bundle:
-    """``--bundle``, or the default one; its preset becomes the default one. Raises LuminaError."""
+    """The bundle of ``--bundle``, or the default one. Its preset becomes the default preset. Raises LuminaError."""
     bundle = find_bundle(arguments.bundle or DEFAULT_BUNDLE)
     use_preset(arguments, bundle.preset)
     return bundle
 
 
-def bundled_voice(name: str | None) -> tuple[AudioFiles, str | None]:
-    """The voice of a bundle, and a sentence for the user where ``name`` is None and it is the default one.
+def bundled_audio(name: str | None) -> tuple[AudioFiles, str | None]:
+    """The audio model of a bundle.
 
-    Raises LuminaError for a bundle without one.
+    Args:
+        name: of the bundle, or its folder; None for the default bundle.
+
+    Returns:
+        Its files, and a note for the user if ``name`` is None.
+
+    Raises:
+        LuminaError: the bundle is missing or has no audio model.
     """
     if name is None and DEFAULT_BUNDLE not in bundled():
         raise LuminaError(
-            f"No voice is named, and the bundle {DEFAULT_BUNDLE} is not there; give --bundle FOLDER, or --model, "
-            "--features and --codec."
+            f"No audio model is given, and the bundled model {DEFAULT_BUNDLE} is missing; give --bundle FOLDER, or "
+            "--model, --features and --codec.",
+            field="bundle",
+            kind="missing",
         )
     bundle = find_bundle(name or DEFAULT_BUNDLE)
     if bundle.sound is None:
         raise LuminaError(
-            f"The bundle {bundle.name} has no voice, only pictures; fetch it again, or give --model, --features and "
-            "--codec of the command sound."
+            f"The bundle {bundle.name} has no audio model; use another bundle, or the command sound with --model, "
+            "--features and --codec.",
+            field="bundle",
+            kind="missing",
         )
-    return AudioFiles.of(bundle.sound), None if name else _VOICE_NOTE
+    return AudioFiles.of(bundle.sound), None if name else _AUDIO_NOTE

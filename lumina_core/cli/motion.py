@@ -1,4 +1,4 @@
-"""``motion``: how much moves in video files, beside the scores of another estimator where there are some."""
+"""``motion``: measures the motion scores of video files, and compares them with those of another estimator."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ NAME = "motion"
 USAGE = "VIDEO... [flags]"
 HELP = "Measure motion scores of video files: mean optical flow in pixels per half second, at 320x576. Loads no model."
 EXAMPLES = """examples:
-  python -m lumina_core motion clip.mp4
-  python -m lumina_core motion clips/*.mp4 --out motion.jsonl
-  python -m lumina_core motion clips/*.mp4 --scores 0-of-8-record.jsonl
+  lumina-video motion clip.mp4
+  lumina-video motion clips/*.mp4 --out motion.jsonl
+  lumina-video motion clips/*.mp4 --scores 0-of-8-record.jsonl
 
-The score is what --motion of `generate` asks for, on the scale of OpenCV's DIS estimator. The released model was
-trained with scores of UniMatch: --scores shows both and the line between them on your clips; see docs/motion.md.
-Exit status: 0 all measured, 1 some could not be, 2 none could."""
+The score has the meaning of --motion of `generate`, on the scale of OpenCV's DIS estimator. The released model was
+trained with scores of UniMatch: --scores shows both and a linear fit between them on your clips; see docs/motion.md.
+Exit status: 0 all measured, 1 some not measured, 2 none measured."""
+# Exit status if some files were not measured.
 SOME_FAILED = 1
+# Fewest clips for a linear fit between two scales.
 _FEWEST = 3
-"""Clips that a line between two scales takes."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One file: length in seconds, mean frame rate, score, and the other estimator's where it is known."""
+    """A measured file: its length in seconds, mean frame rate and score, and the other estimator's score or None."""
 
     path: str
     seconds: float
@@ -46,47 +47,54 @@ class Measured:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="files of any frame rate; the first 4 s count")
+    """Add the arguments of the command."""
+    parser.add_argument(
+        "videos", nargs="+", metavar="VIDEO", help="files of any frame rate; the first 4 s are measured"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--scores",
         metavar="FILE",
-        help="JSONL with a path and unimatch_flow (or motion) on each line, to compare with; a path is matched whole, "
-        "else by its file name",
+        help="JSONL with a path and unimatch_flow (or motion) on each line, to compare with; matched by the whole "
+        "path, otherwise by file name",
     )
     parser.add_argument("--out", metavar="FILE.jsonl", help="write path, motion, seconds and fps of each clip")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Run the command, and return the exit status. Raises LuminaError."""
     others = {} if arguments.scores is None else _matching(arguments.videos, arguments.scores)
     out = None if arguments.out is None else check_target(arguments.out, ".jsonl")
     flow = dis_flow()
-    measured, broken = [], {}
+    measured: list[Measured] = []
+    failed: dict[str, LuminaError] = {}
     if not arguments.json:
         print(_line(arguments, "file", "seconds", "fps", "motion", "other"))
     for path in arguments.videos:
         try:
             measured.append(_measure(path, flow, others.get(path)))
         except LuminaError as error:
-            broken[path] = str(error)
+            failed[path] = error
             continue
         if not arguments.json:
             print(_row(arguments, measured[-1]), flush=True)
-    if not measured and len(broken) == 1:
-        raise LuminaError(next(iter(broken.values())))
+    if not measured and len(failed) == 1:
+        raise next(iter(failed.values()))
     comparison = _compare(measured) if arguments.scores else None
     if arguments.json:
-        print(json.dumps(_as_data(measured, broken, comparison)))
+        print(json.dumps(_as_data(measured, failed, comparison)))
     elif comparison:
         print(f"\n{comparison['sentence']}")
-    for sentence in broken.values():
-        print(f"not measured: {sentence}", file=sys.stderr)
+    for error in failed.values():
+        print(f"not measured: {error}", file=sys.stderr)
     if not measured:
-        raise LuminaError(f"None of the {len(broken)} videos could be measured; the reasons are above.")
+        raise LuminaError(
+            f"None of the {len(failed)} videos could be measured; see the reasons above.", field="videos", kind="file"
+        )
     if out:
         _write(out, measured)
         print(out, file=sys.stderr if arguments.json else sys.stdout)
-    return SOME_FAILED if broken else 0
+    return SOME_FAILED if failed else 0
 
 
 def _measure(path: str, flow: Flow, other: float | None) -> Measured:
@@ -95,9 +103,10 @@ def _measure(path: str, flow: Flow, other: float | None) -> Measured:
 
 
 def _matching(videos: Sequence[str], source: str) -> dict[str, float]:
-    """The other scores by path as given; a whole path counts before a file name, and a name only where it is one.
+    """The other scores by the paths given, matched by whole path, otherwise by a file name that occurs once.
 
-    Raises LuminaError when none of the videos is in the file.
+    Raises:
+        LuminaError: the file has a score for none of the videos.
     """
     scores = read_scores(source)
     times = Counter(Path(path).name for path in scores)
@@ -107,30 +116,32 @@ def _matching(videos: Sequence[str], source: str) -> dict[str, float]:
     if not known:
         raise LuminaError(
             f"None of the videos is in --scores {source}, whose first path is {next(iter(scores))!r}; give the same "
-            "paths or file names."
+            "paths or file names.",
+            field="scores",
+            kind="mismatch",
         )
     return known
 
 
 def _compare(measured: Sequence[Measured]) -> dict[str, object]:
-    """Line and rank correlation from our scores to the others, and both in words."""
+    """Linear fit and rank correlation between our scores and the others, with a sentence that says both."""
     pairs = [(clip.motion, clip.other) for clip in measured if clip.other is not None]
     if len(pairs) < _FEWEST or len({ours for ours, _ in pairs}) == 1:
         return {
             "clips": len(pairs),
-            "sentence": f"No line is drawn between the scales: it takes {_FEWEST} clips that differ, and there are "
-            f"scores of both kinds for {len(pairs)}.",
+            "sentence": f"No linear fit between the scales: it needs {_FEWEST} clips with different scores, and "
+            f"{len(pairs)} have scores of both kinds.",
         }
     ours, others = zip(*pairs, strict=True)
     line, order = statistics.linear_regression(ours, others), spearman(ours, others)
-    told = "not defined, as the other scores are all alike" if order is None else f"{order:.3f}"
+    correlation = "not defined, because the other scores are all equal" if order is None else f"{order:.3f}"
     return {
         "clips": len(pairs),
         "slope": line.slope,
         "intercept": line.intercept,
         "spearman": order,
         "sentence": f"other = {line.slope:.3g} x motion {line.intercept:+.3g} by least squares, Spearman correlation "
-        f"{told}, on these {len(pairs)} clips.",
+        f"{correlation}, on these {len(pairs)} clips.",
     }
 
 
@@ -145,13 +156,15 @@ def _row(arguments: argparse.Namespace, clip: Measured) -> str:
     return _line(arguments, clip.path, f"{clip.seconds:.2f}", f"{clip.fps:.5g}", f"{clip.motion:.3f}", other)
 
 
-def _as_data(measured: Sequence[Measured], broken: dict[str, str], comparison: dict | None) -> dict[str, object]:
+def _as_data(
+    measured: Sequence[Measured], failed: dict[str, LuminaError], comparison: dict | None
+) -> dict[str, object]:
     data: dict[str, object] = {
         "clips": [
             {**record, **({} if clip.other is None else {"other": clip.other})}
             for clip, record in zip(measured, _records(measured), strict=True)
         ],
-        "broken": [{"path": path, "error": error} for path, error in broken.items()],
+        "broken": [{"path": path, "error": str(error)} for path, error in failed.items()],
     }
     return data if comparison is None else {**data, "comparison": comparison}
 

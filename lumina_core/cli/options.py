@@ -1,10 +1,10 @@
-"""Flags that commands share, and what they mean."""
+"""Flags that several commands have, and the values that they give."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..cost.budget import propose
 from ..errors import LuminaError
@@ -16,8 +16,9 @@ from ..sampling.solvers import SOLVERS
 from ..shapes.latents import VideoSize
 from ..shapes.resolutions import pick_size
 
-# Exit status after an interrupt, as shells have it: 128 + SIGINT.
+# Exit status after an interrupt, as in shells: 128 + SIGINT.
 INTERRUPTED = 130
+# Flags that replace fields of the preset's plan.
 _OVERRIDES = (
     *("patch", "guidance", "motion", "negative_motion", "renorm", "time_shift", "points", "solver", "cache"),
     *("times", "rope", "proportional", "context_drop"),
@@ -33,17 +34,18 @@ the time t from 0 (noise) to 1 (video), such as '2x4 | 0.03: 2x2 | 0.125: 1x2' o
 
 
 class Parser(argparse.ArgumentParser):
-    """Keeps line breaks of examples, and reports a wrong flag like any other bad input."""
+    """A parser that keeps the line breaks of examples and raises LuminaError for wrong flags."""
 
-    def __init__(self, **settings) -> None:
+    def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
 
     def error(self, message: str) -> NoReturn:
-        raise LuminaError(f"{message[:1].upper()}{message[1:]}; see: {self.prog} --help")
+        """Raise LuminaError in place of ending the process."""
+        raise LuminaError(f"{message[:1].upper()}{message[1:]}; see {self.prog} --help.", field=None, kind="value")
 
 
 def whole(text: str) -> int:
-    """Type of a flag."""
+    """The type of a flag that takes a whole number."""
     try:
         return int(text)
     except ValueError:
@@ -51,7 +53,7 @@ def whole(text: str) -> int:
 
 
 def number(text: str) -> float:
-    """Type of a flag."""
+    """The type of a flag that takes a number."""
     try:
         return float(text)
     except ValueError:
@@ -59,20 +61,27 @@ def number(text: str) -> float:
 
 
 def add_size_options(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the size of a clip."""
     group = parser.add_argument_group("clip (defaults: those of the preset)")
-    group.add_argument("--width", type=whole, metavar="PIXELS", help="multiple of 16, of 32 when the schedule uses 2x4")
-    group.add_argument("--height", type=whole, metavar="PIXELS", help="the same")
+    group.add_argument(
+        "--width", type=whole, metavar="PIXELS", help="multiple of 16, or of 32 if the schedule uses 2x4"
+    )
+    group.add_argument("--height", type=whole, metavar="PIXELS", help="as --width")
     group.add_argument(
         "--ratio",
         metavar="W:H",
-        help="in place of width and height: the size of the preset's area that is nearest to it, such as 9:16",
+        help="in place of --width and --height: aspect ratio, such as 9:16; uses the nearest training size of the "
+        "preset",
     )
-    group.add_argument("--frames", type=whole, metavar="N", help="1 for an image, else a multiple of 8")
+    group.add_argument("--frames", type=whole, metavar="N", help="1 for an image, otherwise a multiple of 8")
 
 
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a ``SamplingPlan``."""
     group = parser.add_argument_group("sampling (defaults: those of the preset)", _SAMPLING)
-    group.add_argument("--preset", metavar="NAME", help=f"default {DEFAULT_PRESET}, or that of the bundle")
+    group.add_argument(
+        "--preset", metavar="NAME", help=f"sampling preset (default {DEFAULT_PRESET}, or that of the bundle)"
+    )
     group.add_argument(
         "--patch",
         metavar="PATCH",
@@ -82,71 +91,83 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
         "--budget",
         type=number,
         metavar="SHARE",
-        help="in place of --patch: the finest late steps for this share of the compute of 1x2 throughout, above 0 to 1",
+        help="in place of --patch: choose the patch schedule for this fraction of the FLOPs of a constant 1x2, above 0 "
+        "and up to 1",
     )
     group.add_argument(
-        "--guidance", metavar="G", help="how hard to follow the prompt: 0 is off and halves the cost; ComfyUI's cfg - 1"
+        "--guidance", metavar="G", help="guidance scale g: ComfyUI's CFG scale is g + 1; 0 is off and halves the cost"
     )
     group.add_argument(
-        "--motion", metavar="SCORE", help="mean optical flow to aim at, from 0 (still); none leaves it open"
+        "--motion", metavar="SCORE", help="motion score, the mean optical flow, from 0 (still); none adds no condition"
     )
     group.add_argument(
-        "--negative-motion", metavar="SCORE", help="the same for the negative pass; below --motion asks for more motion"
+        "--negative-motion",
+        metavar="SCORE",
+        help="motion score of the negative forward pass; a lower value than --motion increases the motion",
     )
     group.add_argument(
-        "--renorm", type=number, metavar="R", help="bound on guidance, as a multiple of the plain velocity; 0 is off"
+        "--renorm",
+        type=number,
+        metavar="R",
+        help="upper bound on the norm of the guided velocity, relative to the positive one; 0 is off",
     )
     group.add_argument(
-        "--time-shift", type=number, metavar="S", help="above 0; larger spends more steps near the noise, 1 is none"
+        "--time-shift",
+        type=number,
+        metavar="S",
+        help="above 0; higher values spend more steps near the noise, 1 is off",
     )
-    group.add_argument("--points", type=whole, metavar="N", help="points in time, from 2; one more than steps")
+    group.add_argument(
+        "--points", type=whole, metavar="N", help="points of the time grid, from 2; one more than the number of steps"
+    )
     group.add_argument("--solver", metavar="NAME", help=_per_step())
     group.add_argument(
         "--cache",
         type=number,
         metavar="TOLERANCE",
-        help="step cache: skip the network while the velocity changes by less, such as 0.2; 0 is off; not exact, see "
-        "docs/performance.md",
+        help="step cache: skip the forward pass while the velocity changes by less than this, such as 0.2; 0 is off; "
+        "changes the result, see docs/performance.md",
     )
     group.add_argument(
         "--times",
         metavar="T",
-        help="points in time: rational (by the time shift), linear, sigmoid (experimental), each also with 'through "
-        "switches' behind it, which moves points onto the switches of the schedules; or a list such as "
+        help="time schedule: rational (uses --time-shift), linear or sigmoid (experimental), optionally followed by "
+        "'through switches', which moves points onto the switches of the schedules; or a list such as "
         "'0, 0.1, 0.4, 1', which replaces --points",
     )
     group.add_argument(
         "--rope",
         metavar="NAME",
-        help=f"positions beyond the size that the checkpoint was trained on: {', '.join(ROPES)}; off counts on, auto "
-        "scales them where the checkpoint says that size",
+        help=f"RoPE scaling for sizes beyond the training size: {', '.join(ROPES)}; off does not scale (plain "
+        "extrapolation), auto scales if the training size is known",
     )
     group.add_argument(
         "--proportional",
         action="store_const",
         const=True,
-        help="beyond that size, scale attention by the number of tokens, too",
+        help="beyond the training size, also scale attention by the number of tokens",
     )
     group.add_argument(
         "--context-drop",
         type=number,
         metavar="T",
-        help="early layers read pooled keys up to this time t, such as 0.1; 0 is off, 1 the most; not exact, see "
-        "docs/performance.md",
+        help="Context Drop: early layers use pooled keys and values up to this timestep, such as 0.1; 0 is off, 1 is "
+        "always; changes the result, see docs/performance.md",
     )
 
 
 def _per_step() -> str:
-    """Solvers by their evaluations per step."""
+    """Help text: the solvers by evaluations per step."""
     counts = sorted({solver.evaluations for solver in SOLVERS.values()})
     named = {n: ", ".join(name for name, solver in SOLVERS.items() if solver.evaluations == n) for n in counts}
     return "network evaluations per step: " + "; ".join(f"{n} {names}" for n, names in named.items())
 
 
 def plan_from(arguments: argparse.Namespace, size: VideoSize, config: VideoConfig) -> SamplingPlan:
-    """The preset with the given changes and, for ``--budget``, the proposed patch schedule; checked against the clip.
+    """The plan of the preset with the flags applied, including the patch schedule that ``--budget`` proposes.
 
-    Raises LuminaError.
+    Raises:
+        LuminaError: a flag is out of range, or the plan does not fit the size.
     """
     changes = {name: getattr(arguments, name) for name in _OVERRIDES if getattr(arguments, name) is not None}
     plan = PRESETS[preset_name(arguments)].replace(**changes)
@@ -154,37 +175,49 @@ def plan_from(arguments: argparse.Namespace, size: VideoSize, config: VideoConfi
         config.check_size(size.latent(), plan.patches)
         return plan
     if arguments.patch is not None:
-        raise LuminaError("--budget proposes a patch schedule and --patch gives one; use only one of them.")
+        raise LuminaError(
+            "--budget proposes a patch schedule and --patch gives one; use only one of them.",
+            field="budget",
+            kind="value",
+        )
     return propose(plan, arguments.budget, size.latent(), config)
 
 
 def size_from(arguments: argparse.Namespace) -> VideoSize:
-    """The preset's clip with the given changes. Raises LuminaError."""
+    """The size of the preset with the flags applied. Raises LuminaError."""
     clip = preset_clip(preset_name(arguments))
     size, given = clip.size, {name: getattr(arguments, name) for name in ("width", "height", "frames")}
     if arguments.ratio is not None:
         if given["width"] is not None or given["height"] is not None:
-            raise LuminaError("--ratio gives width and height, and so do --width and --height; use only one of them.")
+            raise LuminaError(
+                "--ratio gives width and height, and so do --width and --height; use only one of them.",
+                field="ratio",
+                kind="value",
+            )
         given["width"], given["height"] = pick_size(clip.area.side, arguments.ratio, "--ratio")
     return VideoSize(**{name: getattr(size, name) if value is None else value for name, value in given.items()})
 
 
 def existing(flag: str, path: str) -> Path:
-    """A path that is there. Raises LuminaError that names the flag."""
+    """The path of a flag such as ``--vae``, which must exist. Raises LuminaError."""
     if not Path(path).exists():
-        raise LuminaError(f"{flag} '{path}' does not exist; give a file or folder that does.")
+        raise LuminaError(
+            f"{flag} '{path}' does not exist; give an existing file or folder.",
+            field=flag.removeprefix("--").replace("-", "_"),
+            kind="missing",
+        )
     return Path(path)
 
 
 def use_preset(arguments: argparse.Namespace, name: str) -> None:
-    """Make ``name`` the preset where none was asked for."""
+    """Make ``name`` the preset unless ``--preset`` is given."""
     if arguments.preset is None:
         arguments.preset = name
 
 
 def preset_name(arguments: argparse.Namespace) -> str:
-    """The preset that counts. Raises LuminaError where there is none of that name."""
+    """The name of the preset. Raises LuminaError if it is unknown."""
     name = arguments.preset or DEFAULT_PRESET
     if name not in PRESETS:
-        raise LuminaError(f"preset is '{name}'; use one of {', '.join(PRESETS)}.")
+        raise LuminaError(f"preset is '{name}'; use one of {', '.join(PRESETS)}.", field="preset", kind="value")
     return name

@@ -1,10 +1,11 @@
-"""``plan``: what a schedule costs and what it holds in memory, before anything is loaded."""
+"""``plan``: shows the cost and the memory use of a sampling plan without loading a model."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
+from dataclasses import dataclass
 
 from ..checkpoints.video import read_video_config
 from ..cost.flops import REFERENCE, PlanCost, Segment, plan_cost
@@ -23,38 +24,45 @@ from .options import add_plan_options, add_size_options, existing, number, plan_
 
 NAME = "plan"
 USAGE = "[flags]"
-HELP = "Show what a schedule costs, per segment, and what memory it takes. Loads no model."
+HELP = "Show the cost of a sampling plan by segment, and its memory use. Loads no model."
 EXAMPLES = f"""examples:
-  python -m lumina_core plan
-  python -m lumina_core plan --bundle mini
-  python -m lumina_core plan --memory 12
-  python -m lumina_core plan --ratio 9:16
-  python -m lumina_core plan --sizes
-  python -m lumina_core plan --preset f16F64R512-MultiScale --budget 0.3
-  python -m lumina_core plan --width 640 --height 384 --frames 48 --patch '2x4 | 0.1: 1x2' --json
+  lumina-video plan
+  lumina-video plan --bundle mini
+  lumina-video plan --memory 12
+  lumina-video plan --ratio 9:16
+  lumina-video plan --sizes
+  lumina-video plan --preset f16F64R512-MultiScale --budget 0.3
+  lumina-video plan --width 640 --height 384 --frames 48 --patch '2x4 | 0.1: 1x2' --json
 
-t is flow time: 0 noise, 1 video. Shares count floating-point operations of the network, text of 200 and 28 tokens.
-A guided step takes two network passes. The total is relative to patch size {REFERENCE} throughout, guided alike.
-Memory is of the device's tensors, computed; of --memory, 1 GiB is left to the driver. The text encoder is not in it."""
+t is the timestep: 0 is noise, 1 is data. Shares are of the FLOPs of the network, with texts of 200 and 28 tokens. A
+guided step takes two network passes. The total is relative to a constant patch size {REFERENCE} with the same guidance.
+Memory is estimated for tensors on the device, without the text encoder; of --memory, 1 GiB is left to the driver."""
+# Fields of a plan that are shown only if they are used.
 _OPTIONS = ("cache", "times", "rope", "proportional", "context_drop")
-"""Fields of a plan that are told of only where they are used."""
+# Columns of the table.
 _HEADER = ("patch", "t", "steps", "tokens", "guided", "passes", "share")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", metavar="PATH", help="count for this network (default: the released one)")
+    """Add the arguments of the command."""
+    parser.add_argument(
+        "--checkpoint", metavar="PATH", help="use the configuration of this checkpoint (default: the released one)"
+    )
     add_bundle_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--sizes", action="store_true", help="list every size of the preset's area instead")
-    parser.add_argument("--memory", type=number, metavar="GIB", help="say whether a card of so much memory is enough")
+    parser.add_argument("--sizes", action="store_true", help="list the training sizes of the preset instead")
     parser.add_argument(
-        "--dtype", choices=tuple(DTYPES), default="bf16", help="format of the run that memory is counted for"
+        "--memory", type=number, metavar="GIB", help="say whether a GPU with this much memory is enough"
+    )
+    parser.add_argument(
+        "--dtype", choices=tuple(DTYPES), default="bf16", help="dtype of the run for the memory estimate (default bf16)"
     )
     add_size_options(parser)
     add_plan_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Run the command. Raises LuminaError."""
     config = _config(arguments)
     if arguments.sizes:
         side = preset_clip(preset_name(arguments)).area.side
@@ -65,26 +73,46 @@ def run(arguments: argparse.Namespace) -> None:
     cost = plan_cost(plan, size.latent(), config)
     dtype_size = DTYPES[arguments.dtype].itemsize
     run = RunSpec(config, size.latent(), plan, dtype_size=dtype_size, weight_size=dtype_size)
-    memory, verdict = memory_plan(run), memory_verdict(run, arguments.memory)
+    memory, fit = memory_plan(run), memory_fit(run, arguments.memory)
     if arguments.json:
-        print(json.dumps({**as_data(plan, size, cost), "memory": memory_data(memory, verdict)}))
+        print(json.dumps({**as_data(plan, size, cost), "memory": memory_data(memory, fit)}))
     else:
-        print("\n".join([as_text(plan, size, cost), "", *memory_lines(memory, verdict)]))
+        print("\n".join([as_text(plan, size, cost), "", *memory_lines(memory, fit)]))
 
 
-def memory_verdict(run: RunSpec, room: float | None) -> dict[str, object]:
-    """Whether a card of ``room`` GiB is enough, else a sentence on what is; nothing for None. Raises LuminaError."""
-    if room is None:
-        return {}
-    if not CARD_RESERVE / GIB < room < math.inf:
-        raise LuminaError(f"--memory is {room:g}; write the card's memory in GiB, above 1, such as 12.")
-    sentence = advice(run, round(room * GIB) - CARD_RESERVE)
-    return {"memory": round(room * GIB), "fits": sentence is None, "advice": sentence}
+@dataclass(frozen=True)
+class MemoryFit:
+    """Whether a run fits into the memory of a GPU.
+
+    Args:
+        memory: of the GPU, in bytes.
+        advice: a sentence that says what would fit; None if the run fits.
+    """
+
+    memory: int
+    advice: str | None
 
 
-def memory_data(memory: MemoryPlan, verdict: dict[str, object]) -> dict[str, object]:
-    """Bytes by what they are for, with the verdict."""
-    return {
+def memory_fit(run: RunSpec, gib: float | None) -> MemoryFit | None:
+    """Whether a GPU with ``gib`` GiB of memory is enough; None for None.
+
+    Raises:
+        LuminaError: ``gib`` is not above 1.
+    """
+    if gib is None:
+        return None
+    if not CARD_RESERVE / GIB < gib < math.inf:
+        raise LuminaError(
+            f"--memory is {gib:g}; write the memory of the GPU in GiB, above 1, such as 12.",
+            field="memory",
+            kind="value",
+        )
+    return MemoryFit(round(gib * GIB), advice(run, round(gib * GIB) - CARD_RESERVE))
+
+
+def memory_data(memory: MemoryPlan, fit: MemoryFit | None) -> dict[str, object]:
+    """The memory estimate for JSON, in bytes by use."""
+    data: dict[str, object] = {
         "weights": memory.weights,
         "forward": {str(patch): count for patch, count in memory.forward.items()},
         "state": memory.state,
@@ -94,39 +122,42 @@ def memory_data(memory: MemoryPlan, verdict: dict[str, object]) -> dict[str, obj
         "decoding": memory.decoding,
         "total": memory.total,
         "frames": memory.frames,
-        **verdict,
     }
+    if fit is not None:
+        data |= {"memory": fit.memory, "fits": fit.advice is None, "advice": fit.advice}
+    return data
 
 
-def memory_lines(memory: MemoryPlan, verdict: dict[str, object]) -> list[str]:
-    """The same for people."""
+def memory_lines(memory: MemoryPlan, fit: MemoryFit | None) -> list[str]:
+    """The memory estimate as text."""
     forward = ", ".join(f"{patch} {in_gib(count)}" for patch, count in memory.forward.items())
     lines = [
-        f"sampling {in_gib(memory.sampling)}: weights {in_gib(memory.weights)}, one call at {forward}, "
+        f"sampling {in_gib(memory.sampling)}: weights {in_gib(memory.weights)}, a forward pass at {forward}, "
         f"state {in_gib(memory.state)}",
-        f"decoding {in_gib(memory.decoding)}: VAE {in_gib(memory.vae)}, its work on the whole picture "
+        f"decoding {in_gib(memory.decoding)}: VAE {in_gib(memory.vae)}, activations for whole frames "
         f"{in_gib(memory.decode)}; frames in main memory {in_gib(memory.frames)}",
     ]
-    if verdict:
-        room = verdict["memory"] - CARD_RESERVE
-        lines.append(verdict["advice"] or f"It fits: {in_gib(memory.total)} of {in_gib(room)}.")
+    if fit is not None:
+        lines.append(fit.advice or f"It fits: {in_gib(memory.total)} of {in_gib(fit.memory - CARD_RESERVE)}.")
     return lines
 
 
 def _config(arguments: argparse.Namespace) -> VideoConfig:
-    """The network to count for; a bundle's preset becomes the default one."""
+    """The configuration of the network. The preset of a bundle becomes the default preset. Raises LuminaError."""
     if arguments.bundle is None:
         path = arguments.checkpoint
         return VideoConfig() if path is None else read_video_config(existing("--checkpoint", path))
     if arguments.checkpoint is not None:
-        raise LuminaError("--bundle brings all models and --checkpoint names one; use only one of them.")
+        raise LuminaError(
+            "--bundle has all models and --checkpoint names one; use only one of them.", field="bundle", kind="value"
+        )
     bundle = find_bundle(arguments.bundle)
     use_preset(arguments, bundle.preset)
     return read_video_config(bundle.checkpoint)
 
 
 def as_data(plan: SamplingPlan, size: VideoSize, cost: PlanCost) -> dict[str, object]:
-    """The same as ``as_text``, for a script."""
+    """The plan and its cost for JSON."""
     latent = size.latent()
     return {
         "width": size.width,
@@ -158,7 +189,7 @@ def as_data(plan: SamplingPlan, size: VideoSize, cost: PlanCost) -> dict[str, ob
 
 
 def as_text(plan: SamplingPlan, size: VideoSize, cost: PlanCost) -> str:
-    """A table for people."""
+    """The plan and its cost as text with a table."""
     latent = size.latent()
     lines = [
         f"{size.width}x{size.height}, {size.frames} frames: latent {latent.frames}x{latent.height}x{latent.width}",
@@ -166,14 +197,14 @@ def as_text(plan: SamplingPlan, size: VideoSize, cost: PlanCost) -> str:
         "",
         *_table([_HEADER, *map(_row, cost.segments)]),
         "",
-        f"total {cost.relative:.3f} of {REFERENCE} throughout, {_flops(cost.flops)}, "
+        f"total {cost.relative:.3f} of a constant {REFERENCE}, {_flops(cost.flops)}, "
         f"NFE {cost.nfe} ({cost.passes} network passes)",
     ]
     return "\n".join(lines)
 
 
 def _chosen(plan: SamplingPlan) -> dict[str, object]:
-    """The fields that every plan is told by, and those options that it uses."""
+    """The fields of the plan to show: all except unused options."""
     defaults = SamplingPlan(REFERENCE).as_dict()
     return {name: value for name, value in plan.as_dict().items() if name not in _OPTIONS or value != defaults[name]}
 

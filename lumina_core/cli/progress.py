@@ -1,9 +1,10 @@
-"""A bar on stderr that runs evenly: it counts FLOPs, as a late step costs many times an early one."""
+"""A progress bar on stderr that counts FLOPs, because late steps cost many times as much as early ones."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from ..pipelines.base import ProgressObserver
 from ..sampling.step_update import StepUpdate
@@ -13,46 +14,55 @@ _SECONDS_IN_A_LOG = 10.0
 
 
 class Progress(ProgressObserver):
-    """Stages and notes as lines, steps as a bar."""
+    """Shows stages and notes as lines, and steps as a progress bar, on stderr."""
 
     def __init__(self) -> None:
-        self._bar = None
+        self._bar: Any = None
         self._costs: Sequence[int] = ()
 
     def stage(self, text: str) -> None:
+        """Print a stage."""
         print(f"{text} ...", file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
+        """Print a note."""
         print(f"note: {text}", file=sys.stderr, flush=True)
 
     def sampling(self, costs: Sequence[int]) -> None:
+        """Start a bar as long as the sum of the costs."""
         from tqdm import tqdm
 
         self._costs = costs
-        # In a log file every update is one more line.
+        # In a log file each update is a line.
         interval = 0.1 if sys.stderr.isatty() else _SECONDS_IN_A_LOG
         self._bar = tqdm(
             total=sum(costs), bar_format=_FORMAT, file=sys.stderr, mininterval=interval, smoothing=0, dynamic_ncols=True
         )
 
-    def step(self, info: StepUpdate) -> None:
+    def step(self, update: StepUpdate) -> None:
+        """Advance the bar by the cost of the step."""
         if self._bar is not None:
-            self._bar.set_description_str(describe(info), refresh=False)
-            self._bar.update(self._costs[info.step])
+            self._bar.set_description_str(describe(update), refresh=False)
+            self._bar.update(self._costs[update.step])
 
     def close(self) -> None:
+        """Close the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
     def __enter__(self) -> Progress:
+        """Itself."""
         return self
 
     def __exit__(self, *error: object) -> None:
+        """Close the bar."""
         self.close()
 
 
-def describe(info: StepUpdate) -> str:
-    """Such as ``2x2, step 41 of 69, guided``; steps of audio are all alike, so only their number."""
-    place, asked = f"step {info.step + 1} of {info.steps}", info.evaluation
-    return place if asked is None else f"{asked.patch}, {place}, {'guided' if asked.guided else 'not guided'}"
+def describe(update: StepUpdate) -> str:
+    """A text such as ``2x2, step 41 of 69, guided``; only the number of the step for audio."""
+    place, evaluation = f"step {update.step + 1} of {update.steps}", update.evaluation
+    if evaluation is None:
+        return place
+    return f"{evaluation.patch}, {place}, {'guided' if evaluation.guided else 'not guided'}"

@@ -1,4 +1,4 @@
-"""A file with one prompt a line."""
+"""Files with one prompt per line."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 from ..errors import LuminaError
 from ..text.gemma import check_text
 
-# Far more than one run can make; a file beyond it is a data set given by mistake.
+# More than a run can make. A longer file is probably a data set that was given by mistake.
 MAX_PROMPTS = 1000
 
 
 def read_prompts(path: Path) -> list[str]:
-    """The prompts of a UTF-8 text file; blank lines, and lines that begin with ``#``, are left out.
+    """Read the prompts of a UTF-8 text file, without blank lines and lines that start with ``#``.
 
     Raises:
-        LuminaError: the file cannot be read as UTF-8 text, a line holds a control character, or there is no prompt or
-            more than ``MAX_PROMPTS``; the line's number is named.
+        LuminaError: the file is not UTF-8 text, a line has a control character, or there is no prompt or more than
+            ``MAX_PROMPTS``. The message has the number of the line.
     """
     prompts = []
     for number, line in enumerate(_lines(path), 1):
@@ -25,8 +25,8 @@ def read_prompts(path: Path) -> list[str]:
             continue
         if bad := next((letter for letter in text if letter < " " and letter != "\t"), None):
             raise LuminaError(
-                f"--prompts {path}, line {number}: it holds the control character U+{ord(bad):04X}, so this is no text "
-                "file; write one prompt a line.",
+                f"--prompts {path}, line {number} has the control character U+{ord(bad):04X}, so this is not a text "
+                "file; write one prompt per line.",
                 field="prompts",
                 kind="file",
             )
@@ -34,8 +34,8 @@ def read_prompts(path: Path) -> list[str]:
         prompts.append(text)
     if not 1 <= len(prompts) <= MAX_PROMPTS:
         raise LuminaError(
-            f"--prompts {path} has {len(prompts)} prompts, expected 1 to {MAX_PROMPTS}, one a line; blank lines and "
-            "lines that begin with # do not count.",
+            f"--prompts {path} has {len(prompts)} prompts, expected 1 to {MAX_PROMPTS}, one per line; blank lines and "
+            "lines that start with # do not count.",
             field="prompts",
             kind="file",
         )
@@ -54,5 +54,5 @@ def _lines(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise LuminaError(
-            f"--prompts {path}, line {line}: it is not UTF-8; save the file as UTF-8.", field="prompts", kind="file"
+            f"--prompts {path}, line {line} is not UTF-8; save the file as UTF-8.", field="prompts", kind="file"
         ) from None

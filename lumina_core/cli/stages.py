@@ -1,4 +1,4 @@
-"""Kinds of recipes: what each is made of, which files it needs and makes, and what runs it."""
+"""Kinds of recipes: the fields of each, and the files that it needs."""
 
 from __future__ import annotations
 
@@ -20,18 +20,25 @@ from ..runtime.dataclass_schema import build
 from ..train.audio.recipe import AudioRecipe
 from ..train.recipe import Recipe
 
+# The entry of a recipe that says its kind, and the kind of recipes without it.
 KIND = "kind"
 _DEFAULT = "video"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of recipe: its fields, and the paths in it that must be there before it starts."""
+    """A kind of recipe.
+
+    Args:
+        recipe: dataclass of its fields.
+        needs: paths in a recipe that must exist before it runs.
+    """
 
     recipe: type
     needs: Callable[[Any], list[Path]]
 
 
+# Kinds by the value of ``kind``.
 KINDS = {
     "video": Kind(
         Recipe,
@@ -61,7 +68,13 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Stage:
-    """A recipe file, read and checked."""
+    """A recipe file that was read and checked.
+
+    Args:
+        file: the file.
+        kind: a key of ``KINDS``.
+        recipe: its fields.
+    """
 
     file: Path
     kind: str
@@ -69,10 +82,13 @@ class Stage:
 
 
 def read_stages(paths: list[Path]) -> list[Stage]:
-    """All recipes, a folder standing for its .yaml files in the order of their names.
+    """Read recipes.
 
-    Raises LuminaError for the first that does not hold together, and for a file that is neither there nor made by an
-    earlier recipe.
+    Args:
+        paths: .yaml files, or folders of .yaml files, which are sorted by name.
+
+    Raises:
+        LuminaError: a recipe is invalid, or needs a file that neither exists nor is made by an earlier recipe.
     """
     stages = [read_stage(file) for path in paths for file in _files(path)]
     made: list[Path] = []
@@ -80,23 +96,27 @@ def read_stages(paths: list[Path]) -> list[Stage]:
         for path in KINDS[stage.kind].needs(stage.recipe):
             if not path.exists() and not any(path.is_relative_to(folder) for folder in made):
                 raise LuminaError(
-                    f"{stage.file} names {path}, which is not there; mend the path (it counts from the folder that "
-                    "you are in), or make the file first."
+                    f"{stage.file} names {path}, which does not exist; fix the path (it is relative to the current "
+                    "folder), or make the file first.",
+                    field=None,
+                    kind="missing",
                 )
         made.append(stage.recipe.out)
     return stages
 
 
 def read_stage(file: Path) -> Stage:
-    """One recipe file. Raises LuminaError."""
+    """Read a recipe file. Raises LuminaError if it is invalid."""
     values = _read_yaml(file)
     kind = values.pop(KIND, _DEFAULT)
     if not isinstance(kind, str) or kind not in KINDS:
-        raise LuminaError(f"{file} has kind '{kind}'; write one of {', '.join(KINDS)}.")
+        raise LuminaError(f"{file} has kind '{kind}'; write one of {', '.join(KINDS)}.", field="kind", kind="value")
     try:
         return Stage(file, kind, build(KINDS[kind].recipe, values, "the recipe"))
     except LuminaError as error:
-        raise LuminaError(f"{file}: {str(error)[:1].upper()}{str(error)[1:]}") from None
+        raise LuminaError(
+            f"{file}: {str(error)[:1].upper()}{str(error)[1:]}", field=error.field, kind="value"
+        ) from None
 
 
 def _files(path: Path) -> list[Path]:
@@ -104,7 +124,9 @@ def _files(path: Path) -> list[Path]:
         return [path]
     found = sorted(path.glob("*.yaml"))
     if not found:
-        raise LuminaError(f"Folder {path} holds no .yaml file; give a recipe or a folder of recipes.")
+        raise LuminaError(
+            f"Folder {path} has no .yaml file; give a recipe or a folder of recipes.", field="recipes", kind="missing"
+        )
     return found
 
 
@@ -114,13 +136,19 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise LuminaError(f"Recipe {file} cannot be read ({error}); give a .yaml file.") from None
+        raise LuminaError(
+            f"Recipe {file} cannot be read ({error}); give a .yaml file.", field="recipes", kind="file"
+        ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
         raise LuminaError(
-            f"Recipe {file} is not YAML{line} ({getattr(error, 'problem', None) or 'unreadable'}); mend it there."
+            f"Recipe {file} is not YAML{line} ({getattr(error, 'problem', None) or 'unreadable'}); fix the file.",
+            field="recipes",
+            kind="file",
         ) from None
     if not isinstance(values, dict):
-        raise LuminaError(f"Recipe {file} is empty or holds no fields; see recipes/ for examples.")
+        raise LuminaError(
+            f"Recipe {file} is empty or has no fields; see recipes/ for examples.", field="recipes", kind="file"
+        )
     return values

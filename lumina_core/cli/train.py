@@ -1,19 +1,18 @@
-"""``train``: recipes become trained models."""
+"""``train``: runs recipes, each of which trains a model or prepares its data."""
 
 from __future__ import annotations
 
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import LuminaError
-from ..mini import audio_codec as sound_codec
-from ..mini import audio_encoders as sound_encoders
+from ..mini import audio_codec, audio_encoders
 from ..mini.audio_bundling import write_audio_bundle
 from ..mini.audio_dataset import write_audio_data
 from ..mini.autoencoder import train_autoencoder
@@ -32,23 +31,25 @@ from .stages import Stage, read_stages
 
 NAME = "train"
 USAGE = "RECIPE [RECIPE ...]"
-HELP = "Train a model, or a LoRA on one, by a recipe."
+HELP = "Train a model or a LoRA from recipes."
 EXAMPLES = """examples:
-  python -m lumina_core train recipes/lora.yaml
-  python -m lumina_core train recipes/mini
+  lumina-video train recipes/lora.yaml
+  lumina-video train recipes/mini
   torchrun --nproc-per-node 8 -m lumina_core train recipes/2-f8F32R256.yaml
 
-A folder stands for its .yaml files in the order of their names. All recipes are checked before the first one starts.
-Interrupted or killed, the same command goes on where the last saved state is; what is finished is not done again.
-docs/training.md explains the recipes. The last line on stdout is the folder of the last result."""
+A folder means its .yaml files, sorted by name. All recipes are checked before the first one starts. If interrupted, run
+the same command again to resume from the last saved state; finished recipes are skipped. docs/training.md explains the
+recipes. The last line on stdout is the folder of the last result."""
 _SECONDS_IN_A_LOG = 10.0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE", help=".yaml file, or a folder of them")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Run the command, and return the exit status. Raises LuminaError."""
     stages = read_stages(arguments.recipes)
     for stage in stages:
         if status := _RUNNERS[stage.kind](stage):
@@ -64,11 +65,11 @@ def _train_network(make_trainer: Callable[[Any, DistContext], Trainer], stage: S
             _finished(stage, dist)
             return 0
         try:
-            with _bar(stage, recipe.steps, trainer.step, dist) as show, _whole_steps(dist) as asked_to_stop:
+            with _bar(stage, recipe.steps, trainer.step, dist) as show, _interrupt_after_step(dist) as stop_requested:
 
                 def after_step(report: StepReport) -> None:
                     show(_losses(report))
-                    if asked_to_stop():
+                    if stop_requested():
                         trainer.save()
                         raise KeyboardInterrupt
 
@@ -76,52 +77,54 @@ def _train_network(make_trainer: Callable[[Any, DistContext], Trainer], stage: S
         except KeyboardInterrupt:
             return _interrupted(recipe.out, dist)
         if dist.is_main:
-            _tell_held_out(recipe.out)
+            _report_held_out(recipe.out)
             print(newest_state(recipe.out), flush=True)
     return 0
 
 
-def _tell_held_out(run: Path) -> None:
-    """List the sources by their held-out loss, where it was measured, and draw it over t."""
+def _report_held_out(run: Path) -> None:
+    """Print the held-out loss of each source, if it was measured, and plot it over t."""
     means = source_means(read_losses(run))
     if not means:
         return
     listed = ", ".join(f"{source} {loss:.4g}" for source, loss in means.items())
-    print(f"Held-out loss of the sources, best first: {listed}.", file=sys.stderr)
+    print(f"Held-out loss by source, best first: {listed}.", file=sys.stderr)
     try:
-        print(f"It is drawn in {plot_losses(run)}.", file=sys.stderr)
+        print(f"Plot: {plot_losses(run)}", file=sys.stderr)
     except LuminaError as error:
         print(error, file=sys.stderr)
 
 
 @contextmanager
-def _whole_steps(dist: DistContext) -> Iterator[Callable[[], bool]]:
-    """Until its end a first interrupt is only noted, so that no state is half of one step; a second one acts at once.
+def _interrupt_after_step(dist: DistContext) -> Iterator[Callable[[], bool]]:
+    """Within the block a first interrupt only requests a stop, so that no step is cut short; a second one stops at
+    once.
 
-    Several processes are interrupted at once: noting it, they would stop in different steps and wait for one another.
+    Yields a function that returns whether a stop is requested. With several processes an interrupt always stops at
+    once: they would stop after different steps and wait for one another.
     """
     if dist.size > 1:
         yield lambda: False
         return
-    asked: list[int] = []
+    requests: list[int] = []
 
-    def note(number: int, _: object) -> None:
-        if asked:
+    def request(number: int, _: object) -> None:
+        if requests:
             raise KeyboardInterrupt
-        asked.append(number)
-        print("\nStopping after this step; interrupt again to drop it.", file=sys.stderr, flush=True)
+        requests.append(number)
+        print("\nStopping after this step; interrupt again to discard it.", file=sys.stderr, flush=True)
 
-    before = signal.signal(signal.SIGINT, note)
+    previous = signal.signal(signal.SIGINT, request)
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(requests)
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
 
 
 def _interrupted(run: Path, dist: DistContext) -> int:
     if dist.is_main:
         last = newest_state(run)
-        print(f"Interrupted; the same command goes on from {last or 'the start'}.", file=sys.stderr)
+        print(f"Interrupted; the same command resumes from {last or 'the start'}.", file=sys.stderr)
     return INTERRUPTED
 
 
@@ -130,7 +133,7 @@ def _train_autoencoder(stage: Stage) -> int:
         return 0
     with _bar(stage, stage.recipe.steps) as show:
         figures = train_autoencoder(stage.recipe, lambda step, loss: show(f"loss {loss:.4f}"))
-    return _tell(stage, figures)
+    return _report(stage, figures)
 
 
 def _train_text_encoder(stage: Stage) -> int:
@@ -138,7 +141,7 @@ def _train_text_encoder(stage: Stage) -> int:
         return 0
     with _bar(stage, stage.recipe.steps) as show:
         figures = train_text_encoder(stage.recipe, lambda step, loss: show(f"loss {loss:.3f}"))
-    return _tell(stage, figures)
+    return _report(stage, figures)
 
 
 def _draw_data(stage: Stage) -> int:
@@ -155,21 +158,21 @@ def _bundle(stage: Stage) -> int:
 
 
 def _train_audio_codec(stage: Stage) -> int:
-    if _done(stage, sound_codec.FIGURES):
+    if _done(stage, audio_codec.FIGURES):
         return 0
     with _bar(stage, stage.recipe.steps) as show:
-        figures = sound_codec.train_audio_codec(stage.recipe, lambda step, loss: show(f"loss {loss:.3f}"))
-    return _tell(stage, figures)
+        figures = audio_codec.train_audio_codec(stage.recipe, lambda step, loss: show(f"loss {loss:.3f}"))
+    return _report(stage, figures)
 
 
 def _train_audio_encoders(stage: Stage) -> int:
-    if _done(stage, sound_encoders.FIGURES):
+    if _done(stage, audio_encoders.FIGURES):
         return 0
     with _bar(stage, stage.recipe.clip_steps + stage.recipe.sync_steps) as show:
-        figures = sound_encoders.train_audio_encoders(
+        figures = audio_encoders.train_audio_encoders(
             stage.recipe, lambda encoder, step, loss: show(f"{encoder}, loss {loss:.3f}")
         )
-    return _tell(stage, {f"{part} {name}": value for part, found in figures.items() for name, value in found.items()})
+    return _report(stage, {f"{part} {name}": value for part, found in figures.items() for name, value in found.items()})
 
 
 def _draw_audio_data(stage: Stage) -> int:
@@ -200,13 +203,13 @@ _RUNNERS = {
 
 @contextmanager
 def _bar(stage: Stage, total: int, done: int = 0, dist: DistContext | None = None) -> Iterator[Any]:
-    """A bar with the time left on stderr; gives the function that moves it on by one."""
+    """A progress bar on stderr. Yields a function that advances it by one and shows a text."""
     if dist is not None and not dist.is_main:
         yield lambda text: None
         return
     from tqdm import tqdm
 
-    # In a log file every update is one more line.
+    # In a log file each update is a line.
     interval = 0.1 if sys.stderr.isatty() else _SECONDS_IN_A_LOG
     with tqdm(
         total=total, initial=done, desc=stage.file.stem, file=sys.stderr, mininterval=interval, dynamic_ncols=True
@@ -224,6 +227,7 @@ def _losses(report: StepReport) -> str:
 
 
 def _done(stage: Stage, last_file: str) -> bool:
+    """Whether the stage is finished already, which is then printed."""
     if not (stage.recipe.out / last_file).is_file():
         return False
     _finished(stage)
@@ -235,8 +239,9 @@ def _finished(stage: Stage, dist: DistContext | None = None) -> None:
         print(f"{stage.file.stem} is finished: {stage.recipe.out}", flush=True)
 
 
-def _tell(stage: Stage, figures: dict[str, float]) -> int:
-    words = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-    print(f"{stage.file.stem}: {words}", file=sys.stderr)
+def _report(stage: Stage, figures: Mapping[str, float]) -> int:
+    """Print the figures and the folder of a finished stage."""
+    listed = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+    print(f"{stage.file.stem}: {listed}", file=sys.stderr)
     print(stage.recipe.out, flush=True)
     return 0

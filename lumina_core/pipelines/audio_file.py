@@ -21,7 +21,7 @@ from ..version import __version__
 from .audio import LuminaAudioPipeline
 from .audio_inputs import AudioFiles, AudioPrompt
 from .audio_output import AudioOutput
-from .base import ProgressObserver
+from .base import Keep, ProgressObserver
 
 # Metadata key of a written .mp4: a JSON object with the settings that made its audio.
 METADATA_KEY = "lumina_sound"
@@ -90,16 +90,32 @@ class AudioResult:
     passes: int
 
 
-def audio_pipeline(settings: AudioSettings) -> LuminaAudioPipeline:
-    """The pipeline for some settings, after all checks that need no video. Raises LuminaError."""
-    pipe = LuminaAudioPipeline(settings.files, settings.device, settings.dtype)
+def audio_pipeline(settings: AudioSettings, keep: Keep = "one") -> LuminaAudioPipeline:
+    """A pipeline for these settings, after all checks that need no video.
+
+    Args:
+        settings: how audio is made.
+        keep: ``all`` to make the audio of several videos without reading the weights again; see ``Pipeline``.
+
+    Raises:
+        LuminaError: a setting is out of range, or a file is missing or damaged.
+    """
+    pipe = LuminaAudioPipeline(settings.files, settings.device, settings.dtype, keep)
     pipe.check_call(settings.prompt, settings.negative_prompt, settings.seed, settings.loudness)
     return pipe
 
 
-def prepare_request(request: AudioRequest) -> LuminaAudioPipeline:
-    """The pipeline for a request, after all checks that need no weights. Raises LuminaError."""
-    pipe = audio_pipeline(request.settings)
+def prepare_request(request: AudioRequest, pipe: LuminaAudioPipeline | None = None) -> LuminaAudioPipeline:
+    """A pipeline for the request, after all checks that need no weights.
+
+    Args:
+        request: what is made.
+        pipe: a pipeline that ``audio_pipeline`` made of the same settings; None makes one.
+
+    Raises:
+        LuminaError: something does not fit, or cannot be written.
+    """
+    pipe = pipe or audio_pipeline(request.settings)
     check_audio_target(request.out)
     if request.save_features is not None:
         check_target(request.save_features, ".safetensors")
@@ -126,14 +142,17 @@ def check_audio_target(path: Path) -> Path:
     return check_target(path, path.suffix.lower())
 
 
-def make_audio(request: AudioRequest, observer: ProgressObserver | None = None) -> AudioResult:
+def make_audio(
+    request: AudioRequest, observer: ProgressObserver | None = None, pipe: LuminaAudioPipeline | None = None
+) -> AudioResult:
     """Make the audio of a video file and write it.
 
     If it fails or is interrupted, an existing ``out`` is unchanged.
 
     Args:
-        request: input, output and settings.
+        request: what is made.
         observer: receives progress and notices.
+        pipe: see ``prepare_request``; one with ``keep="all"`` reads its weights once for several videos.
 
     Raises:
         LuminaError: a file or setting is invalid, or the output cannot be written.
@@ -141,7 +160,7 @@ def make_audio(request: AudioRequest, observer: ProgressObserver | None = None) 
     """
     observer = observer or ProgressObserver()
     started = time.perf_counter()
-    pipe, settings = prepare_request(request), request.settings
+    pipe, settings = prepare_request(request, pipe), request.settings
     if request.out.suffix.lower() == ".mp4" and has_audio(request.video):
         observer.note(f"{request.video} already has audio, which is replaced in {request.out}.")
     features, prompt = _encoded(pipe, request, observer)

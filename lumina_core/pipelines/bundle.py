@@ -60,8 +60,7 @@ class Bundle:
 
 
 def unlearned_motion(bundle: Bundle, plan: SamplingPlan) -> str | None:
-    """A sentence for the user if the plan has a motion score outside the training range of the bundle; None
-    otherwise."""
+    """A sentence for the user if a motion score of the plan is outside the training range of the bundle, or None."""
     lowest, highest = bundle.motion_range
     scores = (score for schedule in (plan.motion, plan.negative_motion) for score in schedule.values)
     outside = next((score for score in scores if score is not None and not lowest <= score <= highest), None)

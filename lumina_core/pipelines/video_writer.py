@@ -36,8 +36,7 @@ class WrittenClip:
 
 
 def clip_targets(out: Path, job: VideoJob) -> tuple[Path, ...]:
-    """The files of a call: ``out`` for one clip, otherwise ``NAME-1.mp4``, ``NAME-2.mp4``, ... with zeros for equal
-    length.
+    """The files of a call: ``out`` for one clip, otherwise ``NAME-1.mp4``, ``NAME-2.mp4`` and so on, zero-padded.
 
     Raises:
         LuminaError: a file cannot be written, or the suffix is not .mp4 (.png for clips of one frame).

@@ -27,7 +27,7 @@ TEXT = f"""{COMPUTED} computed, not measured. Peak, in bf16, is the larger of we
 and VAE + its decoding; `benchmarks/activations.py` counts the call. 1 GiB of each card is left to its driver.
 *Offload*: weights wait in main memory, and guidance runs in two passes if necessary; ComfyUI does both automatically.
 *Tiles*: the decoder works on parts of a frame. Time is floating-point operations, relative to the single-scale
-preset of the same clip. For any other run: `python -m lumina_core plan --memory 12`."""
+preset of the same clip. For any other run: `lumina-video plan --memory 12`."""
 
 
 def rows() -> list[list[str]]:

@@ -123,7 +123,7 @@ BAD_FLAGS = [
     (["--width", "many"], ["--width", "'many'", "whole number"]),
     (["--rope", "yarn"], ["rope is 'yarn'", "interpolate, ntk, frequency, time, time-step"]),
     (["--rope", "time"], ["does not say what size it was trained on"]),
-    (["--train-size", "64x32"], ["--train-size", "'64x32' is no size", "1248x704x96"]),
+    (["--train-size", "64x32"], ["--train-size", "'64x32'", "1248x704x96"]),
     (["--renorm", "x"], ["--renorm", "'x'", "number"]),
     (["--points", "1"], ["points is 1", "at least 2"]),
     (["--time-shift", "-3"], ["time_shift is -3", "above 0"]),
@@ -191,7 +191,7 @@ def test_plan_prints_what_the_preset_costs(capsys):
     rows = [line.split("  ") for line in out.splitlines() if " %" in line]
     assert len(rows) == 4
     assert re.search(r"2x4\s+0\.0000 - 0\.0311\s+1 - 30 \(30\)\s+10296\s+yes\s+60\s+5\.0 %", out)
-    assert "total 0.282 of 1x2 throughout, 63.2 PFLOP, NFE 69 (129 network passes)" in out.splitlines()
+    assert "total 0.282 of a constant 1x2, 63.2 PFLOP, NFE 69 (129 network passes)" in out.splitlines()
 
 
 def test_plan_tells_options_only_where_they_are_used(capsys):
@@ -248,7 +248,7 @@ def test_help_explains_every_flag(command, capsys):
         main([command, "--help"])
     assert leaving.value.code == 0
     text = capsys.readouterr().out
-    assert f"python -m lumina_core {command}" in text and "example" in text
+    assert f"lumina-video {command}" in text and "example" in text
     parser = build_parser()._subparsers._group_actions[0].choices[command]
     for action in parser._actions:
         assert action.help, f"{action.option_strings} has no help"

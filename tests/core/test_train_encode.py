@@ -347,12 +347,12 @@ def test_the_command(mixed, tiny_set, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     line = ["encode", str(data), "--vae", str(tiny_set.vae), "--out", str(out), "--size", "64", "--device", "cpu"]
     assert main(line) == 0
-    assert capsys.readouterr().out.splitlines() == ["1 items, 1 of them encoded now", str(out)]
+    assert capsys.readouterr().out.splitlines() == ["1 samples, 1 of them encoded now", str(out)]
     captioned(data / "b.mp4").write_text("text")
     (data / "s.jsonl").write_text('{"path": "a.mp4", "motion": 3}\n')
     assert main([*line, "--scores", str(data / "s.jsonl")]) == 1
     said = capsys.readouterr()
-    assert said.out.splitlines() == ["1 items, 0 of them encoded now", str(out)]
+    assert said.out.splitlines() == ["1 samples, 0 of them encoded now", str(out)]
     assert "skipped b.mp4: " in said.err and "cannot be read as a video" in said.err
     assert main([*line, "--fps", "12"]) == 2
     assert "was encoded with fps 8" in capsys.readouterr().err

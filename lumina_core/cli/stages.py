@@ -114,9 +114,8 @@ def read_stage(file: Path) -> Stage:
     try:
         return Stage(file, kind, build(KINDS[kind].recipe, values, "the recipe"))
     except LuminaError as error:
-        raise LuminaError(
-            f"{file}: {str(error)[:1].upper()}{str(error)[1:]}", field=error.field, kind="value"
-        ) from None
+        sentence = f"{str(error)[:1].upper()}{str(error)[1:]}"
+        raise LuminaError(f"{file}: {sentence}", field=error.field, kind="value") from None
 
 
 def _files(path: Path) -> list[Path]:

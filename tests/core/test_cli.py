@@ -119,7 +119,7 @@ BAD_FLAGS = [
     (["--height", "48"], ["height is 48", "multiple of 32"]),
     (["--frames", "12"], ["frames is 12", "multiple of 8"]),
     (["--frames", "0"], ["frames is 0", "1 for an image"]),
-    (["--frames", "9999992"], ["9999992 frames", "tokens at patch size", "use at most 4194304"]),
+    (["--frames", "9999992"], ["9999992 frames", "4194304"]),
     (["--width", "many"], ["--width", "'many'", "whole number"]),
     (["--rope", "yarn"], ["rope is 'yarn'", "interpolate, ntk, frequency, time, time-step"]),
     (["--rope", "time"], ["does not say what size it was trained on"]),

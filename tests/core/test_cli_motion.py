@@ -79,7 +79,7 @@ def test_broken_ones_are_told_at_the_end_and_the_others_measured(clips, capsys):
 def test_none_could_be_measured(clips, capsys):
     assert main(["motion", "broken.mp4", "nowhere.mp4"]) == 2
     error = capsys.readouterr().err.splitlines()
-    assert len(error) == 3 and error[2] == "error: None of the 2 videos could be measured; the reasons are above."
+    assert len(error) == 3 and error[2].startswith("error: ") and " 2 videos" in error[2]
     assert main(["motion", "broken.mp4"]) == 2
     error = capsys.readouterr().err.splitlines()
     assert len(error) == 1 and error[0].startswith("error: broken.mp4 cannot be read as a video")

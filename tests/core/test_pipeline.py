@@ -75,7 +75,7 @@ def test_a_decode_without_memory_goes_on_in_tiles(make_clip, monkeypatch):
     seen = Recorder()
     result = make_clip(observer=seen)
     assert result.frames == 16 and result.file.stat().st_size > 0
-    assert len(seen.notes) == 1 and "goes on in tiles of 32 pixels" in seen.notes[0]
+    assert len(seen.notes) == 1 and "tiles of 32 pixels" in seen.notes[0]
 
 
 def test_it_is_the_same_as_calling_the_parts(tiny_set):
@@ -151,7 +151,8 @@ def test_a_frame_count_that_the_vae_cannot_keep_is_told(make_clip):
     seen = Recorder()
     result = make_clip(size=VideoSize(64, 32, 12), plan=PLAN.replace(patch="1x2"), observer=seen)
     assert result.frames == 9
-    assert seen.notes == ["12 frames are 3 latent frames, which the VAE decodes to 9; multiples of 8 keep their count."]
+    (note,) = seen.notes
+    assert all(fact in note for fact in ("12 frames", "3 latent frames", "to 9", "multiples of 8"))
 
 
 def test_a_clip_beyond_the_trained_size_is_scaled_or_warned_of(make_clip):

@@ -35,7 +35,7 @@ SIZES = {
     "more tokens than any run takes": (
         {"width": 4096, "height": 4096, "frames": 512, "patch": "1x2"},
         "8388608 tokens",
-        "use at most 4194304",
+        "at most 4194304 are supported",
     ),
 }
 

@@ -146,7 +146,7 @@ def test_the_step_cache_goes_with_a_solver_that_remembers(server, core):
     [
         ({"solver": "adams3", "points": 3}, "solver is 'adams3' and points is 3, too few for its order"),
         ({"times": "0, 0.5, 0.4, 1"}, "times lists 0.4 after 0.5; write times in rising order"),
-        ({"times": "cosine"}, "times is 'cosine', which is no time schedule"),
+        ({"times": "cosine"}, "times is 'cosine', which is not a time schedule"),
         ({"times": "through switches", "points": 3}, "and points is 3; write at least"),
     ],
 )
@@ -180,7 +180,7 @@ def test_the_cost_strip_knows_the_time_schedule(server):
     found = plan(server, ("LuminaVideoMultiScaleSampler", sampler))["outline"]["grid"]
     expected = PRESETS[PRESET].replace(points=9, times="through switches").grid().tolist()
     assert found == pytest.approx(expected) and len(found) == 9
-    assert "is no time schedule" in plan(server, ("LuminaVideoSigmas", {"times": "cosine"}))["error"]
+    assert "is not a time schedule" in plan(server, ("LuminaVideoSigmas", {"times": "cosine"}))["error"]
     long = ", ".join(str(i / 1500) for i in range(1501))
     assert (
         "times lists 1501 points; write at most 1000" in plan(server, ("LuminaVideoSigmas", {"times": long}))["error"]

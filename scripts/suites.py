@@ -31,14 +31,12 @@ class Suite:
     Args:
         name: one of `STARTING_ORDER`.
         commands: those that have to succeed.
-        advisory: commands whose failure is reported and does not fail the suite.
         reason: why there are no commands.
         urgent: whether it waits for servers and pages, and so has priority if there are few cores.
     """
 
     name: str
     commands: Sequence[Command] = ()
-    advisory: Sequence[Command] = ()
     reason: str = ""
     urgent: bool = False
 
@@ -50,7 +48,6 @@ class Outcome:
     suite: Suite
     output: str = ""
     failures: list[str] = field(default_factory=list)
-    advice: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -123,10 +120,8 @@ def _lint(python: Path) -> Suite:
             [python, "-m", "ruff", "check", "."],
             [python, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-cache"],
             [python, "-m", "codespell_lib", *texts],
-            [python, "-m", "mkdocs", "build", "--quiet"],
-        ],
-        advisory=[
             [python, "scripts/check_wording.py"],
+            [python, "-m", "mkdocs", "build", "--quiet"],
             [python, "-m", "pyright", "--pythonpath", python],
         ],
     )
@@ -153,11 +148,11 @@ def _node_version(node: str) -> int:
 
 def _run(suite: Suite, environment: dict[str, str], show) -> Outcome:
     outcome, start = Outcome(suite), time.monotonic()
-    for command in [*suite.commands, *suite.advisory]:
+    for command in suite.commands:
         code, output = _run_command(_with_priority(command, suite), environment, show)
         outcome.output += output
         if code:
-            (outcome.advice if command in suite.advisory else outcome.failures).append(_what_failed(command, output))
+            outcome.failures.append(_what_failed(command, output))
     outcome.seconds = time.monotonic() - start
     if suite.commands:
         show(f"done in {outcome.seconds:.0f} s\n")

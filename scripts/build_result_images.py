@@ -1,4 +1,4 @@
-"""Draw the figures of docs/results.md: `python scripts/build_result_pictures.py [NAME ...]`.
+"""Draw the figures of docs/results.md: `python scripts/build_result_images.py [NAME ...]`.
 
 loss_windows.png is drawn from the newest figures of benchmarks/results; the others show clips of the bundled model.
 Needs matplotlib.

@@ -61,5 +61,5 @@ def test_width_comes_from_the_config(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "other")
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "other" / "config.json").write_text(json.dumps({**config, "model_type": "gemma3"}))
-    with pytest.raises(LuminaError, match="'gemma' .google/gemma-2b. for Lumina-Next's images"):
+    with pytest.raises(LuminaError, match="'gemma' .google/gemma-2b."):
         read_text_width(tmp_path / "other")

@@ -170,12 +170,12 @@ def test_one_goes_on_from_the_state_of_two(runs, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_in_one_process_stops_all(runs):
-    told = re.findall(r"error of process (\d): Step \d gave a loss that is not a finite number", runs.printed)
+    told = re.findall(r"error of process (\d): The loss of step \d is NaN or infinite", runs.printed)
     assert sorted(told) == ["0", "1"]
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(runs):
-    assert "Task odd has a batch of 3, which 2 processes cannot share evenly; write a multiple of 2." in runs.printed
+    assert re.search(r"Task odd has batch 3, .* 2 processes; write a multiple of 2\.", runs.printed)
 
 
 def test_an_interrupt_ends_all_processes(runs):

@@ -362,6 +362,6 @@ def test_the_command(mixed, tiny_set, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(EncodeProgress, "begin", interrupted)
     assert main(line) == 130
-    assert "the same command continues" in capsys.readouterr().err
+    assert "Run the same command again to resume" in capsys.readouterr().err
     assert main(["encode", str(tmp_path / "none"), "--vae", "x", "--out", str(out)]) == 2
     assert "does not exist; give a folder" in capsys.readouterr().err

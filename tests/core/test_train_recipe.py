@@ -217,7 +217,7 @@ def test_bytes_that_are_no_text_and_a_file_that_is_not_there(tmp_path):
 
 
 def test_a_folder_without_recipes(tmp_path):
-    assert "holds no .yaml file" in refusal(read_stages, [tmp_path])
+    assert "no .yaml file" in refusal(read_stages, [tmp_path])
 
 
 @pytest.fixture

@@ -45,21 +45,18 @@ class Recorder:
         self.calls = []
 
     def __enter__(self):
-        condition, velocity = self.network.condition, self.network.velocity
+        velocity = self.network.split_velocity
 
-        def record_condition(t, text, motion, dtype):
-            self.calls.append({"t": t.tolist(), "motion": motion.tolist(), "dtype": str(t.dtype)})
-            return condition(t, text, motion, dtype)
+        def record_velocity(x, t, text, motion, patch, *settings, **options):
+            call = {"t": t.tolist(), "motion": motion.tolist(), "dtype": str(t.dtype)}
+            self.calls.append(call | {"patch": [str(patch)] * len(x)})
+            return velocity(x, t, text, motion, patch, *settings, **options)
 
-        def record_velocity(x, text, cond, patch, *settings, **options):
-            self.calls[-1] |= {"patch": [str(patch)] * len(x)}
-            return velocity(x, text, cond, patch, *settings, **options)
-
-        self.network.condition, self.network.velocity = record_condition, record_velocity
+        self.network.split_velocity = record_velocity
         return self
 
     def __exit__(self, *_):
-        del self.network.condition, self.network.velocity
+        del self.network.split_velocity
 
 
 def texts(positive: int, negative: int) -> tuple[list, list]:

@@ -67,7 +67,7 @@ def verdict(run: RunSpec, room: int) -> str:
     found = smaller(run, room)
     if found is None or found.gives_up:
         return "no"
-    words = [word for word, part in (("offload", "offloaded"), ("tiles", "tiles")) if part in found.words]
+    words = [word for word, part in (("offload", "offloaded"), ("tiles", "tiles")) if part in found.changes]
     return "fits, " + ", ".join(words) if words == ["tiles"] else ", ".join(words)
 
 

@@ -6,7 +6,7 @@ export class Report {
 	error = element("div", "lumina-error", { role: "alert" });
 	status = element("div", "lumina-status", { role: "status" });
 	result = element("div", "lumina-result");
-	element = element("div", "lumina-report", {}, this.error, this.status, this.result);
+	element = element("div", "lumina-report", { tabIndex: 0 }, this.error, this.status, this.result);
 	run = "";
 
 	/** @type {T.showError} */

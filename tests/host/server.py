@@ -186,13 +186,13 @@ class HostServer:
         aside.parent.mkdir(exist_ok=True)
         place.rename(aside)
         _link(folder, place)
-        self._forget()
+        self.forget()
         try:
             yield
         finally:
             _remove(place)
             aside.rename(place)
-            self._forget()
+            self.forget()
 
     @contextmanager
     def no_models(self) -> Iterator[None]:
@@ -207,7 +207,7 @@ class HostServer:
             for folder in (aside, self.base / "models_of_the_block"):
                 shutil.rmtree(folder)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Drop what the host keeps of earlier prompts: not every loader's result depends on the files' dates."""
         body = json.dumps({"unload_models": True, "free_memory": True}).encode()
         headers = {"Content-Type": "application/json"}

@@ -197,7 +197,7 @@ def test_latent_preview_takes_the_models_colors(bundled):
     without = Graph()
     sheet = without.ours("LatentPreview", samples=all_in_one(without)[0], columns=4, scale=2)
     without.add("SaveImage", images=sheet[0], filename_prefix="never")
-    with pytest.raises(HostError, match="expected .batch, 16, frames.*"):
+    with pytest.raises(HostError, match=r"expected Lumina-Video latents \(batch, 16, frames"):
         bundled.prompt(without.api)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import email
+import os
 import re
 import shutil
 import subprocess
@@ -68,9 +69,16 @@ def package_files() -> set[str]:
 
 
 def run_in(folder: Path, *command: str | Path) -> str:
-    """What a command prints, run in a folder; the folder's own modules are not in the way."""
+    """What a command prints, run in a folder, with no module from a PYTHONPATH, such as that of run.py."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [str(word) for word in command], cwd=folder, capture_output=True, text=True, encoding="utf-8", check=False
+        [str(word) for word in command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -1,4 +1,4 @@
-// The lines below a timeline: error, progress, last run.
+// Lines below a timeline: error, progress, last run.
 
 import { element, rough, i18n } from "./page.js";
 

@@ -63,7 +63,7 @@ def suite_of(name: str, python: Path) -> Suite:
         return Suite(name, [[*pytest, *spread, tests / "core"]])
     if name == "host":
         # "auto" is one worker for each ComfyUI found (conftest.py); each has its own server.
-        return Suite(name, [[*pytest, "-n", "auto", "--dist", "loadgroup", tests / "host"]], urgent=True)
+        return Suite(name, [[*pytest, "-n", "auto", tests / "host"]], urgent=True)
     if name == "web":
         return _web()
     if not (tests / name).is_dir():

@@ -14,13 +14,11 @@ import torch
 from ..errors import LuminaError
 from ..media.inputs import fit_frames, read_image
 from ..media.reader import all_frames, probe
-from ..sampling.frame_conditioning import HOLD
+from ..sampling.frame_conditioning import HOLD, STRENGTH
 from ..shapes.latents import VideoSize
 from ..vae.codec import FRAME_BATCH
 from .options import existing, number, whole
 
-# Default of ``--strength``.
-DEFAULT_STRENGTH = 0.5
 _SOURCES = ("image", "continue", "video")
 
 
@@ -31,7 +29,7 @@ class GivenFrames:
     Args:
         image: frames (N, H, W, 3) in 0..1 that the clip starts with; None for none.
         video: frames to re-render, of the same form; None for none.
-        strength: of video-to-video, above 0 and up to 1.
+        strength: of video-to-video, above 0 and up to 1; None is the default.
         hold: see ``sampling.frame_conditioning.release_times``.
         fps: frames per second of the given video; None for an image.
         continued: file of the clip that is continued, which is written before the new frames.
@@ -39,7 +37,7 @@ class GivenFrames:
 
     image: torch.Tensor | None = None
     video: torch.Tensor | None = None
-    strength: float = 1.0
+    strength: float | None = None
     hold: float = HOLD
     fps: float | None = None
     continued: Path | None = None
@@ -87,7 +85,7 @@ def add_given_frames_options(parser: argparse.ArgumentParser) -> None:
         type=number,
         metavar="S",
         help="with --video: fraction of the steps that run, above 0 and up to 1; 1 keeps nothing of the video "
-        f"(default {DEFAULT_STRENGTH})",
+        f"(default {STRENGTH})",
     )
 
 
@@ -151,7 +149,6 @@ def _video(file: Path, frames: int, strength: float | None) -> GivenFrames:
             field="video",
             kind="value",
         )
-    strength = DEFAULT_STRENGTH if strength is None else strength
     return GivenFrames(video=_floats(found[:kept]), strength=strength, fps=fps)
 
 

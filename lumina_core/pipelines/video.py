@@ -182,7 +182,7 @@ class LuminaVideoPipeline(VideoStages):
         latents: torch.Tensor | None = None,
         image: Any = None,
         video: Any = None,
-        strength: float = 1.0,
+        strength: float | None = None,
         hold: float = HOLD,
         start: int = 0,
         stop: int | None = None,
@@ -214,7 +214,8 @@ class LuminaVideoPipeline(VideoStages):
                 and resized to the size of the clip.
             video: video-to-video: the frames to re-render, of the same types; 1 or a multiple of 8. They set the number
                 of frames.
-            strength: of ``video``: fraction of the steps that run, above 0 and up to 1. 1 keeps nothing of the video.
+            strength: of ``video``: fraction of the steps that run, above 0 and up to 1; None is 0.5. 1 keeps
+                nothing of the video.
             hold: of ``image``: timestep up to which the frames next to the given ones are held, 0 to 1.
             start, stop: run only these steps of the plan, as in ``range``: a draft, which a later call refines.
             videos_per_prompt: clips of each prompt.

@@ -12,7 +12,7 @@ from ..errors import LuminaError
 from ..media.inputs import as_frames, fit_frames
 from ..network.config import VideoConfig
 from ..network.extrapolation import size_warning, trained_size
-from ..sampling.frame_conditioning import HOLD, given_latents, release_times, strength_to_start
+from ..sampling.frame_conditioning import HOLD, STRENGTH, given_latents, release_times, strength_to_start
 from ..sampling.plan import SamplingPlan
 from ..sampling.presets import PRESETS, preset_clip
 from ..shapes.frame_rate import check_fps
@@ -100,7 +100,7 @@ def make_job(
     latents: torch.Tensor | None = None,
     image: Any = None,
     video: Any = None,
-    strength: float = 1.0,
+    strength: float | None = None,
     hold: float = HOLD,
     start: int = 0,
     stop: int | None = None,
@@ -134,8 +134,8 @@ def make_job(
     config.check_size(latent, plan.patches)
     trained_size(config, plan.network)
     if source is not None:
-        start = _video_start(plan, images, latents, start, strength)
-    elif strength != 1.0:
+        start = _video_start(plan, images, latents, start, STRENGTH if strength is None else strength)
+    elif strength is not None:
         raise LuminaError(
             "strength is of video-to-video, and there is no video; give video too.", field="strength", kind="value"
         )

@@ -25,6 +25,8 @@ from .solvers import Velocity
 NEVER = 1.0
 # Default of ``hold``.
 HOLD = 0.5
+# Default of video-to-video's ``strength``.
+STRENGTH = 0.5
 # Power by which the release times fall along the clip.
 _FALL = 2
 

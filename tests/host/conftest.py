@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +22,7 @@ HOSTS, MISSED = find_hosts()
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "host" in metafunc.fixturenames:
-        # One process for all tests of a host, where they are handed out to several.
-        hosts = [pytest.param(host, id=host.version, marks=pytest.mark.xdist_group(host.version)) for host in HOSTS]
+        hosts = [pytest.param(host, id=host.version) for host in HOSTS]
         metafunc.parametrize("host", hosts or [pytest.param(None, id="none")], scope="session", indirect=True)
 
 
@@ -30,6 +30,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """`-n auto` is one process for each host."""
     return max(1, len(HOSTS))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Give all tests of one host to one process, so that each host starts one server, and other tests by file."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByHost(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, parameters = nodeid.partition("[")
+            versions = [host.version for host in HOSTS if host.version in re.split(r"[-\]]", parameters)]
+            return versions[0] if versions else file.partition("::")[0]
+
+    return ByHost(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -96,7 +96,7 @@ def loss_windows(file: Path) -> None:
     pyplot.close(figure)
 
 
-def sound(file: Path) -> None:
+def audio(file: Path) -> None:
     """Frames of a clip over the spectrograms of generated and reference audio, with events and detected onsets."""
     from matplotlib import pyplot
 
@@ -143,7 +143,7 @@ def _film(axes, clip: Clip, count: int = 16, gap: float = 0.02) -> None:
 
 
 PICTURES: dict[str, Callable[[Path], None]] = {
-    "edit": edit, "extrapolation": extrapolation, "loss_windows": loss_windows, "sound": sound,
+    "edit": edit, "extrapolation": extrapolation, "loss_windows": loss_windows, "audio": audio,
 }  # fmt: skip
 
 

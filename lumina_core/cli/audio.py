@@ -1,4 +1,4 @@
-"""``sound``: Video to Audio, from a video file to the same video with generated audio."""
+"""``audio``: Video to Audio, from a video file to the same video with generated audio."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .models import add_bundle_option, bundled_audio
 from .options import existing, number, whole
 from .progress import Progress
 
-NAME = "sound"
+NAME = "audio"
 USAGE = "VIDEO [--prompt TEXT] [--out FILE] [flags]"
 HELP = "Generate audio for a video, synchronized with what it shows."
 EXAMPLES = """examples:
-  lumina-video sound clip.mp4 --out clip-with-sound.mp4
-  lumina-video sound clip.mp4 --prompt "The sound of a bell." --negative-prompt "The sound of wood." --seed 3
-  lumina-video sound clip.mp4 --model models/v2a.safetensors --features models/v2a --codec models/audioldm
+  lumina-video audio clip.mp4 --out clip-with-audio.mp4
+  lumina-video audio clip.mp4 --prompt "The sound of a bell." --negative-prompt "The sound of wood." --seed 3
+  lumina-video audio clip.mp4 --model models/v2a.safetensors --features models/v2a --codec models/audioldm
 
 The video stream is copied, not encoded again, and existing audio is replaced. The audio is mono, 16 kHz, and as long as
 the video. The weights of the paper's audio model were not released: the bundled audio model is a small one that knows
@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--out",
         metavar="FILE",
         help="output file, .mp4, or .wav for the audio alone; an existing file is replaced (default: the name of VIDEO "
-        "with -sound)",
+        "with -audio)",
     )
     add_prompt_options(parser)
     group = parser.add_argument_group(f"audio model (default: that of the bundled model {DEFAULT_BUNDLE})")
@@ -178,15 +178,15 @@ def request_from(arguments: argparse.Namespace, files: AudioFiles) -> AudioReque
     return AudioRequest(
         settings=settings,
         video=video,
-        out=Path(arguments.out or f"{video.stem}-sound.mp4"),
+        out=Path(arguments.out or f"{video.stem}-audio.mp4"),
         features_file=None if arguments.features_file is None else existing("--features-file", arguments.features_file),
         save_features=None if arguments.save_features is None else Path(arguments.save_features),
     )
 
 
 def summary(result: AudioResult) -> str:
-    """A line such as ``4 s of sound, mono, 16000 Hz, made in 2.1 s, NFE 25 (75 network passes)``."""
+    """A line such as ``4 s of audio, mono, 16000 Hz, made in 2.1 s, NFE 25 (75 network passes)``."""
     return (
-        f"{result.length:.5g} s of sound, mono, {result.rate} Hz, made in {result.seconds:.1f} s, "
+        f"{result.length:.5g} s of audio, mono, {result.rate} Hz, made in {result.seconds:.1f} s, "
         f"NFE {result.nfe} ({result.passes} network passes)"
     )

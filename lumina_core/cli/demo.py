@@ -65,7 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.mp4",
         help="output file; an existing file is replaced (default lumina-demo.mp4)",
     )
-    parser.add_argument("--no-sound", action="store_true", help="do not generate audio")
+    parser.add_argument("--no-audio", action="store_true", help="do not generate audio")
     add_size_options(parser)
     add_plan_options(parser)
 
@@ -81,14 +81,14 @@ def run(arguments: argparse.Namespace) -> None:
             field="frames",
             kind="value",
         )
-    if arguments.motion is None and bundle.sound is not None and not arguments.no_sound:
+    if arguments.motion is None and bundle.audio is not None and not arguments.no_audio:
         arguments.motion = AUDIBLE_MOTION
     prompt = bundle.prompt if arguments.prompt is None else arguments.prompt
     check_scale(arguments.scale)
     pipe = LuminaVideoPipeline.from_bundle(bundle, preset=preset_name(arguments))
     plan, fps = plan_from(arguments, size, pipe.config), preset_clip(preset_name(arguments)).fps
     job = pipe.prepare(prompt, arguments.negative_prompt, plan=plan, size=size, fps=fps, seed=arguments.seed)
-    audio = None if arguments.no_sound else _audio_settings(bundle, prompt, arguments.seed)
+    audio = None if arguments.no_audio else _audio_settings(bundle, prompt, arguments.seed)
     print(_header(bundle, prompt, plan, size, pipe.config), flush=True)
     started = time.perf_counter()
     with Progress() as progress, pipe.run(job, progress) as found:
@@ -106,9 +106,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _audio_settings(bundle: Bundle, prompt: str, seed: int) -> AudioSettings | None:
     """The settings of the audio, checked; None for a bundle without an audio model. Raises LuminaError."""
-    if bundle.sound is None:
+    if bundle.audio is None:
         return None
-    settings = AudioSettings(files=AudioFiles.of(bundle.sound), prompt=prompt, seed=seed)
+    settings = AudioSettings(files=AudioFiles.of(bundle.audio), prompt=prompt, seed=seed)
     # Makes no use of the pipeline except its checks.
     audio_pipeline(settings)
     return settings
@@ -121,7 +121,7 @@ def _add_audio(settings: AudioSettings, frames: torch.Tensor, fps: float, video:
         audio = audio_for_frames(settings, frames, fps, progress)
     mux(video, audio.waveform, SAMPLE_RATE, video, audio_metadata(settings))
     seconds = time.perf_counter() - started
-    return f"{audio.waveform.shape[-1] / SAMPLE_RATE:g} s of sound in {seconds:.1f} s, NFE {audio.nfe}"
+    return f"{audio.waveform.shape[-1] / SAMPLE_RATE:g} s of audio in {seconds:.1f} s, NFE {audio.nfe}"
 
 
 def _header(bundle: Bundle, prompt: str, plan: SamplingPlan, size: VideoSize, config: VideoConfig) -> str:

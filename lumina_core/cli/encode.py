@@ -22,16 +22,16 @@ from ..vae.loader import load_video_vae
 from .options import INTERRUPTED, existing, number, whole
 
 NAME = "encode"
-USAGE = "DATA (--vae PATH | --sound FOLDER --codec PATH) --out FOLDER [flags]"
+USAGE = "DATA (--vae PATH | --audio FOLDER --codec PATH) --out FOLDER [flags]"
 HELP = "Encode videos and images, or the audio of videos, as a training set."
 EXAMPLES = """examples:
   lumina-video encode clips/ --vae models/CogVideoX-2b/vae --out encoded/clips
   lumina-video encode list.jsonl --vae models/CogVideoX-2b/vae --out encoded/hd --size 960 --fps 24
-  lumina-video encode --sound models/sound/features --codec models/sound/codec clips/ --out encoded/sounds
+  lumina-video encode --audio models/sound/features --codec models/sound/codec clips/ --out encoded/audio
 
 In a folder, clip.txt has the caption of clip.mp4. A list has records such as {"path": "clip.mp4", "caption": "A kite"},
 with "motion" or "unimatch_flow" if a motion score is known. Images and frames keep their aspect ratio, at the area of
---size. --sound encodes the audio of videos: each file is cut into clips of --seconds, and silent clips are skipped.
+--size. --audio encodes the audio of videos: each file is cut into clips of --seconds, and silent clips are skipped.
 If interrupted, run the same command again to resume. Files that cannot be used are skipped and listed.
 Exit status: 0 all encoded, 1 some skipped, 2 none encoded. The last line on stdout is the folder."""
 # Exit status if some files were skipped.
@@ -85,7 +85,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--vae", metavar="PATH", help="for videos and images: vae folder of CogVideoX-2b, or .safetensors file"
     )
     parser.add_argument(
-        "--sound", metavar="FOLDER", help="for audio: folder of the feature encoders, with clip/ and sync/"
+        "--audio", metavar="FOLDER", help="for audio: folder of the feature encoders, with clip/ and sync/"
     )
     parser.add_argument(
         "--codec", metavar="PATH", help="for audio: folder with vae/ and vocoder/, or AudioLDM's checkpoint"
@@ -109,7 +109,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--seconds",
         type=number,
         metavar="S",
-        help=f"use at most this much of a clip, from its start (default {defaults.seconds:g}); with --sound, the "
+        help=f"use at most this much of a clip, from its start (default {defaults.seconds:g}); with --audio, the "
         f"length of a clip (default {audio.seconds:g})",
     )
     parser.add_argument("--scores", metavar="FILE", help="JSONL of motion scores by path (default: measure them)")
@@ -138,17 +138,17 @@ def run(arguments: argparse.Namespace) -> int:
 def _is_visual(arguments: argparse.Namespace) -> bool:
     """Whether videos and images are encoded, not audio. Raises LuminaError for flags that contradict each other."""
     visual = arguments.vae is not None
-    parts = [name for name in ("sound", "codec") if getattr(arguments, name) is not None]
+    parts = [name for name in ("audio", "codec") if getattr(arguments, name) is not None]
     if visual == bool(parts) or len(parts) == 1:
         raise LuminaError(
-            "Give --vae to encode videos and images, or both --sound and --codec to encode the audio of videos.",
+            "Give --vae to encode videos and images, or both --audio and --codec to encode the audio of videos.",
             field="vae",
             kind="value",
         )
     unused = [name for name in _VISUAL_ONLY if not visual and getattr(arguments, name) is not None]
     if unused:
         raise LuminaError(
-            f"--{unused[0]} is for videos and images, and --sound encodes audio; leave one of them out.",
+            f"--{unused[0]} is for videos and images, and --audio encodes audio; leave one of them out.",
             field=unused[0],
             kind="value",
         )
@@ -171,7 +171,7 @@ def _encode_audio(arguments: argparse.Namespace) -> Callable[[Path, EncodeObserv
     device = pick_device(arguments.device)
     source = read_source(Path(arguments.data))
     codec = load_audio_codec(existing("--codec", arguments.codec), device)
-    encoder = load_feature_encoder(existing("--sound", arguments.sound), device)
+    encoder = load_feature_encoder(existing("--audio", arguments.audio), device)
     return lambda out, watcher: encode_audio(source, codec, encoder, out, settings, watcher)
 
 

@@ -1,4 +1,4 @@
-"""``generate``: makes videos and images from prompts, images or videos, and adds audio with ``--sound``."""
+"""``generate``: makes videos and images from prompts, images or videos, and adds audio with ``--audio``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ USAGE = "[--checkpoint PATH --text-encoder FOLDER --vae PATH | --bundle NAME] --
 HELP = "Make videos from prompts, images or videos: text-to-video, image-to-video, video-to-video, continuation."
 EXAMPLES = """examples:
   lumina-video generate --prompt "a red circle moves to the left on a navy background"
-  lumina-video generate --sound --prompt "a yellow star moves to the left on a navy background" --motion 4
+  lumina-video generate --audio --prompt "a yellow star moves to the left on a navy background" --motion 4
   lumina-video generate --image first.png --prompt "a white circle moves to the right on a navy background"
   lumina-video generate --video clip.mp4 --strength 0.4 --prompt "a yellow star moves to the right"
   lumina-video generate --continue clip.mp4 --prompt "a white circle moves to the left on a navy background"
@@ -42,8 +42,8 @@ EXAMPLES = """examples:
     --prompt "A red kite over a gray sea, wind in the grass" --motion 8 --seed 7 --out kite.mp4
 
 Several clips are named NAME-1.mp4, NAME-2.mp4, ... in the order of the prompts, --num clips of each.
---sound uses the audio model of the bundle, a small one that knows drawn shapes only; for another, make the video first
-and then run: lumina-video sound VIDEO. Progress goes to stderr. On stdout each clip has a line that describes it and a
+--audio uses the audio model of the bundle, a small one that knows drawn shapes only; for another, make the video first
+and then run: lumina-video audio VIDEO. Progress goes to stderr. On stdout each clip has a line that describes it and a
 line with its path; the last line is a path."""
 
 
@@ -67,9 +67,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     texts.add_argument("--negative-prompt", default="", metavar="TEXT", help="what to avoid (default: empty)")
     add_given_frames_options(parser)
-    sound = parser.add_argument_group("audio")
-    sound.add_argument("--sound", action="store_true", help="add generated audio to the video")
-    sound.add_argument("--sound-prompt", metavar="TEXT", help="audio prompt (default: --prompt)")
+    group = parser.add_argument_group("audio")
+    group.add_argument("--audio", action="store_true", help="add generated audio to the video")
+    group.add_argument("--audio-prompt", metavar="TEXT", help="audio prompt (default: --prompt)")
     add_size_options(parser)
     add_plan_options(parser)
     run = parser.add_argument_group("run")
@@ -138,7 +138,7 @@ def run(arguments: argparse.Namespace) -> int:
                 done += 1
                 if request.audio and (status := _add_audio(request.audio, clip.file, progress)):
                     return status
-                print(line + ", with sound" * bool(request.audio))
+                print(line + ", with audio" * bool(request.audio))
                 print(clip.file, flush=True)
         except KeyboardInterrupt:
             if not done:

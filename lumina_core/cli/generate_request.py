@@ -192,29 +192,29 @@ def fps_from(arguments: argparse.Namespace, given: GivenFrames) -> float:
 
 
 def audio_from(arguments: argparse.Namespace, models: Models, job: VideoJob) -> tuple[AudioModel | None, str | None]:
-    """What makes the audio of ``--sound``, after all checks that need no video, and a note for the user.
+    """What makes the audio of ``--audio``, after all checks that need no video, and a note for the user.
 
     Raises:
         LuminaError: flags contradict each other, or the bundle has no audio model.
     """
-    if not arguments.sound:
-        if arguments.sound_prompt is not None:
+    if not arguments.audio:
+        if arguments.audio_prompt is not None:
             raise LuminaError(
-                "--sound-prompt needs --sound, which is not given; add it.", field="sound_prompt", kind="value"
+                "--audio-prompt needs --audio, which is not given; add it.", field="audio_prompt", kind="value"
             )
         return None, None
     if job.size.frames == 1:
-        raise LuminaError("--sound is for videos, and --frames is 1; write 8 or more.", field="frames", kind="value")
-    if len(set(job.prompts)) > 1 and arguments.sound_prompt is None:
+        raise LuminaError("--audio is for videos, and --frames is 1; write 8 or more.", field="frames", kind="value")
+    if len(set(job.prompts)) > 1 and arguments.audio_prompt is None:
         raise LuminaError(
-            "--sound takes one prompt for all clips, and --prompts gives several; add --sound-prompt.",
-            field="sound_prompt",
+            "--audio takes one prompt for all clips, and --prompts gives several; add --audio-prompt.",
+            field="audio_prompt",
             kind="value",
         )
     files, note = bundled_audio(models.bundle and str(models.bundle.folder))
     settings = AudioSettings(
         files=files,
-        prompt=job.prompts[0] if arguments.sound_prompt is None else arguments.sound_prompt,
+        prompt=job.prompts[0] if arguments.audio_prompt is None else arguments.audio_prompt,
         seed=job.seeds[0],
         device=arguments.device,
         dtype=arguments.dtype,

@@ -121,11 +121,11 @@ def bundled_audio(name: str | None) -> tuple[AudioFiles, str | None]:
             kind="missing",
         )
     bundle = find_bundle(name or DEFAULT_BUNDLE)
-    if bundle.sound is None:
+    if bundle.audio is None:
         raise LuminaError(
-            f"The bundle {bundle.name} has no audio model; use another bundle, or the command sound with --model, "
+            f"The bundle {bundle.name} has no audio model; use another bundle, or the command audio with --model, "
             "--features and --codec.",
             field="bundle",
             kind="missing",
         )
-    return AudioFiles.of(bundle.sound), None if name else _AUDIO_NOTE
+    return AudioFiles.of(bundle.audio), None if name else _AUDIO_NOTE

@@ -100,13 +100,13 @@ class LuminaAudioPipeline(Pipeline):
             LuminaError: there is no such bundle, or it has no audio model.
         """
         found = find_bundle(bundle)
-        if found.sound is None:
+        if found.audio is None:
             raise LuminaError(
                 f"The bundle {found.name} has no audio model; give another bundle, or use from_files.",
                 field="bundle",
                 kind="missing",
             )
-        return cls(AudioFiles.of(found.sound), **options)
+        return cls(AudioFiles.of(found.audio), **options)
 
     @classmethod
     def from_files(

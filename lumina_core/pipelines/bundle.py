@@ -6,11 +6,11 @@ A small one ships inside the package, in ``lumina_core/bundles``.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import LuminaError
-from ..runtime.dataclass_schema import build
+from ..runtime.dataclass_schema import KEY, build, field_keys
 from ..sampling.plan import SamplingPlan
 from ..sampling.presets import PRESETS
 from ..shapes.latents import VideoSize
@@ -21,12 +21,13 @@ SHIPPED = Path(__file__).absolute().parents[1] / "bundles"
 DESCRIPTION = "bundle.json"
 # The bundle that is used if no model is named.
 DEFAULT_BUNDLE = "mini"
-_FILES = ("checkpoint", "text_encoder", "vae", "sound")
+# Paths of a bundle: field and the key in ``bundle.json``.
+_FILES = {"checkpoint": "checkpoint", "text_encoder": "text_encoder", "vae": "vae", "audio": "sound"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A bundle. ``bundle.json`` has every field except ``folder``, with paths relative to the folder.
+    """A bundle. ``bundle.json`` has every field except ``folder``, with relative paths; ``audio`` is "sound" there.
 
     Args:
         name: by which ``--bundle`` and ``from_bundle`` find it.
@@ -37,7 +38,7 @@ class Bundle:
         size, fps: of the clips that it was trained on.
         motion_range: lowest and highest motion score that it was trained on.
         prompt: an example.
-        sound: folder of the audio model (see ``audio_inputs.AudioFiles``); None for a bundle without one.
+        audio: folder of the audio model (see ``audio_inputs.AudioFiles``); None for a bundle without one.
 
     Examples:
         >>> bundle = find_bundle("mini")
@@ -56,7 +57,7 @@ class Bundle:
     fps: float
     motion_range: tuple[float, float]
     prompt: str
-    sound: Path | None = None
+    audio: Path | None = field(default=None, metadata={KEY: "sound"})
 
 
 def unlearned_motion(bundle: Bundle, plan: SamplingPlan) -> str | None:
@@ -120,8 +121,8 @@ def read_bundle(folder: Path) -> Bundle:
         raise LuminaError(
             f"{file} has preset '{bundle.preset}'; use one of {', '.join(PRESETS)}.", field="preset", kind="file"
         )
-    paths = {name: getattr(bundle, name) for name in _FILES}
-    return replace(bundle, **{name: _inside(file, name, path) for name, path in paths.items() if path is not None})
+    given = {name: path for name in _FILES if (path := getattr(bundle, name)) is not None}
+    return replace(bundle, **{name: _inside(file, _FILES[name], path) for name, path in given.items()})
 
 
 def _inside(file: Path, name: str, path: Path) -> Path:
@@ -138,4 +139,4 @@ def _inside(file: Path, name: str, path: Path) -> Path:
 
 
 def _known() -> list[str]:
-    return [field.name for field in fields(Bundle) if field.name != "folder"]
+    return [key for key in field_keys(Bundle) if key != "folder"]

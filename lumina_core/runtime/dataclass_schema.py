@@ -18,6 +18,8 @@ class _Dataclass(Protocol):
 
 
 T = TypeVar("T", bound=_Dataclass)
+# Metadata of a field whose name in the file differs: ``field(metadata={KEY: "name in the file"})``.
+KEY = "key"
 # What a message asks for, by type.
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 
@@ -39,7 +41,7 @@ def build(kind: type[T], values: Any, where: str, field: str | None = None) -> T
     """
     if not isinstance(values, Mapping):
         raise LuminaError(f"{where} is {values!r}; write fields with values.", field=field, kind="value")
-    known = {each.name: each for each in dataclasses.fields(kind)}
+    known = field_keys(kind)
     for name in values:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
@@ -49,7 +51,16 @@ def build(kind: type[T], values: Any, where: str, field: str | None = None) -> T
         if name not in values and _required(each):
             raise LuminaError(f"{where} lacks the field '{name}'; add it.", field=name, kind="value")
     hints = typing.get_type_hints(kind)
-    return kind(**{name: _value(hints[name], value, f"{where}, {name},", name) for name, value in values.items()})
+    found = {}
+    for name, value in values.items():
+        attribute = known[name].name
+        found[attribute] = _value(hints[attribute], value, f"{where}, {name},", name)
+    return kind(**found)
+
+
+def field_keys(kind: type[_Dataclass]) -> dict[str, dataclasses.Field]:
+    """The fields of a dataclass by their names in the file."""
+    return {each.metadata.get(KEY, each.name): each for each in dataclasses.fields(kind)}
 
 
 def _required(field: dataclasses.Field) -> bool:

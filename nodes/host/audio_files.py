@@ -106,22 +106,22 @@ def _with_audio() -> list[str]:
             bundle = bundle_of(entry)
         except LuminaError:  # raised again when the entry is loaded
             continue
-        if bundle is not None and bundle.sound is not None:
+        if bundle is not None and bundle.audio is not None:
             entries.append(entry)
     return entries
 
 
 def _find(name: str, roots: tuple[str, ...], part: str, what: str, fix: str, field: str) -> Path:
     if bundle := bundle_of(name):
-        if bundle.sound is None:
+        if bundle.audio is None:
             raise LuminaError(f"Bundle '{bundle.name}' has no audio model; {fix}", field=field, kind="missing")
-        if not (bundle.sound / part).exists():
+        if not (bundle.audio / part).exists():
             raise LuminaError(
                 f"The audio model of bundle '{bundle.name}' has no {part}; download the bundle again.",
                 field=field,
                 kind="missing",
             )
-        return bundle.sound / part
+        return bundle.audio / part
     if name == NOTHING or is_bundled(name):
         raise LuminaError(f"No {what} is installed; {fix}", field=field, kind="missing")
     places = [Path(place) for root in roots for place in folder_paths.get_folder_paths(root)]

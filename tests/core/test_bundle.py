@@ -129,12 +129,12 @@ def test_the_released_factors_are_for_released_channels_alone(shelf, tiny_set, t
 
 def test_a_bundle_has_a_voice_or_none(shelf, described):
     bundle = read_bundle(shelf / "mini")
-    assert bundle.sound == shelf / "mini" / "sound"
-    files = AudioFiles.of(bundle.sound)
+    assert bundle.audio == shelf / "mini" / "sound"
+    files = AudioFiles.of(bundle.audio)
     config = read_audio_config(files.model)
     assert read_codec_channels(files.codec) == config.channels
     assert read_feature_widths(files.features) == (config.visual_dim, config.sync_dim, config.text_dim)
-    assert read_bundle(described(sound=None)).sound is None
+    assert read_bundle(described(sound=None)).audio is None
 
 
 @pytest.fixture
@@ -154,19 +154,19 @@ def test_a_voice_is_put_into_a_bundle(voiceless, tmp_path):
     )
     assert write_audio_bundle(recipe) == voiceless / "sound"
     bundle = read_bundle(voiceless)
-    assert bundle.sound == voiceless / "sound" and bundle.prompt == BUNDLE["prompt"]
-    assert not (bundle.sound / "features/clip/step-1").exists() and not (bundle.sound / "codec/vae/log.csv").exists()
-    for file in bundle.sound.rglob("*.safetensors"):
+    assert bundle.audio == voiceless / "sound" and bundle.prompt == BUNDLE["prompt"]
+    assert not (bundle.audio / "features/clip/step-1").exists() and not (bundle.audio / "codec/vae/log.csv").exists()
+    for file in bundle.audio.rglob("*.safetensors"):
         weights, metadata = read_safetensors(file)
-        kept, told = read_safetensors(parts / file.relative_to(bundle.sound))
+        kept, told = read_safetensors(parts / file.relative_to(bundle.audio))
         assert metadata == told | {"format": "pt"} and weights.keys() == kept.keys()
-        stored = torch.bfloat16 if file.name == "model.safetensors" and file.parent == bundle.sound else torch.float16
+        stored = torch.bfloat16 if file.name == "model.safetensors" and file.parent == bundle.audio else torch.float16
         assert {value.dtype for value in weights.values() if value.is_floating_point()} == {stored}
     clip = torch.rand(16, 32, 32, 3, generator=torch.Generator().manual_seed(0))
     plan = AudioPlan(steps=2, video_guidance=0, text_guidance=0)
     made, rounded = (
         audio_for_frames(AudioSettings(files=AudioFiles.of(folder), plan=plan), clip, 8.0).waveform
-        for folder in (parts, bundle.sound)
+        for folder in (parts, bundle.audio)
     )
     assert 0 < (made - rounded).norm() < 0.05 * made.norm()
 
@@ -179,7 +179,7 @@ def test_parts_of_a_voice_that_do_not_fit_are_told(voiceless, tmp_path):
         write_audio_bundle(AudioBundleRecipe(out=voiceless, **recipe | {"codec": tmp_path / "other"}))
     with pytest.raises(LuminaError, match=f"has no {DESCRIPTION}"):
         write_audio_bundle(AudioBundleRecipe(out=tmp_path, **recipe))
-    assert not (voiceless / "sound").exists() and read_bundle(voiceless).sound is None
+    assert not (voiceless / "sound").exists() and read_bundle(voiceless).audio is None
 
 
 def test_pictures_that_are_made_again_keep_the_voice(described, tmp_path, monkeypatch):
@@ -191,10 +191,10 @@ def test_pictures_that_are_made_again_keep_the_voice(described, tmp_path, monkey
         out=folder, network=parts / "video", text_encoder=parts / "text_encoder", vae=parts / "vae", **description
     )
     write_mini_bundle(recipe)
-    assert read_bundle(folder).sound == folder / "sound"
+    assert read_bundle(folder).audio == folder / "sound"
     shutil.rmtree(folder / "sound")
     write_mini_bundle(recipe)
-    assert read_bundle(folder).sound is None
+    assert read_bundle(folder).audio is None
 
 
 def test_the_kind_of_recipe_puts_the_voice_in(voiceless, tmp_path, capsys):
@@ -204,7 +204,7 @@ def test_the_kind_of_recipe_puts_the_voice_in(voiceless, tmp_path, capsys):
     recipe.write_text(f"{text}features: {parts / 'features'}\ncodec: {parts / 'codec'}\n", encoding="utf-8")
     assert main(["train", str(recipe)]) == 0
     assert capsys.readouterr().out == f"{voiceless / 'sound'}\n"
-    assert read_bundle(voiceless).sound is not None
+    assert read_bundle(voiceless).audio is not None
     shutil.rmtree(parts / "codec")
     assert main(["train", str(recipe)]) == 2
     assert f"{parts / 'codec'}, " in capsys.readouterr().err

@@ -111,7 +111,7 @@ BAD = [
     (["--prompts", "bytes.txt"], ["bytes.txt, line 2", "UTF-8"]),
     (["--prompts", "control.txt"], ["control.txt, line 3", "U+0007"]),
     (["--prompts", "good.txt", "--prompt", "a cat"], ["--prompt", "--prompts"]),
-    (["--prompts", "good.txt", "--sound"], ["--sound-prompt"]),
+    (["--prompts", "good.txt", "--audio"], ["--audio-prompt"]),
     ([], ["required: --prompt"]),
     (["--prompt", "x", "--num", "0"], ["videos_per_prompt is 0"]),
     (["--prompt", "x", "--image", "absent.png"], ["--image 'absent.png' does not exist"]),

@@ -51,7 +51,7 @@ def test_main_classes_have_an_example():
 def test_example_gives_what_it_prints(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # The clip that examples read; one that writes it first replaces it.
-    shutil.copy(ROOT / "docs" / "figures" / "demo_with_sound.mp4", tmp_path / "clip.mp4")
+    shutil.copy(ROOT / "docs" / "figures" / "demo_with_audio.mp4", tmp_path / "clip.mp4")
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     report = []
     assert runner.run(EXAMPLES[name], out=report.append).failed == 0, "".join(report)

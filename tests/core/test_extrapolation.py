@@ -165,4 +165,4 @@ def test_what_is_foretold_from_earlier_steps_begins_anew_where_positions_jump():
 def test_the_mini_bundle_says_what_it_was_trained_on():
     bundle = find_bundle("mini")
     assert read_video_config(bundle.checkpoint).train_size == bundle.size.latent()
-    assert read_audio_config(bundle.sound).train_rows == 100, "4 s"
+    assert read_audio_config(bundle.audio).train_rows == 100, "4 s"

@@ -87,7 +87,7 @@ def test_half_a_character_on_the_command_line_is_told(tmp_path, capsys, command)
 
 
 def test_a_console_without_the_prompts_letters_shows_their_codes(tmp_path, monkeypatch):
-    size = ["--width", "16", "--height", "16", "--frames", "8", "--patch", "1x2", "--points", "2", "--no-sound"]
+    size = ["--width", "16", "--height", "16", "--frames", "8", "--patch", "1x2", "--points", "2", "--no-audio"]
     console = io.TextIOWrapper(io.BytesIO(), encoding="cp1252", write_through=True)
     monkeypatch.setattr(sys, "stdout", console)
     monkeypatch.setattr(sys, "argv", ["", "demo", "--prompt", "鸢", *size, "--out", str(tmp_path / "x.mp4")])

@@ -29,19 +29,19 @@ def test_the_shipped_bundle_is_whole():
     # One row more than channels: the color of zeros.
     assert len(preview_factors(config)) == config.channels + 1
     assert config.text_dim == read_text_width(bundle.text_encoder)
-    assert _megabytes(bundle.folder) - _megabytes(bundle.sound) <= 30 and (bundle.folder / "README.md").is_file()
+    assert _megabytes(bundle.folder) - _megabytes(bundle.audio) <= 30 and (bundle.folder / "README.md").is_file()
 
 
 @REAL
 @pytest.mark.skipif(
-    SHIPPED.exists() and "mini" in bundled() and find_bundle("mini").sound is None,
+    SHIPPED.exists() and "mini" in bundled() and find_bundle("mini").audio is None,
     reason="lumina_core/bundles/mini has no voice: its parts are unchecked",
 )
 def test_the_shipped_voice_is_whole():
     bundle = find_bundle("mini")
     LuminaAudioPipeline.from_bundle(bundle.name)
-    assert load_audio_codec(bundle.sound / "codec").channels == read_audio_config(bundle.sound).channels
-    assert _megabytes(bundle.sound) <= 30
+    assert load_audio_codec(bundle.audio / "codec").channels == read_audio_config(bundle.audio).channels
+    assert _megabytes(bundle.audio) <= 30
     assert "sound/" in (bundle.folder / "README.md").read_text(encoding="utf-8")
 
 

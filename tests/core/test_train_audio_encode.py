@@ -259,7 +259,7 @@ def test_the_command(parts, tmp_path, capsys):
     data.mkdir()
     film(data / "a.mp4")
     out = tmp_path / "out"
-    given = ["--sound", str(parts / "features"), "--codec", str(parts / "codec")]
+    given = ["--audio", str(parts / "features"), "--codec", str(parts / "codec")]
     line = ["encode", str(data), *given, "--out", str(out), "--seconds", "0.96", "--device", "cpu"]
     assert main(line) == 0
     assert capsys.readouterr().out.splitlines() == ["1 samples, 1 of them encoded now", str(out)]
@@ -272,15 +272,15 @@ def test_the_command(parts, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ([], "or both --sound and --codec"),
-        (["--sound", "x"], "or both --sound and --codec"),
-        (["--codec", "x"], "or both --sound and --codec"),
-        (["--vae", "x", "--sound", "x", "--codec", "x"], "Give --vae"),
+        ([], "or both --audio and --codec"),
+        (["--audio", "x"], "or both --audio and --codec"),
+        (["--codec", "x"], "or both --audio and --codec"),
+        (["--vae", "x", "--audio", "x", "--codec", "x"], "Give --vae"),
         (
-            ["--sound", "x", "--codec", "x", "--fps", "8"],
+            ["--audio", "x", "--codec", "x", "--fps", "8"],
             "--fps is for",
         ),
-        (["--sound", "x", "--codec", "nowhere"], "--codec 'nowhere' does not exist"),
+        (["--audio", "x", "--codec", "nowhere"], "--codec 'nowhere' does not exist"),
     ],
 )
 def test_flags_that_do_not_go_together(flags, words, tmp_path, capsys):

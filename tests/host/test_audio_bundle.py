@@ -22,7 +22,7 @@ RANDOM, SHIPPED_VOICE = "a random voice", "the shipped voice"
 def voiced(request, server: HostServer, random_bundle: Path) -> Iterator[tuple[HostServer, str]]:
     """The host with a bundle that has a voice, and no other models."""
     folder = random_bundle if request.param == RANDOM else SHIPPED / "mini"
-    if not (folder / DESCRIPTION).is_file() or read_bundle(folder).sound is None:
+    if not (folder / DESCRIPTION).is_file() or read_bundle(folder).audio is None:
         pytest.skip("the shipped bundle has no voice: its workflows are not run")
     with server.bundle(folder), server.no_models():
         yield server, request.param

@@ -17,14 +17,6 @@ FILE = ROOT / "tests" / "fixtures" / "messages.json"
 PACKAGES = ("lumina_core", "nodes")
 BASE = "LuminaError"
 FILLED_IN = "{}"
-# Modules whose errors do not name their field and kind yet. Remove a module once they do.
-NOT_YET: set[str] = {
-    "lumina_core/media/motion_score.py",
-    "lumina_core/media/reader.py",
-    "lumina_core/text/gemma.py",
-    "lumina_core/vae/codec.py",
-    "lumina_core/vae/tiling.py",
-}
 
 
 @dataclass(frozen=True)
@@ -54,11 +46,6 @@ def catalogue() -> list[Message]:
         for file, tree in trees.items()
         for message in _messages(tree, file.relative_to(ROOT).as_posix(), errors)
     ]
-
-
-def checked() -> list[Message]:
-    """The messages of the modules that are not in `NOT_YET`."""
-    return [message for message in catalogue() if message.module not in NOT_YET]
 
 
 def text_of(messages: list[Message]) -> str:
@@ -110,5 +97,5 @@ def _template(node: ast.expr, constants: dict[str, ast.expr]) -> str | None:
 
 
 if __name__ == "__main__":
-    FILE.write_text(text_of(checked()), encoding="utf-8")
+    FILE.write_text(text_of(catalogue()), encoding="utf-8")
     print(FILE)

@@ -58,12 +58,9 @@ class AudioCodec(nn.Module):
         posterior = self.vae.encode(log_mel(padded)).latent_dist
         return posterior.mean * self.scale, posterior.std * self.scale
 
-    def encode(self, waveform: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Latents (B, C, T, 16) of waveforms (B, N): a sample drawn with ``generator``, or the mean without one."""
-        mean, std = self.posterior(waveform)
-        if generator is None:
-            return mean
-        return mean + std * torch.randn(mean.shape, generator=generator, device=generator.device).to(mean)
+    def encode(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Latents (B, C, T, 16) of waveforms (B, N): the mean of ``posterior``, which says what is raised."""
+        return self.posterior(waveform)[0]
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:

@@ -37,15 +37,21 @@ Flow = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 def motion_score(frames: torch.Tensor, fps: float, flow: Flow | None = None) -> float:
     """Mean absolute flow of a clip, in pixels per half second at 320 x 576.
 
-    frames: (f, H, W, 3) float in 0..1. flow: the estimator, ``dis_flow()`` by default.
-    Raises LuminaError for another shape, an fps that is not positive, values that are not finite, and a clip too short
-    for two frames 0.5 s apart.
+    Args:
+        frames: (f, H, W, 3) float in 0..1.
+        fps: frames per second.
+        flow: the estimator, ``dis_flow()`` by default.
+
+    Raises:
+        LuminaError: another shape, an fps that is not positive, values that are not finite, or a clip too short for two
+            frames 0.5 s apart.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or not frames.is_floating_point():
         raise LuminaError(
             f"The frames are {str(frames.dtype).removeprefix('torch.')} of shape {tuple(frames.shape)}, "
             "expected float (frames, height, width, 3) in 0..1.",
             field="frames",
+            kind="value",
         )
     check_fps(fps)
     numbers = [number for time in TIMES if (number := round(time * fps)) < len(frames)]
@@ -53,7 +59,7 @@ def motion_score(frames: torch.Tensor, fps: float, flow: Flow | None = None) -> 
     score = _mean_flow((_small(frames[number]) for number in numbers), flow) if len(frames) > 1 else None
     if score is None:
         count = "1 frame" if len(frames) == 1 else f"{len(frames)} frames"
-        raise LuminaError(f"The clip, {count} at {fps:g} fps, is {_TOO_SHORT}.", field="frames")
+        raise LuminaError(f"The clip, {count} at {fps:g} fps, is {_TOO_SHORT}.", field="frames", kind="value")
     return score
 
 
@@ -63,20 +69,31 @@ def file_motion_score(
     """The same for a video file of any frame rate, or for a section of ``seconds`` from ``start``.
 
     Frames are selected by timestamp and decoded no further than needed; two are in memory at a time.
-    Raises LuminaError if the file cannot be read or is too short.
+
+    Args:
+        path: the video.
+        flow: the estimator, ``dis_flow()`` by default.
+        start, seconds: begin and length of the section.
+
+    Raises:
+        LuminaError: the file cannot be read or is too short.
     """
     times = [start + time for time in TIMES if time < seconds]
     score = _mean_flow((_small(frame.float() / 255) for frame in frames_at(path, times)), flow)
     if score is None:
         part = f" from {start:g} s on" if start else ""
-        raise LuminaError(f"{path} is{part} {_TOO_SHORT}.", field="video")
+        raise LuminaError(f"{path} is{part} {_TOO_SHORT}.", field="video", kind="value")
     return score
 
 
 def dis_flow(preset: str = "fast") -> Flow:
-    """OpenCV's dense inverse search (DIS) on grayscale frames; presets are ultrafast, fast and medium.
+    """OpenCV's dense inverse search (DIS) on grayscale frames. One estimator serves any number of clips.
 
-    Raises LuminaError if OpenCV is not installed. One estimator serves any number of clips.
+    Args:
+        preset: ultrafast, fast or medium.
+
+    Raises:
+        LuminaError: OpenCV is not installed.
     """
     try:
         import cv2
@@ -103,8 +120,9 @@ def dis_flow(preset: str = "fast") -> Flow:
 def read_scores(path: str | Path) -> dict[str, float]:
     """Scores by path, from a JSONL file as written by the released code or by ``motion --out``.
 
-    Raises LuminaError for a line without "path" and a score ("unimatch_flow" or "motion"), for both kinds of scores in
-    one file, because their scales differ, and for an empty file.
+    Raises:
+        LuminaError: a line has no "path" or no score ("unimatch_flow" or "motion"), the file has both kinds of scores,
+            whose scales differ, or it is empty.
     """
     source = Path(path)
     try:
@@ -174,6 +192,7 @@ def _mean_component(flow: torch.Tensor) -> float:
             f"The flow estimator returned shape {tuple(flow.shape)}, or values that are not finite; it must return "
             f"({HEIGHT}, {WIDTH}, 2) pixels.",
             field="flow",
+            kind="value",
         )
     return float(flow.abs().mean())
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-CURE = "give a video with at least one complete frame, such as an .mp4"
+FIX = "give a video with at least one complete frame, such as an .mp4"
 # Values of FFmpeg's AVColorSpace and AVColorRange.
 _BT709, _UNKNOWN, _BT601, _FULL_RANGE = 1, 2, 5, 2
 # Like players, assume BT.709 from this height on where a video does not state its color space.
@@ -42,7 +42,8 @@ class VideoFile:
 def probe(path: str | Path) -> VideoFile:
     """Read the headers and decode the first frame. Without a stated length, all packets are read but not decoded.
 
-    Raises LuminaError if there is no such file, no video stream in it, or no frame that can be decoded.
+    Raises:
+        LuminaError: there is no such file, no video stream in it, or no frame that can be decoded.
     """
     with _opened(path) as (container, stream):
         image = _pixels(_first(container.decode(stream), path))
@@ -54,7 +55,12 @@ def probe(path: str | Path) -> VideoFile:
 def rate_varies(path: str | Path, start: float = 0.0, seconds: float = math.inf) -> bool:
     """Whether frame durations within a section differ by more than a quarter. Nothing is decoded.
 
-    Raises LuminaError for a file that cannot be read.
+    Args:
+        path: the video.
+        start, seconds: begin and length of the section.
+
+    Raises:
+        LuminaError: the file cannot be read.
     """
     with _opened(path) as (container, stream):
         tick = _tick(stream.time_base)
@@ -69,37 +75,30 @@ def rate_varies(path: str | Path, start: float = 0.0, seconds: float = math.inf)
 def frames_at(path: str | Path, times: Sequence[float]) -> Iterator[torch.Tensor]:
     """Yield the frame nearest to each time: (H, W, 3) uint8, RGB, rotated as displayed.
 
-    times: seconds after the first frame, ascending. The video ends half a frame interval after its last frame. Later
-    times yield nothing, so there may be fewer frames than times. Decodes from the keyframe before the first time to
-    the last time, and holds two frames in memory.
-    Raises LuminaError for times that are negative, not finite or not ascending, and for a file that cannot be read.
+    Decodes from the keyframe before the first time to the last time, and holds two frames in memory.
+
+    Args:
+        path: the video.
+        times: seconds after the first frame, ascending. The video ends half a frame interval after its last frame.
+            Later times yield nothing, so there may be fewer frames than times.
+
+    Raises:
+        LuminaError: times are negative, not finite or not ascending, or the file cannot be read.
     """
     if not all(math.isfinite(time) and time >= 0 for time in times) or any(b < a for a, b in pairwise(times)):
-        raise LuminaError(f"times are {list(times)[:10]}; give seconds from 0 in ascending order.", field="times")
+        raise LuminaError(
+            f"times are {list(times)[:10]}; give seconds from 0 in ascending order.", field="times", kind="value"
+        )
     if len(times):
         with _opened(path) as (container, stream):
             yield from map(_pixels, _nearest(_timed(container, stream, times[0], path), times))
 
 
-def read_frames(path: str | Path, times: Sequence[float]) -> torch.Tensor:
-    """The frames nearest to all times, (len(times), H, W, 3) float32 in 0..1; see ``frames_at``.
-
-    Raises LuminaError if there are no times or the video ends before the last one.
-    """
-    if not len(times):
-        raise LuminaError(f"times is empty, so no frame of {Path(path).name} is read; give one.", field="times")
-    frames = list(frames_at(path, times))
-    if len(frames) < len(times):
-        raise LuminaError(
-            f"{path} ends before {times[len(frames)]:g} s; give earlier times or a longer video.", field="times"
-        )
-    return torch.stack(frames).float() / 255
-
-
 def all_frames(path: str | Path) -> Iterator[torch.Tensor]:
-    """Every frame of a video in order, as stored: (H, W, 3) uint8, RGB, turned as it is shown; one is held at a time.
+    """Every frame of a video in order, as stored: (H, W, 3) uint8, RGB, rotated as displayed; one is held at a time.
 
-    Raises LuminaError for a file that cannot be read, and for one without a frame that can be decoded.
+    Raises:
+        LuminaError: the file cannot be read, or has no frame that can be decoded.
     """
     with _opened(path) as (container, stream):
         decoding = container.decode(stream)
@@ -114,21 +113,21 @@ def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
     source = Path(path)
     if not source.is_file():
-        raise LuminaError(f"Video {source} does not exist or is a folder; {CURE}.", field="video", kind="missing")
+        raise LuminaError(f"Video {source} does not exist or is a folder; {FIX}.", field="video", kind="missing")
     try:
         with av.open(source) as container:
             # A stream with a codec unknown to FFmpeg has no context.
             stream = next((s for s in container.streams.video if s.codec_context is not None), None)
             if stream is None:
                 raise LuminaError(
-                    f"{source} has no video stream, only {_kinds(container)}; {CURE}.", field="video", kind="file"
+                    f"{source} has no video stream, only {_kinds(container)}; {FIX}.", field="video", kind="file"
                 )
             stream.thread_type = "AUTO"
             yield container, stream
     except (FFmpegError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise LuminaError(
-            f"{source} cannot be read as a video ({reason}); {CURE}.", field="video", kind="file"
+            f"{source} cannot be read as a video ({reason}); {FIX}.", field="video", kind="file"
         ) from error
 
 
@@ -139,7 +138,7 @@ def _kinds(container: InputContainer) -> str:
 def _first(decoding: Iterator[VideoFrame], path: str | Path) -> VideoFrame:
     frame = next(decoding, None)
     if frame is None:
-        raise LuminaError(f"{path} contains no frame that can be decoded; {CURE}.", field="video", kind="file")
+        raise LuminaError(f"{path} contains no frame that can be decoded; {FIX}.", field="video", kind="file")
     return frame
 
 

@@ -83,18 +83,18 @@ class NextDiT(nn.Module, ABC):
 
     def forward(
         self,
-        x: torch.Tensor | list[torch.Tensor],
+        x: torch.Tensor,
         t: torch.Tensor,
         text: torch.Tensor | ConditioningCache,
         text_mask: torch.Tensor | None,
         motion: torch.Tensor | None,
         patch: PatchSize,
         options: NetworkOptions = AS_TRAINED,
-    ) -> torch.Tensor | list[torch.Tensor]:
+    ) -> torch.Tensor:
         """Velocity (data minus noise) at timestep t.
 
         Args:
-            x: latents (B, C, F, H, W), or a list of B latents (C, F, H, W) of different sizes.
+            x: latents (B, C, F, H, W).
             t: (B,), 0 (noise) to 1 (data).
             text: text features (B, S, text_dim), or the result of ``cache_text`` (then ``text_mask`` is not used).
             text_mask: bool (B, S), True where a token counts, which is at least one per sample; None when all do.
@@ -113,14 +113,7 @@ class NextDiT(nn.Module, ABC):
         if not isinstance(text, ConditioningCache):
             self.config.check_text_width(text.shape[-1])
             text = ConditioningCache(text, text_mask, keep=False)
-        if isinstance(x, torch.Tensor):
-            return self.split_velocity(x, t, text, motion, patch, options)
-        found = []
-        for i, latents in enumerate(x):
-            one = slice(i, i + 1)
-            score = None if motion is None else motion[one]
-            found.append(self.velocity(latents[None], t[one], text[one], score, patch, options)[0])
-        return found
+        return self.split_velocity(x, t, text, motion, patch, options)
 
     def split_velocity(
         self,

@@ -63,12 +63,10 @@ class PerSampleFallback:
                 self.warn(_fallback_message(samples))
             parts = self._attempt(call, [slice(i, i + 1) for i in range(samples)])
         if parts is None:
-            raise OutOfMemory(message(), kind="resource")
+            raise OutOfMemory(message(), field="size", kind="resource")
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _attempt(
-        self, call: Callable[[slice], torch.Tensor], parts: Sequence[slice]
-    ) -> list[torch.Tensor] | None:
+    def _attempt(self, call: Callable[[slice], torch.Tensor], parts: Sequence[slice]) -> list[torch.Tensor] | None:
         try:
             return [call(part) for part in parts]
         except RuntimeError as error:

@@ -146,14 +146,14 @@ def given_latents(images: int, frames: int) -> int:
         raise LuminaError(
             f"There are {images} images; give one, or a multiple of {FRAME_BATCH} to continue from, such as the last "
             f"{FRAME_BATCH} frames of a clip.",
-            field="images",
+            field="image",
             kind="value",
         )
     if images >= frames:
         raise LuminaError(
             f"There are {images} images for a clip of {frames} frames, so no frame is left to generate; raise frames "
             "or give fewer images.",
-            field="images",
+            field="image",
             kind="value",
         )
     return max(1, images // VAE_FRAMES)

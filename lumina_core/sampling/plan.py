@@ -124,13 +124,13 @@ class SamplingPlan:
         proportional: bool = False,
         context_drop: float = 0.0,
     ):
-        fields = {
+        values = {
             "patch": patch_schedule(patch),
             "guidance": number_schedule("guidance", guidance),
             "motion": number_schedule("motion", motion),
             "negative_motion": number_schedule("negative_motion", negative_motion),
             "renorm": _number("renorm", renorm),
-            "time_shift": _number("time_shift", time_shift or 1.0),
+            "time_shift": 1.0 if time_shift is None else _number("time_shift", time_shift),
             "points": _points(points, times),
             "solver": solver,
             "cache": _number("cache", cache),
@@ -139,7 +139,7 @@ class SamplingPlan:
             "proportional": proportional,
             "context_drop": _number("context_drop", context_drop),
         }
-        for name, value in fields.items():
+        for name, value in values.items():
             object.__setattr__(self, name, value)
         self._check()
 

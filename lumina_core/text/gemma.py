@@ -48,9 +48,14 @@ def with_system_prompt(prompt: str) -> str:
 
 
 def check_text(text: str, name: str = "prompt") -> None:
-    """Raise LuminaError if ``text`` is not valid Unicode, that is, contains an unpaired surrogate.
+    """Check that ``text`` is valid Unicode. Tokenizers need UTF-8.
 
-    Tokenizers need UTF-8. Broken escapes and wrongly decoded bytes leave unpaired surrogates.
+    Args:
+        text: the text.
+        name: what the error message calls it, such as ``negative prompt``.
+
+    Raises:
+        LuminaError: it contains an unpaired surrogate, as broken escapes and wrongly decoded bytes leave.
     """
     try:
         text.encode("utf-8")
@@ -60,6 +65,7 @@ def check_text(text: str, name: str = "prompt") -> None:
             f"The {name} contains an unpaired surrogate (invalid Unicode, U+{ord(text[error.start]):04X}) after "
             f"'{before}'; delete that character and type it again.",
             field=name.replace(" ", "_"),
+            kind="value",
         ) from None
 
 
@@ -95,7 +101,8 @@ class TextEncoder:
     def token_ids(self, texts: list[str]) -> list[list[int]]:
         """Token ids of each text verbatim, with BOS, without a system prompt and without truncation.
 
-        Raises LuminaError for invalid Unicode, see ``check_text``.
+        Raises:
+            LuminaError: a text is not valid Unicode, see ``check_text``.
         """
         for text in texts:
             check_text(text)
@@ -111,12 +118,15 @@ class TextEncoder:
     def encode(self, prompts: list[str]) -> TextFeatures:
         """Features of prompts, each with the system prompt as prefix, including empty ones.
 
-        Raises LuminaError if the list is empty, a prompt is not a string or not valid Unicode, or the features are not
-        finite.
+        Raises:
+            LuminaError: the list is empty, a prompt is not a string or not valid Unicode, or the features are not
+                finite.
         """
         if isinstance(prompts, str) or not prompts or not all(isinstance(prompt, str) for prompt in prompts):
             raise LuminaError(
-                f"prompts is {prompts!r}, expected a list of strings; wrap a single one in [].", field="prompts"
+                f"prompts is {prompts!r}, expected a list of strings; wrap a single one in [].",
+                field="prompts",
+                kind="value",
             )
         for prompt in prompts:
             check_text(prompt)  # before the prefix is added, so that the message shows the right place
@@ -134,7 +144,8 @@ class TextEncoder:
     def encode_ids(self, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Features (B, L, D) and mask (B, L) of token ids; rows shorter than the longest are padded on the right.
 
-        Raises LuminaError if the features are not finite.
+        Raises:
+            LuminaError: the features are not finite.
         """
         features, mask = self.run(rows)
         if not features[mask].isfinite().all():
@@ -162,10 +173,16 @@ class TextEncoder:
 def load_text_encoder(
     path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> TextEncoder:
-    """Load a Gemma from a transformers folder (config.json, *.safetensors, tokenizer.json). Downloads nothing.
+    """Load a Gemma from a transformers folder. Downloads nothing.
 
     Uses eager attention, because only that applies Gemma-2's logit soft cap in every transformers version.
-    Raises LuminaError if the folder is missing, contains another kind of model, or lacks weights or a tokenizer.
+
+    Args:
+        path: the folder, with config.json, *.safetensors and tokenizer.json.
+        device, dtype: of the weights.
+
+    Raises:
+        LuminaError: the folder is missing, contains another kind of model, or lacks weights or a tokenizer.
     """
     folder = Path(path)
     _check_folder(folder)
@@ -184,7 +201,11 @@ def load_text_encoder(
 
 
 def read_text_width(path: str | Path) -> int:
-    """Feature width of the encoder in a folder, read from its config alone. Raises LuminaError."""
+    """Feature width of the encoder in a folder, read from its config alone.
+
+    Raises:
+        LuminaError: the folder is not that of a text encoder.
+    """
     config = _check_folder(Path(path))
     width = config.get("hidden_size", WIDTHS[config["model_type"]])
     if not isinstance(width, int):
@@ -238,7 +259,11 @@ def _up_to_second_last(model: Any) -> Any:
 
 
 def _check_folder(folder: Path) -> dict:
-    """The config of a folder that has config, weights and tokenizer. Raises LuminaError."""
+    """The config of a folder.
+
+    Raises:
+        LuminaError: it lacks a config of a known model, weights or a tokenizer.
+    """
     if not folder.is_dir():
         raise LuminaError(
             f"Text encoder folder {folder} does not exist or is a file; give the folder of google/gemma-2-2b in the "

@@ -19,13 +19,18 @@ FRAME_BATCH = 8  # video frames per chunk
 
 
 def latent_count(frames: int) -> int:
-    """Number of latent frames that ``frames`` encode to. Raises LuminaError unless frames is 8k or 8k + 1."""
+    """Number of latent frames that ``frames`` encode to.
+
+    Raises:
+        LuminaError: frames is not 8k or 8k + 1.
+    """
     if frames < 1 or frames % FRAME_BATCH > 1:
         below = frames - frames % FRAME_BATCH
         raise LuminaError(
             f"The clip has {frames} frames, expected a multiple of 8 or one more; "
             f"cut it to {max(below + 1, 1)} or extend it to {below + FRAME_BATCH}.",
             field="frames",
+            kind="value",
         )
     return frames // 4 + frames % FRAME_BATCH
 
@@ -57,10 +62,16 @@ class VideoVAE:
     ) -> Iterator[torch.Tensor]:
         """Decode lazily; each chunk is (f, H, W, 3) float32 in 0..1, f mostly 8.
 
-        latents: (1, C, n, h, w) as sampled (scaled). tile: side of a square tile in latent pixels, None for whole
-        frames; overlap: latent pixels shared by adjacent tiles, a quarter of the tile by default. Tiles save memory and
-        change the result slightly, because each is normalized on its own. They always cover the full time.
-        Raises LuminaError for wrong shapes or values at once, and for frames that are not finite while decoding.
+        Tiles save memory and change the result slightly, because each is normalized on its own. They always cover the
+        full time.
+
+        Args:
+            latents: (1, C, n, h, w) as sampled (scaled).
+            tile: side of a square tile in latent pixels, None for whole frames.
+            overlap: latent pixels shared by adjacent tiles, a quarter of the tile by default.
+
+        Raises:
+            LuminaError: wrong shapes or values, at once; frames that are not finite, while decoding.
         """
         _check_latents(latents, self.channels)
         tiles = plan_tiles(latents.shape[-2], latents.shape[-1], tile, overlap)
@@ -77,16 +88,19 @@ class VideoVAE:
             start += len(chunk)
         return frames
 
-    def encode(self, frames: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Scaled latents (1, C, n, h, w), float32 on the CPU, of frames (f, H, W, 3), float in 0..1 or uint8.
+    def encode(self, frames: torch.Tensor) -> torch.Tensor:
+        """Encode a whole clip.
 
-        f is 8k or 8k + 1, H and W are multiples of 8. Returns the mean of the posterior, or a sample from it if a
-        generator is given.
+        Args:
+            frames: (f, H, W, 3), float in 0..1 or uint8. f is 8k or 8k + 1, H and W are multiples of 8.
+
+        Returns:
+            Scaled latents (1, C, n, h, w), float32 on the CPU: the mean of the posterior.
+
+        Raises:
+            LuminaError: wrong shapes.
         """
-        mean, log_variance = torch.cat(list(self.encode_stream(frames)), dim=2).chunk(2, dim=1)
-        if generator is not None:
-            noise = torch.randn(mean.shape, generator=generator)
-            mean = mean + noise * log_variance.clamp(-30, 20).mul(0.5).exp()
+        mean, _ = torch.cat(list(self.encode_stream(frames)), dim=2).chunk(2, dim=1)
         return mean * self.scale
 
     def encode_stream(
@@ -94,14 +108,21 @@ class VideoVAE:
     ) -> Iterator[torch.Tensor]:
         """Encode lazily; each chunk is the posterior (1, 2C, n, h, w) of a few frames, float32 on the CPU.
 
-        The first half of its channels is the unscaled mean, the second the log variance. frames as in ``encode``; tile
-        and overlap as in ``decode_stream``. Raises LuminaError for wrong shapes at once.
+        The first half of its channels is the unscaled mean, the second the log variance.
+
+        Args:
+            frames: as in ``encode``.
+            tile, overlap: as in ``decode_stream``.
+
+        Raises:
+            LuminaError: wrong shapes, at once.
         """
         if frames.ndim != 4 or frames.shape[-1] != 3 or any(side % VAE_SPACE for side in frames.shape[1:3]):
             raise LuminaError(
                 f"The frames have shape {tuple(frames.shape)}, expected (frames, height, width, 3) with height and "
                 "width multiples of 8; crop or resize them.",
                 field="frames",
+                kind="value",
             )
         latent_count(len(frames))
         tiles = plan_tiles(frames.shape[1] // VAE_SPACE, frames.shape[2] // VAE_SPACE, tile, overlap)

@@ -34,10 +34,14 @@ def load_video_vae(
 ) -> VideoVAE:
     """Load the VAE of CogVideoX-2b, or a ``CompactVAE`` if config.json has that as its ``_class_name``.
 
-    path: a diffusers folder (config.json and diffusion_pytorch_model.safetensors), a folder that contains such a folder
-    named ``vae``, or one .safetensors file with diffusers key names. A single file takes its config from a config.json
-    next to it, else from its metadata entry ``config``, else from the released values.
-    Raises LuminaError for missing files, another VAE, or keys that are missing or unexpected.
+    Args:
+        path: a diffusers folder (config.json and diffusion_pytorch_model.safetensors), a folder that contains such a
+            folder named ``vae``, or one .safetensors file with diffusers key names. A single file takes its config from
+            a config.json next to it, else from its metadata entry ``config``, else from the released values.
+        device, dtype: of the weights.
+
+    Raises:
+        LuminaError: missing files, another VAE, or keys that are missing or unexpected.
     """
     file = find_vae_weights(Path(path))
     weights, metadata = read_safetensors(file)
@@ -50,14 +54,22 @@ def load_video_vae(
 
 
 def read_vae_channels(path: str | Path) -> int:
-    """Number of latent channels of a VAE, read from its config alone. Raises LuminaError."""
+    """Number of latent channels of a VAE, read from its config alone.
+
+    Raises:
+        LuminaError: it is not a VAE.
+    """
     file = find_vae_weights(Path(path))
     config = _read_config(file, read_safetensors(file, header_only=True)[1])
     return _compact_config(config, file).latent_channels if _is_compact(config) else _check(config, file)[_CHANNELS]
 
 
 def find_vae_weights(path: Path) -> Path:
-    """The weights file of ``path``: a file, a folder, or a folder that contains a vae folder. Raises LuminaError."""
+    """The weights file of ``path``: a file, a folder, or a folder that contains a vae folder.
+
+    Raises:
+        LuminaError: there is none.
+    """
     if path.is_dir():
         for folder in (path, path / "vae"):
             if (folder / WEIGHTS).is_file():
@@ -147,7 +159,11 @@ def _is_size(value: object) -> bool:
 
 
 def _check(config: dict, file: Path) -> dict:
-    """The config, completed with the released values. Raises LuminaError unless it is that of CogVideoX-2b."""
+    """The config, completed with the released values.
+
+    Raises:
+        LuminaError: it is not that of CogVideoX-2b.
+    """
     found = RELEASED | {"_class_name": "AutoencoderKLCogVideoX"} | config
     expected = {
         "_class_name": "AutoencoderKLCogVideoX",

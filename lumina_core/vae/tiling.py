@@ -12,7 +12,12 @@ SMALLEST = 4
 
 @dataclass(frozen=True)
 class Tile:
-    """A rectangle in latent pixels; ``overlap`` is the width of the blending ramp at its borders."""
+    """A rectangle in latent pixels.
+
+    Args:
+        top, left, height, width: its place.
+        overlap: width of the blending ramp at its borders.
+    """
 
     top: int
     left: int
@@ -24,19 +29,28 @@ class Tile:
 def plan_tiles(height: int, width: int, tile: int | None, overlap: int | None = None) -> list[Tile]:
     """Equal tiles that cover height x width latent pixels, row by row, with at least ``overlap`` shared pixels.
 
-    tile None, or a tile at least as large as the latents, gives one tile. Raises LuminaError for a tile below 4 latent
-    pixels or an overlap outside 0..tile/2.
+    Args:
+        height, width: latent pixels.
+        tile: side in latent pixels. None, or a tile at least as large as the latents, gives one tile.
+        overlap: latent pixels, a quarter of the tile by default.
+
+    Raises:
+        LuminaError: a tile below 4 latent pixels, or an overlap outside 0..tile/2.
     """
     if tile is None:
         return [Tile(0, 0, height, width, 0)]
     if tile < SMALLEST:
         raise LuminaError(
-            f"tile is {tile} latent pixels, expected at least {SMALLEST}; use a larger tile or none.", field="tile"
+            f"tile is {tile} latent pixels, expected at least {SMALLEST}; use a larger tile or none.",
+            field="tile",
+            kind="value",
         )
     overlap = tile // 4 if overlap is None else overlap
     if not 0 <= overlap <= tile // 2:
         raise LuminaError(
-            f"overlap is {overlap} latent pixels; use 0 to {tile // 2} (half of tile {tile}).", field="overlap"
+            f"overlap is {overlap} latent pixels; use 0 to {tile // 2} (half of tile {tile}).",
+            field="overlap",
+            kind="value",
         )
     rows, columns = _starts(height, tile, overlap), _starts(width, tile, overlap)
     size = min(tile, height), min(tile, width)

@@ -111,12 +111,18 @@ def _value(value):
 
 
 def forward(network, stored, inputs, patch, dtype=torch.float32):
-    """One forward case: latents (a list where the case packs several), by the names in ``inputs``."""
+    """One forward case by the names in ``inputs``: a tensor, or a list where the official code packs several sizes."""
     x = inputs["x"]
-    latents = stored[x].to(dtype) if isinstance(x, str) else [stored[key].to(dtype) for key in x]
     t, text, motion = (stored[inputs[key]].to(dtype) for key in ("t", "cap_feats", "motion_score"))
+    mask = stored[inputs["cap_mask"]].bool()
     with torch.no_grad():
-        return network(latents, t, text, stored[inputs["cap_mask"]].bool(), motion, patch)
+        if isinstance(x, str):
+            return network(stored[x].to(dtype), t, text, mask, motion, patch)
+        ones = [slice(i, i + 1) for i in range(len(x))]
+        return [
+            network(stored[key].to(dtype)[None], t[i], text[i], mask[i], motion[i], patch)[0]
+            for key, i in zip(x, ones, strict=True)
+        ]
 
 
 def relative_l2(found: torch.Tensor, expected: torch.Tensor) -> float:

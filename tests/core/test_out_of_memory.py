@@ -63,6 +63,7 @@ def test_an_item_that_does_not_fit_is_refused_in_one_sentence(inputs, caplog):
         "The network ran out of memory at 64x64 and 8 frames with patch size 2x4, one sample at a time; use fewer "
         "frames or a smaller size."
     )
+    assert (refused.value.field, refused.value.kind) == ("size", "resource")
     assert isinstance(refused.value, LuminaError) and isinstance(refused.value, torch.OutOfMemoryError)
     assert len(caplog.records) == 1
 

@@ -148,6 +148,7 @@ def test_plans_are_values():
         ({"points": True}, "points", ["points is True"]),
         ({"points": "70"}, "points", ["points is '70'"]),
         ({"time_shift": -8}, "time_shift", ["time_shift is -8.0"]),
+        ({"time_shift": 0}, "time_shift", ["time_shift is 0.0"]),
         ({"time_shift": "a"}, "time_shift", ["time_shift is 'a'"]),
         ({"time_shift": float("nan")}, "time_shift", ["time_shift is nan"]),
         ({"renorm": float("inf")}, "renorm", ["renorm is inf"]),

@@ -3,12 +3,12 @@
 import re
 
 import pytest
+from video_frames import read_frames
 
 from lumina_core.audio.codec_loader import load_audio_codec
 from lumina_core.checkpoints.audio import read_audio_config
 from lumina_core.checkpoints.video import read_video_config
 from lumina_core.cli import main
-from lumina_core.media.reader import read_frames
 from lumina_core.pipelines.audio import LuminaAudioPipeline
 from lumina_core.pipelines.bundle import DESCRIPTION, SHIPPED, bundled, find_bundle
 from lumina_core.text.gemma import read_text_width

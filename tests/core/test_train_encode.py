@@ -10,11 +10,11 @@ import safetensors.torch
 import torch
 from PIL import Image
 from refusals import refused
+from video_frames import read_frames
 
 from lumina_core.cli import main
 from lumina_core.cli.encode import EncodeProgress
 from lumina_core.media.motion_score import file_motion_score
-from lumina_core.media.reader import read_frames
 from lumina_core.media.writer import write_video
 from lumina_core.shapes.resolutions import area_sizes, nearest_size
 from lumina_core.train import encode, encoding

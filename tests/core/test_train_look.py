@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from refusals import refused
 from train_case import CHANNELS, TASKS, case, recipe, state, train, write_clips
+from video_frames import read_frames
 
 from lumina_core import SamplingPlan
 from lumina_core.checkpoints.video import load_video_model
-from lumina_core.media.reader import probe, read_frames
+from lumina_core.media.reader import probe
 from lumina_core.media.writer import read_metadata, write_video
 from lumina_core.sampling.noise import seeded_noise
 from lumina_core.sampling.video import sample

@@ -74,9 +74,6 @@ def test_encode_equals_diffusers(vae, reference, random, frames):
     assert found.shape == (1, 16, latent_count(frames), 4, 3)
     assert LatentSize(*found.shape[2:]).pixel_frames == frames
     torch.testing.assert_close(found, posterior.mean * SCALE, rtol=0, atol=1e-6)
-    sampled = vae.encode(pixels, torch.Generator().manual_seed(5))
-    wanted = posterior.sample(torch.Generator().manual_seed(5)) * SCALE
-    torch.testing.assert_close(sampled, wanted, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("frames", [0, 2, 4, 7, 10, 12, 15])

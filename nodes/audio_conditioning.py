@@ -21,7 +21,8 @@ from .names import AUDIO_CATEGORY, AUDIO_KEY, schema
 
 # Key of a LATENT: the length of its audio. The number of rows is rounded up, so it does not give the exact length.
 SECONDS = AUDIO_KEY + "_seconds"
-LONGEST = 600.0  # seconds
+# Seconds; the upper end of the widgets. The features of one clip cover less, see `check_seconds` of the core.
+LONGEST = 600.0
 
 
 def prompt_inputs() -> list[io.Input]:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..lumina_core.audio.feature_config import read_feature_widths
-from .host.audio_files import audio_models, codecs, features, find_audio_model, find_codec, find_features, stamp
+from .host.audio_files import (
+    audio_models,
+    codecs,
+    features,
+    find_audio_model,
+    find_codec,
+    find_features,
+    stamp_of_entry,
+)
 from .host.audio_model import check_file, load_audio
 from .host.audio_parts import HostCodec, HostFeatures, check_codec_file
 from .inputs import first_fault
@@ -45,7 +53,7 @@ class AudioModelLoader(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, model_name):
-        return stamp(find_audio_model, model_name)
+        return stamp_of_entry(find_audio_model, model_name)
 
     @classmethod
     def execute(cls, model_name) -> io.NodeOutput:
@@ -83,7 +91,7 @@ class FeatureEncodersLoader(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, folder):
-        return stamp(find_features, folder)
+        return stamp_of_entry(find_features, folder)
 
     @classmethod
     def execute(cls, folder) -> io.NodeOutput:
@@ -119,7 +127,7 @@ class AudioCodecLoader(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, codec_name):
-        return stamp(find_codec, codec_name)
+        return stamp_of_entry(find_codec, codec_name)
 
     @classmethod
     def execute(cls, codec_name) -> io.NodeOutput:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..lumina_core.errors import LuminaError
 from ..lumina_core.sampling.frame_conditioning import HOLD, condition_on_frames, given_latents
 from ..lumina_core.vae.codec import FRAME_BATCH
-from .host.video_model import LuminaVideoModel
+from .host.video_model import check_lumina_model
 from .inputs import DEFAULT_SIZE, first_fault
 from .names import schema
 from .plan_inputs import PlanNode
+
+TITLE = "Lumina-Video Image to Video"
 
 
 def set_release_times(model):
@@ -56,7 +57,7 @@ class ImageToVideo(PlanNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ImageToVideo",
-            title="Lumina-Video Image to Video",
+            title=TITLE,
             description="Image-to-video, or continuation of a clip from its last frames, with any sampler. "
             "Connect both outputs to the sampler. The prompt should describe the image and how it moves.",
             aliases=("i2v", "first frame", "continue", "extend video", "inpaint"),
@@ -99,13 +100,7 @@ class ImageToVideo(PlanNode):
 
     @classmethod
     def execute(cls, model, vae, images, frames, hold) -> io.NodeOutput:
-        if not isinstance(model.model, LuminaVideoModel):
-            raise LuminaError(
-                f"The model is of type {type(model.model).__name__}; connect the MODEL of Load Lumina-Video Model to "
-                "Lumina-Video Image to Video.",
-                field="model",
-                kind="mismatch",
-            )
+        check_lumina_model(model, TITLE)
         given_latents(len(images), frames)
         latent = conditioned_latent(vae, images, frames, hold)
         model.model.diffusion_model.config.check_channels(latent["samples"].shape[1])

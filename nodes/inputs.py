@@ -8,6 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..lumina_core.errors import LuminaError
+from ..lumina_core.sampling.noise import MAX_SEED
 from ..lumina_core.sampling.plan import SamplingPlan
 from ..lumina_core.sampling.presets import DEFAULT_PRESET, PRESETS, preset_clip
 from ..lumina_core.shapes.latents import LatentSize, VideoSize, nearest_multiple
@@ -116,7 +117,7 @@ def seed_input(what: str) -> io.Input:
         "seed",
         default=0,
         min=0,
-        max=0xFFFFFFFFFFFFFFFF,
+        max=MAX_SEED,
         control_after_generate=True,
         tooltip=f"Random seed of {what}. The same seed and settings give the same result.",
     )

@@ -40,6 +40,10 @@ class AudioCondition:
         """Batch size."""
         return len(self.visual)
 
+    def __getitem__(self, samples: slice) -> AudioCondition:
+        """The condition of some samples of the batch."""
+        return self._map(lambda x: x[samples])
+
     def without_video(self) -> AudioCondition:
         """The same with the video left out of every sample."""
         return replace(self, no_video=torch.ones_like(self.no_video))

@@ -38,6 +38,17 @@ def read_safetensors(file: Path, header_only: bool = False) -> tuple[Weights, di
         raise unreadable(file.name, error) from None
 
 
+def read_metadata(file: Path) -> dict[str, str]:
+    """The metadata of a .safetensors file, of which only the header is read. Raises LuminaError."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as reader:
+            return reader.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise unreadable(file.name, error) from None
+
+
 def read_pth(file: Path) -> Weights:
     """Tensors by name from a .pth file, on the CPU. Code in the file is not run.
 

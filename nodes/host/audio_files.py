@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +9,12 @@ import folder_paths
 
 from ...lumina_core.checkpoints.audio import METADATA_KEY
 from ...lumina_core.errors import LuminaError
+from ...lumina_core.runtime.tensor_files import read_metadata
 from .bundles import bundle_of, bundled_entries, is_bundled
+from .model_files import stamp
 
 # The entry of a list that would be empty; choosing it gives an error that says what to install.
 NOTHING = "none installed"
-_HEADER_LIMIT = 100_000_000  # bytes; the limit of the safetensors library
 
 MODEL_FILE, CODEC_FOLDER, FEATURES_FOLDER = "model.safetensors", "codec", "features"
 _MODEL_ROOTS = ("diffusion_models",)
@@ -73,26 +73,17 @@ def is_audio_model(path: str | None) -> bool:
     if path is None or not path.endswith(".safetensors"):
         return False
     try:
-        with Path(path).open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size)) if size <= _HEADER_LIMIT else {}
-    except (OSError, ValueError):
+        return METADATA_KEY in read_metadata(Path(path))
+    except LuminaError:
         return False
-    return isinstance(header, dict) and METADATA_KEY in (header.get("__metadata__") or {})
 
 
-def stamp(find: Callable[[str], Path], name: str) -> str:
-    """A fingerprint of an entry, which changes when its file or a file in its folder does; empty if it is missing.
-
-    It leaves out the path, because the host writes fingerprints into saved files.
-    """
+def stamp_of_entry(find: Callable[[str], Path], name: str) -> str:
+    """The fingerprint of an entry's file or folder, see `stamp`; empty if it is missing."""
     try:
-        path = find(name)
-        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-        stats = [file.stat() for file in files]
+        return stamp(find(name))
     except (LuminaError, OSError):
         return ""
-    return ",".join(f"{stat.st_mtime_ns}:{stat.st_size}" for stat in stats)
 
 
 def _entries(own: list[str]) -> list[str]:

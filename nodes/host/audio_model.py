@@ -7,7 +7,6 @@ from pathlib import Path
 import comfy.conds
 import comfy.latent_formats
 import comfy.model_base
-import comfy.patcher_extension
 import comfy.supported_models_base
 import torch
 
@@ -15,12 +14,13 @@ from ...lumina_core.checkpoints.audio import read_audio_checkpoint, read_audio_c
 from ...lumina_core.errors import LuminaError
 from ...lumina_core.network.audio import AudioNextDiT
 from ...lumina_core.network.audio_conditioning import AudioCondition
-from ...lumina_core.network.audio_config import AudioConfig
+from ...lumina_core.network.audio_config import ROWS_PER_SECOND, AudioConfig
 from ...lumina_core.sampling.audio import check_velocity
 from ..names import AUDIO_KEY
 from .memory_use import AUDIO_REFERENCE, audio_bytes, run_dtype_size, usage_factor
 from .model_patches import guard_first_step
-from .ops import host_ops
+from .network import HostNetwork, flow_time
+from .oom import options_of_samples
 from .run_options import RunOptions
 from .video_model import make_patcher
 
@@ -29,26 +29,30 @@ VISUAL, SYNC = AUDIO_KEY + "_visual", AUDIO_KEY + "_sync"
 NO_VIDEO, NO_TEXT = AUDIO_KEY + "_no_video", AUDIO_KEY + "_no_text"
 
 
-class HostAudioNextDiT(AudioNextDiT):
-    """The core's network with the host's calling convention. Parameters keep the names of the checkpoint."""
-
-    def __init__(self, config: AudioConfig, dtype=None, device=None, operations=None):
-        super().__init__(config, host_ops(operations), device=device, dtype=dtype)
-        self.dtype = dtype
-
-    def forward(self, x, timesteps, context=None, control=None, transformer_options=None, **kwargs):
-        """Velocity of latents ``x`` (B, C, rows, bins) at ``timesteps`` (B,), through the host's wrappers."""
-        options = transformer_options or {}
-        return comfy.patcher_extension.WrapperExecutor.new_class_executor(
-            self._forward,
-            self,
-            comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options),
-        ).execute(x, timesteps, context, options, **kwargs)
+class HostAudioNextDiT(HostNetwork, AudioNextDiT):
+    """The core's audio network with the host's calling convention."""
 
     def _forward(self, x, t, context, transformer_options, visual, sync, text_mask, no_video, no_text, **_):
         """``t`` is flow time; returns noise - data, the sign of the host's CONST parameterization."""
+        t = RunOptions.of(transformer_options).flow_time(t)
         condition = AudioCondition(visual, sync, context, text_mask.bool(), no_video[:, 0] > 0, no_text[:, 0] > 0)
-        return -super().forward(x, RunOptions.of(transformer_options).flow_time(t), condition)
+
+        def call(samples: slice) -> torch.Tensor:
+            options = options_of_samples(transformer_options, samples, len(x))
+            return self._run(x[samples], t[samples], condition[samples], options)
+
+        return self.fallback.of(transformer_options, x.device)(call, len(x), lambda: audio_oom_message(x.shape[2]))
+
+    def _run(self, x, t, condition, transformer_options):
+        return AudioNextDiT.forward(self, x, t, condition, transformer_options=transformer_options).neg_()
+
+
+def audio_oom_message(rows: int) -> str:
+    """The message for audio latents of ``rows`` rows of which a single sample does not fit."""
+    return (
+        f"The network ran out of memory at {rows / ROWS_PER_SECOND:g} s of audio, one sample at a time; use a shorter "
+        "video."
+    )
 
 
 class AudioLatent(comfy.latent_formats.LatentFormat):
@@ -75,8 +79,7 @@ class AudioModel(comfy.model_base.BaseModel):
 
     def process_timestep(self, timestep, **kwargs):
         """Flow time t = 1 - sigma of the host's timesteps (B,)."""
-        # Other nodes may install a sampling object whose timesteps run to 1000.
-        return 1.0 - timestep / getattr(self.model_sampling, "multiplier", 1.0)
+        return flow_time(self, timestep)
 
     def extra_conds(self, **kwargs):
         """Inputs of the network from a conditioning entry. Raises LuminaError where the features do not fit it."""

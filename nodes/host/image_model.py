@@ -14,6 +14,7 @@ from ...lumina_core.network.image import ImageNextDiT
 from ...lumina_core.sampling.guidance import first_channels
 from ...lumina_core.sampling.loop import check_velocity
 from .model_patches import guard_first_step
+from .network import flow_time
 from .size_warning import warn_of_size
 from .video_model import HostNextDiT, LuminaVideoConfig, LuminaVideoModel, make_patcher, read_weights
 
@@ -47,7 +48,7 @@ class LuminaImageModel(LuminaVideoModel):
 
     def process_timestep(self, timestep, **kwargs):
         """Flow time t = 1 - sigma of the host's timesteps (B,), not rounded, as in the released bf16 run."""
-        return 1.0 - timestep / getattr(self.model_sampling, "multiplier", 1.0)
+        return flow_time(self, timestep)
 
 
 class LuminaImageConfig(LuminaVideoConfig):

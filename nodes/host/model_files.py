@@ -13,14 +13,16 @@ from ...lumina_core.runtime.tensor_files import read_safetensors
 
 
 def stamp(path: str | Path | None) -> str:
-    """A fingerprint that changes when the file does, so that the host loads it again; empty if it is missing.
+    """A fingerprint that changes when the file, or a file in the folder, does, so that the host loads it again.
 
-    It leaves out the path, because the host writes fingerprints into the metadata of saved files.
+    It is empty if ``path`` is missing. It leaves out the path, because the host writes fingerprints into the metadata
+    of saved files.
     """
     if path is None or not Path(path).exists():
         return ""
-    stat = Path(path).stat()
-    return f"{stat.st_mtime_ns}:{stat.st_size}"
+    path = Path(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return ",".join(f"{stat.st_mtime_ns}:{stat.st_size}" for stat in (file.stat() for file in files))
 
 
 def model_files() -> list[str]:

@@ -13,6 +13,7 @@ from ...lumina_core.sampling.guidance import bound_norm
 from ...lumina_core.sampling.loop import check_velocity
 from ...lumina_core.shapes.schedules import PatchSize, Piecewise
 from ..names import OPTIONS_KEY
+from .per_run import sigmas_of_run
 from .run_options import RunOptions, with_options
 
 PREDICT_NOISE = comfy.patcher_extension.WrappersMP.PREDICT_NOISE
@@ -87,7 +88,7 @@ class _Renorm:
 
 def _guard(check, executor, x, timestep, model_options, seed):
     denoised = executor(x, timestep, model_options, seed)
-    sigmas = model_options.get("transformer_options", {}).get("sample_sigmas")
+    sigmas = sigmas_of_run(model_options.get("transformer_options"))
     if sigmas is None or bool(torch.isclose(timestep.flatten()[0].cpu(), sigmas[0].cpu())):
         check(denoised - x)
     return denoised

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-import weakref
-from typing import Any
 
 import comfy.model_management as management
 import torch
 
 from ...lumina_core.runtime.oom import PerSampleFallback, is_out_of_memory
+from .per_run import PerRun
 
 logger = logging.getLogger(__name__)
 
-_EVERYTHING = 1e30  # bytes; the host's own value for "free all that you can"
+# Bytes; more than any device has, so "free all that you can" or "no limit".
+EVERYTHING = 1e32
 # What the error message suggests in addition to the core's own suggestions.
 SUGGESTIONS = ("fp8 weights",)
 
@@ -22,18 +22,11 @@ class RunFallback:
     """The fallback of the current sampling run, so that a run that falls back once stays with one sample at a time."""
 
     def __init__(self) -> None:
-        self._run: Any = None
-        self._fallback: PerSampleFallback | None = None
+        self._fallback: PerRun[PerSampleFallback] = PerRun()
 
     def of(self, transformer_options: dict, device: torch.device) -> PerSampleFallback:
         """The fallback of the run with these options; a temporary one for a call outside of a sampling run."""
-        # The host creates this tensor once per run and passes the same one to every call.
-        sigmas = transformer_options.get("sample_sigmas")
-        if sigmas is None:
-            return host_fallback(device)
-        if self._fallback is None or self._run() is not sigmas:
-            self._run, self._fallback = weakref.ref(sigmas), host_fallback(device)
-        return self._fallback
+        return self._fallback.of(transformer_options, lambda: host_fallback(device)) or host_fallback(device)
 
 
 def host_fallback(device: torch.device) -> PerSampleFallback:
@@ -48,7 +41,7 @@ def host_fallback(device: torch.device) -> PerSampleFallback:
 def free_unused(device: torch.device) -> None:
     """Unload models of the host that are not in use, and release cached memory."""
     used = [loaded for loaded in management.current_loaded_models if loaded.currently_used]
-    management.free_memory(_EVERYTHING, device, keep_loaded=used)
+    management.free_memory(EVERYTHING, device, keep_loaded=used)
     management.soft_empty_cache()
 
 

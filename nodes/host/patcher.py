@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import comfy.model_patcher
 
-_EVERYTHING = 1e32  # bytes; the host's own value for "no limit"
+from .oom import EVERYTHING
 
 
 class WholePatcher(comfy.model_patcher.ModelPatcher):
@@ -12,7 +12,7 @@ class WholePatcher(comfy.model_patcher.ModelPatcher):
 
     def partially_load(self, device_to, extra_memory=0, force_patch_weights=False):
         """Load everything, whatever memory the host offers."""
-        return super().partially_load(device_to, extra_memory=_EVERYTHING, force_patch_weights=force_patch_weights)
+        return super().partially_load(device_to, extra_memory=EVERYTHING, force_patch_weights=force_patch_weights)
 
     def partially_unload(self, *args, **kwargs):
         """Free nothing, which makes the host unload the whole network."""

@@ -6,19 +6,25 @@ and may take the positive and the negative text in one batch, in two, or one sam
 So a batch is recognized by value: if its features and mask equal those of a batch of this run, or of some of its
 samples, the cached keys and values are used, or a view of them. Comparing costs one pass over the features, which is
 far less than projecting them in every layer.
-
-The cache lives as long as the run. A run has one tensor of sigmas, which the host passes to every call in
-``transformer_options["sample_sigmas"]`` and drops at the end; a weak reference to it marks the run and frees the cache.
 """
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 
 from ...lumina_core.network.text_cache import ConditioningCache, SingleEntryCache
+from .per_run import PerRun
+
+
+@dataclass
+class _Caches:
+    """What a run keeps: the conditioning cache of each batch of texts, and the RoPE frequencies that they share."""
+
+    kept: list[ConditioningCache] = field(default_factory=list)
+    freqs: SingleEntryCache = field(default_factory=SingleEntryCache)
 
 
 class RunTextCaches:
@@ -30,7 +36,7 @@ class RunTextCaches:
 
     def __init__(self, changing: Callable[[], bool] = lambda: False):
         self.changing = changing
-        self._forget()
+        self._caches: PerRun[_Caches] = PerRun()
 
     def of(self, features: torch.Tensor, mask: torch.Tensor | None, transformer_options: dict) -> ConditioningCache:
         """The cache of a batch of texts; outside of a run, one that keeps nothing.
@@ -40,30 +46,17 @@ class RunTextCaches:
             mask: bool (B, S), True where a token counts; None when all do.
             transformer_options: the host's, of this call.
         """
-        sigmas = transformer_options.get("sample_sigmas")
-        if sigmas is None or self.changing():
+        caches = None if self.changing() else self._caches.of(transformer_options, _Caches)
+        if caches is None:
             return ConditioningCache(features, mask, keep=False)
-        if self._run is None or self._run() is not sigmas:
-            self._forget()
-            self._run = weakref.ref(sigmas, self._end)
-        wanted = ConditioningCache(features, mask, freqs=self._freqs)
-        for kept in self._kept:
+        wanted = ConditioningCache(features, mask, freqs=caches.freqs)
+        for kept in caches.kept:
             for start in range(len(kept) - len(wanted) + 1):
                 found = kept[start : start + len(wanted)]
                 if _equal(found, wanted):
                     return found
-        self._kept.append(wanted)
+        caches.kept.append(wanted)
         return wanted
-
-    def _end(self, run: weakref.ref) -> None:
-        # The sigmas of an earlier run may be freed after the next run has begun.
-        if run is self._run:
-            self._forget()
-
-    def _forget(self) -> None:
-        self._run: weakref.ref | None = None
-        self._kept: list[ConditioningCache] = []
-        self._freqs = SingleEntryCache()
 
 
 def _equal(a: ConditioningCache, b: ConditioningCache) -> bool:

@@ -10,7 +10,6 @@ import comfy.conds
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
-import comfy.patcher_extension
 import comfy.supported_models_base
 import comfy.utils
 import torch
@@ -28,8 +27,9 @@ from ...lumina_core.shapes.latents import LatentSize
 from ..names import MOTION_KEY
 from .latent_format import LuminaVideoLatent
 from .memory_use import REFERENCE, patches_of_run, run_dtype_size, set_current_patcher_early, usage_factor, video_bytes
-from .oom import SUGGESTIONS, RunFallback, options_of_samples
-from .ops import host_ops, run_dtype
+from .network import HostNetwork, flow_time
+from .oom import SUGGESTIONS, options_of_samples
+from .ops import run_dtype
 from .run_options import RunOptions
 from .size_warning import warn_of_size
 from .text_cache import RunTextCaches
@@ -37,29 +37,15 @@ from .text_cache import RunTextCaches
 logger = logging.getLogger(__name__)
 
 
-class HostNextDiT(NextDiT):
-    """A network of the core with the host's calling convention. Parameters keep their released names.
+class HostNextDiT(HostNetwork, NextDiT):
+    """A video or image network of the core with the host's calling convention.
 
     Subclasses list it before the core's class among their bases.
     """
 
     def __init__(self, config: VideoConfig, dtype=None, device=None, operations=None):
-        # The next class among the bases, the network, takes all of these arguments.
-        super().__init__(config, host_ops(operations), device=device, dtype=dtype)  # pyright: ignore[reportCallIssue]
-        self.dtype = dtype
-        self.fallback = RunFallback()
+        super().__init__(config, dtype, device, operations)
         self.text_caches = RunTextCaches()
-
-    def forward(self, x, timesteps, context=None, control=None, transformer_options=None, **kwargs):
-        """Velocity of latents ``x`` at ``timesteps`` (B,), with the sign of `_forward`, through the host's wrappers."""
-        options = transformer_options or {}
-        # The host's EasyCache writes into x, which in float32 is the sampler's own state.
-        x = x.clone()
-        return comfy.patcher_extension.WrapperExecutor.new_class_executor(
-            self._forward,
-            self,
-            comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options),
-        ).execute(x, timesteps, context, options, **kwargs)
 
     def _forward(self, x, t, context, transformer_options, text_mask=None, motion=None, **_):
         """``t`` is flow time; returns noise - data, the sign of the host's CONST parameterization."""
@@ -136,9 +122,7 @@ class LuminaVideoModel(comfy.model_base.BaseModel):
 
     def process_timestep(self, timestep, **kwargs):
         """Flow time t = 1 - sigma of the host's timesteps (B,), rounded as in the official sampler."""
-        # Other nodes may install a sampling object whose timesteps run to 1000.
-        t = 1.0 - timestep / getattr(self.model_sampling, "multiplier", 1.0)
-        return t.to(self.round_to)
+        return flow_time(self, timestep).to(self.round_to)
 
     def extra_conds(self, **kwargs):
         """Inputs of the network from a conditioning entry. Raises LuminaError for text features of another width."""

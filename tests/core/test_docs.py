@@ -1,12 +1,15 @@
-"""README and docs name files that exist, and README lists every node and workflow."""
+"""README and docs name files that exist, README lists every node and workflow, and the API pages every public name."""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
 
 import pytest
+
+import lumina_core
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -53,3 +56,47 @@ def test_readme_lists_every_node():
     nodes = json.loads((ROOT / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8"))
     titles = [node["display_name"] for node in nodes.values()]
     assert [title for title in titles if f"| {title} |" not in readme] == []
+
+
+def documented() -> set[str]:
+    """Modules with a section on a page of docs/api."""
+    pages = (page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
+    return {module for text in pages for module in re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE)}
+
+
+def test_every_public_name_of_the_package_is_documented():
+    homes = {f"lumina_core.{module}" for module in lumina_core._HOMES}
+    assert homes - documented() == set()
+
+
+def types_of_other_modules(module: str) -> set[str]:
+    """Modules whose types are bases, fields, arguments or results of the public names of ``module``."""
+    tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+    package = module.rsplit(".", 1)[0].split(".")
+    homes = {
+        alias.name: ".".join([*package[: len(package) + 1 - node.level], node.module])
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level and node.module
+        for alias in node.names
+    }
+    names = {part.id for used in public_annotations(tree.body) for part in ast.walk(used) if isinstance(part, ast.Name)}
+    return {homes[name] for name in names & homes.keys()}
+
+
+def public_annotations(body: list[ast.stmt]) -> list[ast.expr]:
+    """Bases of public classes, and annotations of public functions, methods and fields."""
+    found: list[ast.expr | None] = []
+    for node in body:
+        if isinstance(node, ast.AnnAssign):
+            found.append(node.annotation)
+        elif isinstance(node, ast.FunctionDef) and (not node.name.startswith("_") or node.name == "__init__"):
+            arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+            found += [*(argument.annotation for argument in arguments), node.returns]
+        elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            found += [*node.bases, *public_annotations(node.body)]
+    return [annotation for annotation in found if annotation is not None]
+
+
+@pytest.mark.parametrize("module", sorted(documented()))
+def test_types_in_documented_signatures_are_documented(module):
+    assert types_of_other_modules(module) - documented() == set()

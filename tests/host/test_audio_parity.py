@@ -61,3 +61,21 @@ def test_latents_and_passes_are_the_cores(found, encoder, tiny_models, clip, nam
     expected = sample_audio(model, noise, plan, condition, negative)
     assert distance(tensors[f"latents {name}"], expected) <= TOLERANCE
     assert report["passes"][name] == plan.passes(condition, negative)
+
+
+def test_an_attention_of_another_node_runs(found):
+    report, _ = found
+    assert report["override"]["calls"] > 0 and report["override"]["same"]
+
+
+def test_after_an_out_of_memory_error_the_rest_of_the_run_takes_one_sample_at_a_time(found):
+    report, _ = found
+    run = report["oom"]["1"]
+    assert run["seen"][0] > 1 and set(run["seen"][1:]) == {1} and len(run["seen"]) == 1 + 3 * run["seen"][0]
+    assert run["message"] is None and run["error"] <= TOLERANCE
+
+
+def test_a_single_sample_that_does_not_fit_is_reported_with_its_length(found):
+    report, _ = found
+    assert report["oom"]["0"]["seen"][-1] == 1
+    assert " s of audio, one sample at a time" in report["oom"]["0"]["message"]

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from unittest.mock import patch
 
 import comfy.model_management
 import torch
@@ -49,8 +50,49 @@ def main(model_file: str, features_folder: str, clip: str, outputs: str) -> dict
         guider = TwoScaleGuider(model, positive, negative, plan)
         results[f"latents {name}"] = sample_audio(guider, plan, latent, SEED)
         report["passes"][name] = count_passes(model, positive, negative, plan, latent)
+    positive, negative, seconds, _ = audio_conditioning(features, PROMPT, NEGATIVE, 1.0, ABSENT, videos["file"])
+    run = (positive, negative, AudioPlan(steps=3), empty_audio(seconds, 1, audio_model_config(model)))
+    report["override"] = override(model, *run)
+    report["oom"] = {limit: out_of_memory(model, limit, *run) for limit in (0, 1)}
     save_file({name: value.contiguous().clone() for name, value in results.items()}, outputs)
     return report
+
+
+def override(model, positive: list, negative: list, plan: AudioPlan, latent: dict) -> dict:
+    """Calls of an attention that another node puts into transformer_options, and whether the result stays the same."""
+    calls = []
+
+    def counted(original, *args, **kwargs):
+        calls.append(args[0].shape)
+        return original(*args, **kwargs)
+
+    changed = model.clone()
+    changed.model_options["transformer_options"]["optimized_attention_override"] = counted
+    plain, found = (
+        sample_audio(TwoScaleGuider(each, positive, negative, plan), plan, latent, SEED) for each in (model, changed)
+    )
+    return {"calls": len(calls), "same": bool(torch.equal(plain, found))}
+
+
+def out_of_memory(model, limit: int, positive: list, negative: list, plan: AudioPlan, latent: dict) -> dict:
+    """A run on a device that holds ``limit`` samples at once."""
+    network, seen = model.get_model_object("diffusion_model"), []
+    expected = sample_audio(TwoScaleGuider(model, positive, negative, plan), plan, latent, SEED)
+    inner = network._run
+
+    def run(x, *rest):
+        seen.append(len(x))
+        if len(x) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return inner(x, *rest)
+
+    found, message = None, None
+    with patch.object(network, "_run", run):
+        try:
+            found = sample_audio(TwoScaleGuider(model, positive, negative, plan), plan, latent, SEED)
+        except torch.OutOfMemoryError as error:
+            message = str(error)
+    return {"seen": seen, "message": message, "error": None if found is None else float((found - expected).abs().max())}
 
 
 def count_passes(model, positive: list, negative: list, plan: AudioPlan, latent: dict) -> int:

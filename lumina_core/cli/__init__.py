@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-import torch
-
 from ..errors import LuminaError
+from ..runtime.oom import OUT_OF_MEMORY, is_out_of_memory
 from ..version import __version__
 from . import audio, demo, encode, generate, motion, plan, train
 from .options import INTERRUPTED, Parser
@@ -23,18 +22,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the name of the program; None uses those of the process.
 
     Returns:
-        The exit status: 0 done, 1 out of memory, a file error, or some of many inputs failed, 2 bad input, 130
-        interrupted.
+        The exit status: 0 done, 1 out of memory or disk space, a file error, or some of many inputs failed, 2 bad
+        input, 130 interrupted.
     """
     try:
         arguments = build_parser().parse_args(argv)
         return arguments.run(arguments) or 0
     except LuminaError as error:
-        return _fail(f"error: {error}", 2)
-    except torch.cuda.OutOfMemoryError:
-        return _fail("error: The GPU ran out of memory; use a smaller size, fewer frames, or --vae-tile 32.", 1)
+        return _fail(f"error: {error}", 1 if error.kind == "resource" else 2)
     except OSError as error:
         return _fail(f"error: {error}", 1)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return _fail(f"error: {OUT_OF_MEMORY}", 1)
     except KeyboardInterrupt:
         return _fail("Interrupted; nothing was written.", INTERRUPTED)
 

@@ -6,12 +6,16 @@ visual tokens, S sync segments, L text tokens, A conditioning width, D width.
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import torch
 from einops import rearrange
 from torch import nn
 
 from ..audio.sync_align import ALIGN_MMAUDIO, LATENT_FRAMES_PER_SLOT, SLOT_STRIDE, to_latent_rate
 from ..errors import LuminaError
+from .attention import Attention
 from .audio_conditioning import AudioCondition
 from .audio_config import ROWS_PER_SECOND, AudioConfig
 from .block import FinalLayer, NextDiTBlock
@@ -68,6 +72,12 @@ class AudioNextDiT(nn.Module):
         with torch.no_grad():
             self.null_text.copy_(features)
             self.null_text_mask.copy_(mask)
+
+    def with_attention(self, attention: Attention) -> AudioNextDiT:
+        """A network with the same weights and another attention."""
+        twin = copy.copy(self)
+        twin.ops = replace(self.ops, attention=attention)
+        return twin
 
     def forward(
         self, x: torch.Tensor, t: torch.Tensor, condition: AudioCondition, **attention_options

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from .audio_conditioning import AudioCondition
 from .text_cache import ConditioningCache
 
 # strategy(call, samples): runs call(part) on parts of a batch of that many samples and concatenates the results.
@@ -39,7 +40,7 @@ class BatchSplit:
         self.network, self.strategy = network, strategy
 
     def __call__(self, x: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
-        """Positional tensors and text caches are of the whole batch and are split with it; options are not."""
+        """Positional tensors and conditions are of the whole batch and are split with it; options are not."""
 
         def call(part: slice) -> torch.Tensor:
             return self.network(*(_take(argument, part) for argument in (x, *arguments)), **options)
@@ -48,4 +49,4 @@ class BatchSplit:
 
 
 def _take(argument: Any, part: slice) -> Any:
-    return argument[part] if isinstance(argument, (torch.Tensor, ConditioningCache)) else argument
+    return argument[part] if isinstance(argument, (torch.Tensor, ConditioningCache, AudioCondition)) else argument

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 # Parts of torch's messages where it raises a plain RuntimeError: on CPU, on MPS and with some drivers.
 OOM_PHRASES = ("out of memory", "can't allocate memory", "not enough memory")
+# The message where it is not known which network did not fit.
+OUT_OF_MEMORY = "The device ran out of memory; use a smaller size, fewer frames, or smaller VAE tiles."
 
 
 class OutOfMemory(LuminaError, torch.OutOfMemoryError):

@@ -8,13 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 
 from ..errors import LuminaError
 from ..network.audio_conditioning import AudioCondition
+from ..network.audio_config import ROWS_PER_SECOND
+from ..network.batch_split import BatchSplit
+from ..runtime.devices import release_memory
+from ..runtime.oom import PerSampleFallback
 from . import loop
+from .attention_fallback import attention_fallback
 from .guidance import Guider
 from .loop import integrate
 from .solvers import SOLVERS, SolverRun
@@ -117,6 +123,7 @@ def sample_audio(
     Raises:
         LuminaError: sizes do not fit (at the latest at the first evaluation), or the first velocity is not finite or is
             constant.
+        OutOfMemory: memory ran out, also with one sample at a time.
         SamplingCancelled: ``on_step`` returned False.
     """
     condition = _check_run(noise, condition, negative)
@@ -130,7 +137,8 @@ def sample_audio(
 
 
 class _Velocity:
-    """The guided velocity that a solver integrates; all forward passes of an evaluation are one batch."""
+    """The guided velocity that a solver integrates. All forward passes of an evaluation are one batch, as far as
+    memory allows."""
 
     def __init__(
         self,
@@ -140,7 +148,11 @@ class _Velocity:
         condition: AudioCondition,
         negative: Text | None,
     ):
-        self.model, self.dtype, self.batch = model, noise.dtype, len(noise)
+        self.dtype, self.batch = noise.dtype, len(noise)
+        fallback, message = PerSampleFallback(partial(release_memory, noise.device)), _oom_message(noise.shape[2])
+        self.model = BatchSplit(
+            attention_fallback(model), lambda call, samples: fallback(call, samples, lambda: message)
+        )
         negatives = _negatives(plan, condition, negative)
         self.guider = Guider(tuple(scale for scale, _ in negatives))
         stacked = AudioCondition.cat(_pad_texts([condition, *(other for _, other in negatives)]))
@@ -159,6 +171,14 @@ class _Velocity:
 def check_velocity(velocity: torch.Tensor) -> None:
     """Raise LuminaError if a velocity (B, C, T, F) has NaN or infinite values, or a sample of it is constant."""
     loop.check_velocity(velocity.flatten(1)[:, None, None], "clip")
+
+
+def _oom_message(rows: int) -> str:
+    """The message for a clip of which a single sample does not fit."""
+    return (
+        f"The audio network ran out of memory at {rows / ROWS_PER_SECOND:g} s, one sample at a time; use a shorter "
+        "clip, or bf16."
+    )
 
 
 def _negatives(plan: AudioPlan, condition: AudioCondition, negative: Text | None) -> list[tuple[float, AudioCondition]]:

@@ -8,9 +8,11 @@ import torch
 from refusals import refused
 
 from lumina_core import LuminaError, SamplingCancelled
+from lumina_core.network.attention import plain_attention
 from lumina_core.network.audio import AudioNextDiT
 from lumina_core.network.audio_conditioning import AudioCondition
 from lumina_core.network.audio_config import AudioConfig
+from lumina_core.runtime.oom import OutOfMemory
 from lumina_core.sampling.audio import AudioPlan, sample_audio
 from lumina_core.sampling.noise import seeded_noise
 
@@ -258,3 +260,41 @@ def test_sizes_that_do_not_fit_are_refused_before_any_step(network, noise, condi
         with pytest.raises(LuminaError) as caught:
             sample_audio(recorder, x, plan, condition)
         assert all(fact in str(caught.value) for fact in facts)
+
+
+class Limited(Recorder):
+    """A network on a device that holds so many samples at once."""
+
+    def __init__(self, network, samples):
+        super().__init__(network)
+        self.samples = samples
+
+    def __call__(self, x, t, condition):
+        assert len(x) == len(t) == len(condition)
+        found = super().__call__(x, t, condition)
+        if len(x) > self.samples:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return found
+
+
+def test_a_batch_that_does_not_fit_runs_one_sample_at_a_time(network, noise, condition, negative):
+    plan, limited = AudioPlan(steps=2), Limited(network, 1)
+    found = sample_audio(limited, noise, plan, condition, negative)
+    assert torch.allclose(found, sample_audio(network, noise, plan, condition, negative), atol=1e-3)
+    assert [len(x) for x, *_ in limited.calls] == [6] + 12 * [1], "two clips, three passes, two steps"
+
+
+def test_a_sample_that_does_not_fit_is_our_own_error(network, noise, condition):
+    with pytest.raises(OutOfMemory, match="The audio network ran out of memory at 0.96 s") as caught:
+        sample_audio(Limited(network, 0), noise, AudioPlan(), condition)
+    assert caught.value.kind == "resource"
+
+
+def test_a_broken_attention_kernel_is_replaced_by_plain_attention(network, noise, condition, caplog):
+    def broken(q, k, v, mask=None, **options):
+        return plain_attention(q, k, v, mask, **options) * math.nan
+
+    plan = AudioPlan(steps=2)
+    found = sample_audio(network.with_attention(broken), noise, plan, condition)
+    assert torch.equal(found, sample_audio(network.with_attention(plain_attention), noise, plan, condition))
+    assert "trying plain attention" in caplog.text

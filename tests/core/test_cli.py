@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
+import torch
 
 from lumina_core import PRESETS, LuminaError
 from lumina_core.cli import COMMANDS, build_parser, main
@@ -16,6 +17,7 @@ from lumina_core.cli.progress import Progress
 from lumina_core.cost.flops import plan_cost
 from lumina_core.media.writer import read_metadata
 from lumina_core.network.config import VideoConfig
+from lumina_core.runtime.oom import OUT_OF_MEMORY, OutOfMemory
 from lumina_core.sampling.presets import preset_clip
 from lumina_core.version import __version__, read_version
 
@@ -290,3 +292,26 @@ def test_the_program_ends_with_the_status_of_the_command(monkeypatch, capsys):
     out, error = capsys.readouterr()
     assert (end.value.code, out) == (2, "")
     assert error.startswith("error: width is 50") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("error", "words"), [
+    (OutOfMemory("The network ran out of memory.", kind="resource"), "The network ran out of memory."),
+    (torch.OutOfMemoryError("CUDA out of memory."), OUT_OF_MEMORY),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory"), OUT_OF_MEMORY),
+])  # fmt: skip
+def test_out_of_memory_is_one_sentence_and_status_1(monkeypatch, capsys, error, words):
+    def fail(arguments):
+        raise error
+
+    monkeypatch.setattr("lumina_core.cli.plan.run", fail)
+    assert main(["plan"]) == 1
+    assert capsys.readouterr().err == f"error: {words}\n"
+
+
+def test_other_faults_of_the_program_are_not_hidden(monkeypatch):
+    def fail(arguments):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("lumina_core.cli.plan.run", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["plan"])

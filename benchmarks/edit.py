@@ -28,7 +28,8 @@ from lumina_core.mini.prompts import Prompt, held_out_prompts  # noqa: E402
 from lumina_core.mini.quality import COUNTED  # noqa: E402
 from lumina_core.mini.world import BACKGROUNDS, COLORS, FPS, SHAPES, Scene  # noqa: E402
 from lumina_core.pipelines.video import LuminaVideoPipeline  # noqa: E402
-from lumina_core.sampling.frame_conditioning import condition_on_frames, noised  # noqa: E402
+from lumina_core.sampling.frame_conditioning import condition_on_frames  # noqa: E402
+from lumina_core.sampling.noise import noised  # noqa: E402
 from lumina_core.sampling.plan import SamplingPlan  # noqa: E402
 from lumina_core.shapes.latents import VAE_FRAMES  # noqa: E402
 

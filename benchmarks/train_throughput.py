@@ -30,8 +30,9 @@ from lumina_core import LatentSize, MultiScaleNextDiT, PatchSize, VideoSize  # n
 from lumina_core.cost.flops import forward_cost  # noqa: E402
 from lumina_core.network.config import VideoConfig  # noqa: E402
 from lumina_core.runtime.devices import pick_device  # noqa: E402
+from lumina_core.sampling.noise import noised  # noqa: E402
 from lumina_core.shapes.schedules import parse_patch  # noqa: E402
-from lumina_core.train.objective import noised, sample_losses  # noqa: E402
+from lumina_core.train.objective import sample_losses  # noqa: E402
 from lumina_core.train.settings import Optimizer  # noqa: E402
 
 RELEASED = VideoConfig()

@@ -10,7 +10,8 @@ from lumina_core.media.motion_score import dis_flow, motion_score
 from lumina_core.mini.draw import draw
 from lumina_core.mini.prompts import Prompt
 from lumina_core.pipelines.video import LuminaVideoPipeline
-from lumina_core.train.objective import noised, sample_losses
+from lumina_core.sampling.noise import noised
+from lumina_core.train.objective import sample_losses
 
 WINDOWS = 20
 

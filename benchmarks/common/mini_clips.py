@@ -11,9 +11,9 @@ from lumina_core.checkpoints.video import load_video_model
 from lumina_core.mini.prompts import Prompt
 from lumina_core.network.video import MultiScaleNextDiT
 from lumina_core.pipelines.video import LuminaVideoPipeline
-from lumina_core.sampling.denoiser import Text
 from lumina_core.sampling.plan import SamplingPlan
 from lumina_core.sampling.presets import PRESETS
+from lumina_core.sampling.text import Text
 
 MULTI_SCALE = "-MultiScale"
 # Clips sampled together; more save no time on a CPU and cost memory.

@@ -83,6 +83,8 @@ class VideoConfig:
     # Which VAE and which text encoder fit, for messages.
     vae_hint: ClassVar[str] = "that of CogVideoX-2b has 16"
     text_hint: ClassVar[str] = "Gemma-2-2B is 2304 wide"
+    # How many channels guidance changes, from the first; None is all.
+    guided_channels: ClassVar[int | None] = None
 
     patches: tuple[PatchSize, ...] = (PatchSize(1, 2), PatchSize(2, 2), PatchSize(2, 4))
     channels: int = LATENT_CHANNELS

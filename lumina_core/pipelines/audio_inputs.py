@@ -13,7 +13,7 @@ from ..checkpoints.audio import CHECKPOINT_NAME
 from ..errors import LuminaError
 from ..media.reader import probe
 from ..network.audio_conditioning import AudioCondition
-from ..sampling.audio import Text
+from ..sampling.text import MaskedText
 from ..shapes.frame_rate import check_fps
 
 # Subfolders of an audio folder.
@@ -53,8 +53,8 @@ class AudioPrompt:
         cut: how many tokens of the prompt and of the negative prompt were truncated.
     """
 
-    text: Text
-    negative: Text | None
+    text: MaskedText
+    negative: MaskedText | None
     empty: bool
     cut: tuple[int, int] = (0, 0)
 

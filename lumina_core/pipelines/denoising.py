@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
 from ..cost.flops import step_costs
-from ..sampling.denoiser import Text
 from ..sampling.frame_conditioning import FrameCondition
 from ..sampling.plan import Evaluation, SamplingPlan
 from ..sampling.step_update import StepUpdate
+from ..sampling.text import Text
+from ..sampling.velocity_model import VelocityModel
 from ..sampling.video import sample
 from ..shapes.latents import LatentSize
 from .base import ProgressObserver
@@ -50,7 +50,7 @@ def condition_of(condition: FrameCondition, clips: slice) -> FrameCondition:
 
 
 def sample_clips(
-    model: Any,
+    model: VelocityModel,
     noise: torch.Tensor,
     texts: tuple[Text, Text],
     plan: SamplingPlan,
@@ -59,6 +59,7 @@ def sample_clips(
     condition: FrameCondition | None,
     observer: ProgressObserver,
     step_done: Callable[[StepUpdate], bool | None],
+    text_cache: bool = True,
 ) -> Denoised:
     """Sample clips as one batch, and count what they cost.
 
@@ -66,7 +67,7 @@ def sample_clips(
         model: the network.
         noise: state of the clips at step ``start``, (B, C, f, h, w).
         texts: prompts and negative prompts of the clips.
-        plan, start, stop, condition: see ``sampling.video.sample``.
+        plan, start, stop, condition, text_cache: see ``sampling.video.sample``.
         observer: its ``sampling`` and ``close`` are called.
         step_done: called after each step; returning False cancels.
 
@@ -87,7 +88,10 @@ def sample_clips(
         return step_done(update)
 
     try:
-        latents = sample(model, noise, plan, *texts, on_step=on_step, start=start, stop=stop, condition=condition)
+        latents = sample(
+            model, noise, plan, *texts, on_step,
+            start=start, stop=stop, condition=condition, text_cache=text_cache,
+        )  # fmt: skip
     finally:
         observer.close()
     evaluations = [e for e in plan.evaluations(noise.dtype) if start <= e.step < stop]

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
-
 from ..errors import LuminaError
-from ..sampling.denoiser import Text
+from ..sampling.text import Text, stack_texts
 from ..text.gemma import MAX_TOKENS, TextEncoder, beginning, check_text
 
 
@@ -97,15 +94,3 @@ def encode_prompts(
         tuple(features(text, "prompt") for text in prompts),
         tuple(features(text, "negative prompt") for text in negatives),
     )
-
-
-def stack_texts(texts: Sequence[Text]) -> Text:
-    """Texts (1, L, D) and their masks as one batch (B, L, D), padded on the right to the longest; padding is masked."""
-    longest = max(features.shape[1] for features, _ in texts)
-    padded, masks = [], []
-    for features, mask in texts:
-        missing = longest - features.shape[1]
-        visible = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device) if mask is None else mask
-        padded.append(F.pad(features, (0, 0, 0, missing)))
-        masks.append(F.pad(visible, (0, missing)))
-    return torch.cat(padded), torch.cat(masks)

@@ -13,7 +13,8 @@ from ..checkpoints.lora import LoraChoice
 from ..cost.memory import RunSpec
 from ..cost.memory_advice import available_memory, check_memory
 from ..errors import LuminaError
-from ..sampling.frame_conditioning import HOLD, FrameCondition, condition_on_frames, noised
+from ..sampling.frame_conditioning import HOLD, FrameCondition, condition_on_frames
+from ..sampling.noise import noised
 from ..sampling.plan import SamplingPlan
 from ..sampling.presets import DEFAULT_PRESET, PRESETS, preset_clip
 from ..shapes.latents import VideoSize

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from ..network.attention import attention_name, plain_attention
+from ..network.attention import Attention, attention_name, plain_attention
+from .velocity_model import AttentionModel
 
 logger = logging.getLogger(__name__)
-
-
-def attention_fallback(model: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """``model`` with the fallback and the same call signature; ``model`` itself if its attention cannot be replaced.
-
-    Make a new one for each run, because it remembers whether the run has fallen back.
-    """
-    return AttentionFallback(model) if hasattr(model, "with_attention") else model
 
 
 class AttentionFallback:
     """Called like ``network``. If the first call gives NaN or infinity, it is repeated on plain attention.
 
-    All later calls then use plain attention too, and a warning names the attention backend that failed.
-
-    Args:
-        network: a ``NextDiT``, or any network with ``with_attention``, ``ops`` and ``config``.
+    All later calls then use plain attention too, and a warning names the attention backend that failed. Make a new one
+    for each run, because it remembers whether the run has fallen back.
     """
 
-    def __init__(self, network: Any):
+    def __init__(self, network: AttentionModel):
         self.network = network
         self._checked = False
 
@@ -45,5 +35,5 @@ class AttentionFallback:
         logger.warning(
             "The first step gave NaN or infinite values with %s; trying plain attention, which is slow.", used
         )
-        self.network = network.with_attention(plain_attention)
+        self.network = network.with_attention(cast(Attention, plain_attention))
         return self.network(x, *arguments, **options)

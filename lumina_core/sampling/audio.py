@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 
 from ..errors import LuminaError
 from ..network.audio_conditioning import AudioCondition
@@ -20,15 +19,14 @@ from ..network.batch_split import BatchSplit
 from ..runtime.devices import release_memory
 from ..runtime.oom import PerSampleFallback
 from . import loop
-from .attention_fallback import attention_fallback
+from .attention_fallback import AttentionFallback
 from .guidance import Guider
 from .loop import integrate
 from .solvers import SOLVERS, SolverRun
 from .step_update import StepUpdate
+from .text import MaskedText, pad_text
 from .timesteps import time_grid
-
-# Features (1 or B, L, D) and bool mask (1 or B, L).
-Text = tuple[torch.Tensor, torch.Tensor]
+from .velocity_model import AttentionModel
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class AudioPlan:
                 f"steps is {self.steps!r}; write a whole number of at least 1.", field="steps", kind="value"
             )
         for name in ("video_guidance", "text_guidance"):
-            if not _is_number(getattr(self, name)) or getattr(self, name) < 0:
+            if not _is_finite_number(getattr(self, name)) or getattr(self, name) < 0:
                 raise LuminaError(
                     f"{name} is {getattr(self, name)!r}; write a number from 0 (0 skips its forward pass).",
                     field=name,
@@ -74,7 +72,7 @@ class AudioPlan:
             raise LuminaError(
                 f"solver is '{self.solver}'; choose one of {', '.join(SOLVERS)}.", field="solver", kind="value"
             )
-        if not _is_number(self.time_shift) or not self.time_shift > 0:
+        if not _is_finite_number(self.time_shift) or not self.time_shift > 0:
             raise LuminaError(
                 f"time_shift is {self.time_shift!r}; write a number above 0 (1 = no shift).",
                 field="time_shift",
@@ -96,24 +94,24 @@ class AudioPlan:
         """Evaluations in a run; each takes up to 3 forward passes per sample."""
         return sum(1 for _ in self.evaluations())
 
-    def passes(self, condition: AudioCondition, negative: Text | None = None) -> int:
+    def passes(self, condition: AudioCondition, negative: MaskedText | None = None) -> int:
         """Forward passes per sample that a run with ``condition`` takes."""
         return self.nfe * (1 + len(_negatives(self, condition, negative)))
 
 
 @torch.no_grad()
 def sample_audio(
-    model: Callable[..., torch.Tensor],
+    model: AttentionModel,
     noise: torch.Tensor,
     plan: AudioPlan,
     condition: AudioCondition,
-    negative: Text | None = None,
+    negative: MaskedText | None = None,
     on_step: Callable[[StepUpdate], bool | None] | None = None,
 ) -> torch.Tensor:
     """Run ``plan`` and return latents like ``noise``.
 
     Args:
-        model: ``AudioNextDiT`` or anything with the same call signature.
+        model: ``AudioNextDiT`` or another network with the methods of ``AttentionModel``.
         noise: (B, C, T, F), T latent frames and F mel bins; its dtype is the dtype of the run.
         plan: guidance scales, time grid and solver.
         condition: features of B clips, or of one clip for all samples.
@@ -142,16 +140,16 @@ class _Velocity:
 
     def __init__(
         self,
-        model: Callable[..., torch.Tensor],
+        model: AttentionModel,
         plan: AudioPlan,
         noise: torch.Tensor,
         condition: AudioCondition,
-        negative: Text | None,
+        negative: MaskedText | None,
     ):
         self.dtype, self.batch = noise.dtype, len(noise)
         fallback, message = PerSampleFallback(partial(release_memory, noise.device)), _oom_message(noise.shape[2])
         self.model = BatchSplit(
-            attention_fallback(model), lambda call, samples: fallback(call, samples, lambda: message)
+            AttentionFallback(model), lambda call, samples: fallback(call, samples, lambda: message)
         )
         negatives = _negatives(plan, condition, negative)
         self.guider = Guider(tuple(scale for scale, _ in negatives))
@@ -181,7 +179,9 @@ def _oom_message(rows: int) -> str:
     )
 
 
-def _negatives(plan: AudioPlan, condition: AudioCondition, negative: Text | None) -> list[tuple[float, AudioCondition]]:
+def _negatives(
+    plan: AudioPlan, condition: AudioCondition, negative: MaskedText | None
+) -> list[tuple[float, AudioCondition]]:
     """Guidance scale and condition of each negative forward pass, without those that equal the positive one."""
     found = []
     if plan.video_guidance and not bool(condition.no_video.all()):
@@ -199,14 +199,13 @@ def _pad_texts(conditions: list[AudioCondition]) -> list[AudioCondition]:
     longest = max(condition.text.shape[1] for condition in conditions)
 
     def padded(condition: AudioCondition) -> AudioCondition:
-        missing = longest - condition.text.shape[1]
-        text, mask = F.pad(condition.text, (0, 0, 0, missing)), F.pad(condition.text_mask, (0, missing))
+        text, mask = pad_text((condition.text, condition.text_mask), longest)
         return replace(condition, text=text, text_mask=mask)
 
     return [padded(condition) for condition in conditions]
 
 
-def _check_run(noise: torch.Tensor, condition: AudioCondition, negative: Text | None) -> AudioCondition:
+def _check_run(noise: torch.Tensor, condition: AudioCondition, negative: MaskedText | None) -> AudioCondition:
     """The condition of every sample of the noise. Raises LuminaError where something does not fit."""
     if noise.ndim != 4:
         raise LuminaError(
@@ -250,5 +249,5 @@ def _field(name: str) -> str:
     return name.replace(" ", "_")
 
 
-def _is_number(value: object) -> bool:
+def _is_finite_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

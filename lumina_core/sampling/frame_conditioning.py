@@ -19,7 +19,7 @@ import torch
 from ..errors import LuminaError
 from ..shapes.latents import VAE_FRAMES
 from ..vae.codec import FRAME_BATCH
-from .solvers import Velocity
+from .step_cache import CachedVelocity
 
 # Release time of a frame that is held for the whole run, as the given ones are.
 NEVER = 1.0
@@ -97,13 +97,13 @@ class ConditionedVelocity:
     three work on what the network predicted.
     """
 
-    def __init__(self, velocity: Velocity, condition: FrameCondition):
+    def __init__(self, velocity: CachedVelocity, condition: FrameCondition):
         self.velocity, self.condition = velocity, condition
 
     @property
     def reused(self) -> bool:
         """Whether the newest velocity came from the step cache."""
-        return bool(getattr(self.velocity, "reused", False))
+        return self.velocity.reused
 
     def __call__(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return self.condition.apply(self.velocity(t, x), t, x)
@@ -187,14 +187,6 @@ def condition_on_frames(
         )
     rest = known[:, :, -1:].expand(-1, -1, total - given, -1, -1)
     return FrameCondition(torch.cat([known[:, :, :given], rest], dim=2), times)
-
-
-def noised(latents: torch.Tensor, noise: torch.Tensor, t: float | torch.Tensor) -> torch.Tensor:
-    """``latents`` with noise added: the state at timestep ``t``, 0 to 1, where video-to-video starts.
-
-    Both tensors and the result have one shape.
-    """
-    return t * latents + (1 - t) * noise
 
 
 def strength_to_start(strength: float, steps: int) -> int:

@@ -1,4 +1,4 @@
-"""The starting noise of a run, drawn from a seed."""
+"""The starting noise of a run, drawn from a seed, and data with noise added."""
 
 from __future__ import annotations
 
@@ -34,3 +34,15 @@ def seeded_noise(shape: Sequence[int], seed: int, device: torch.device, dtype: t
         return torch.randn(shape, generator=generator, device=device, dtype=dtype)
     generator = torch.Generator("cpu").manual_seed(seed)
     return torch.randn(shape, generator=generator).to(device, dtype)
+
+
+def noised(data: torch.Tensor, noise: torch.Tensor, t: float | torch.Tensor) -> torch.Tensor:
+    """``t data + (1 - t) noise``: the state at timestep ``t``, 0 (noise) to 1 (data).
+
+    Args:
+        data, noise: (B, ...).
+        t: one timestep, or (B,) timesteps.
+    """
+    if isinstance(t, torch.Tensor) and t.ndim:
+        t = t.view(-1, *[1] * (data.ndim - 1))
+    return t * data + (1 - t) * noise

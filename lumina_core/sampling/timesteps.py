@@ -95,7 +95,7 @@ def listed_times(times: str) -> tuple[float, ...] | None:
     words = _words(times)
     if not times.strip() or (words and words[0] in (*NAMES, THROUGH)):
         return None
-    if not words or not _is_number(words[0]):
+    if not words or not _parses(words[0]):
         raise LuminaError(f"times is '{times}', which is not a time schedule; {_FORMS}.", field="times", kind="value")
     found = _numbers(times, words)
     if len(found) < 2:
@@ -219,7 +219,7 @@ def _words(times: str) -> list[str]:
     return times.lower().replace(",", " ").split()
 
 
-def _is_number(word: str) -> bool:
+def _parses(word: str) -> bool:
     try:
         float(word)
     except ValueError:
@@ -229,7 +229,7 @@ def _is_number(word: str) -> bool:
 
 def _numbers(times: str, words: list[str]) -> tuple[float, ...]:
     for word in words:
-        if not _is_number(word) or not math.isfinite(float(word)):
+        if not _parses(word) or not math.isfinite(float(word)):
             raise LuminaError(
                 f"times is '{times}', where '{word}' is not a number; {_FORMS}.", field="times", kind="value"
             )

@@ -11,18 +11,20 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ..errors import LuminaError
-from .denoiser import Denoiser, Text
+from .denoiser import Denoiser
 from .frame_conditioning import ConditionedVelocity, FrameCondition
 from .loop import check_velocity, integrate
 from .plan import SamplingPlan
 from .solvers import SOLVERS, SolverRun
 from .step_cache import CachedVelocity
 from .step_update import StepUpdate
+from .text import Text
+from .velocity_model import VelocityModel
 
 
 @torch.no_grad()
 def sample(
-    model: Callable[..., torch.Tensor],
+    model: VelocityModel,
     noise: torch.Tensor,
     plan: SamplingPlan,
     positive: Text,
@@ -32,18 +34,20 @@ def sample(
     start: int = 0,
     stop: int | None = None,
     condition: FrameCondition | None = None,
+    text_cache: bool = True,
 ) -> torch.Tensor:
     """Run ``plan`` and return latents like ``noise``.
 
     Args:
-        model: ``MultiScaleNextDiT`` or anything with the same call signature; ``options`` are passed if the plan
-            changes any.
+        model: ``MultiScaleNextDiT`` or another network with the methods of ``VelocityModel``.
         noise: state at the first step, (B, C, F, H, W); its dtype is the dtype of the run.
         plan: schedules, time grid and solver.
         positive, negative: text features and masks of the prompt and the negative prompt.
         on_step: called after each step; returning False cancels.
         start, stop: run only these steps of the plan, as in ``range``, to draft now and refine later.
         condition: known latent frames, such as those of a given image, and how long each is held.
+        text_cache: whether the keys and values of the texts are computed once for the run. Where weights are sharded
+            by block (FSDP) they are available only in the block's own forward pass, so turn it off.
 
     Returns:
         The state after the last step that runs, like ``noise``.
@@ -59,7 +63,8 @@ def sample(
         condition.check(noise)
     grid = plan.grid().to(noise.device)
     last = plan.steps if stop is None else stop
-    velocity = CachedVelocity(Denoiser(model, plan, noise, positive, negative), plan, noise.dtype, grid[last - 1])
+    denoiser = Denoiser(model, plan, noise, positive, negative, text_cache)
+    velocity = CachedVelocity(denoiser, plan, noise.dtype, grid[last - 1])
     if condition is not None:
         velocity = ConditionedVelocity(velocity, condition)
     solver = SolverRun(SOLVERS[plan.solver], lambda t: plan.at(float(t.to(noise.dtype))).segment)
@@ -72,7 +77,7 @@ def sample(
 
 
 def _check_run(
-    model: Callable[..., torch.Tensor],
+    model: VelocityModel,
     noise: torch.Tensor,
     plan: SamplingPlan,
     texts: Sequence[Text],
@@ -85,9 +90,7 @@ def _check_run(
             field="noise",
             kind="value",
         )
-    check = getattr(model, "check_run", None)
-    if check is not None:
-        check(noise, plan.patches, texts)
+    model.check_run(noise, plan.patches, texts)
     for name, (features, mask) in zip(("positive", "negative"), texts, strict=True):
         if features.ndim != 3 or features.shape[0] not in (1, noise.shape[0]):
             raise LuminaError(

@@ -1,4 +1,4 @@
-"""Flow matching: timesteps, noised latents, and the loss of a sample.
+"""Flow matching: timesteps, and the loss of a sample.
 
 Source: paper sections 3.1 and 3.2 (scale-aware timestep shifting); official transport/transport.py and train.py.
 """
@@ -42,12 +42,6 @@ def draw_timestep(distribution: str, shift: float, generator: torch.Generator) -
             kind="value",
         )
     return shift_time(t, shift)
-
-
-def noised(data: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """``t data + (1 - t) noise`` for samples (B, ...) and timesteps (B,)."""
-    t = t.view(-1, *[1] * (data.ndim - 1))
-    return t * data + (1 - t) * noise
 
 
 def sample_losses(velocity: torch.Tensor, data: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

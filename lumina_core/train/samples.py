@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -41,17 +39,16 @@ def draw_samples(
     noise = draw_noise(shape, [settings.seed], None, device, torch.float32)
     plan = settings.sampling_plan()
     prompts = encode_prompts(encoder, settings.prompts, [""] * len(settings.prompts), logger.warning)
-    # A plain callable has no text K/V cache. The cache would project the text outside of the blocks, but FSDP gathers
-    # the weights of a block only during its own forward pass.
-    call: Any = partial(network)
-    call.config = network.config
     observer = ProgressObserver()
+    # The text cache would project the text outside of the blocks, but FSDP gathers the weights of a block only during
+    # its own forward pass.
     return [
         sample_clips(
-            call, noise, prompts.batch(slice(i, i + 1)), plan, 0, plan.steps, None, observer, observer.step
+            network, noise, prompts.batch(slice(i, i + 1)), plan, 0, plan.steps, None, observer, observer.step,
+            text_cache=False,
         ).latents
         for i in range(len(prompts))
-    ]
+    ]  # fmt: skip
 
 
 def write_samples(run: Path, settings: Samples, vae: VideoVAE, step: int, latents: list[torch.Tensor]) -> list[Path]:

@@ -15,8 +15,9 @@ import torch
 from ..errors import LuminaError
 from ..runtime.atomic import atomic_write
 from ..sampling.denoiser import NO_MOTION
+from ..sampling.noise import noised
 from .batches import crop_shape
-from .objective import noised, sample_losses
+from .objective import sample_losses
 from .recipe import Recipe, Source, Task
 from .rng import generator
 from .settings import Validation

@@ -12,6 +12,7 @@ from ..checkpoints.video import video_metadata
 from ..errors import LuminaError
 from ..network.config import VideoConfig
 from ..runtime.devices import pick_device
+from ..sampling.noise import noised
 from ..shapes.latents import LatentSize
 from ..text.gemma import MAX_TOKENS, TextEncoder, load_text_encoder
 from ..vae.loader import load_video_vae
@@ -19,7 +20,7 @@ from .batches import Batches, SampleRef, TaskBatches
 from .distributed import SINGLE, DistContext
 from .loop import BatchLoss, Evaluation, Trainer
 from .network import autocast, build_network
-from .objective import noised, sample_losses
+from .objective import sample_losses
 from .recipe import Recipe, Samples, Task, single_patch
 from .rng import generator
 from .samples import draw_samples, write_samples

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fake_network import WrappedNetwork
 from safetensors.torch import load_file
 
 from lumina_core import MultiScaleNextDiT, PatchSize, Piecewise, SamplingPlan
@@ -198,11 +199,12 @@ def texts_of(run: dict, stored: dict) -> list[tuple[torch.Tensor, torch.Tensor]]
     return [(text[i : i + 1], mask[i : i + 1].bool()) for i in range(2)]
 
 
-class Recorder:
+class Recorder(WrappedNetwork):
     """A network that also writes down each call: t, patch key, items, motion scores."""
 
     def __init__(self, network) -> None:
-        self.network, self.calls = network, []
+        super().__init__(network)
+        self.calls = []
 
     def __call__(self, x, t, text, text_mask, motion, patch):
         assert t.unique().numel() == 1

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from fake_network import FakeNetwork, WrappedNetwork
 from refusals import refused
 
 from lumina_core import LuminaError, SamplingCancelled
@@ -51,11 +52,12 @@ def negative(random):
     return random(1, 5, 5), torch.tensor([[True, True, True, True, False]])
 
 
-class Recorder:
+class Recorder(WrappedNetwork):
     """A network that notes what it is asked."""
 
     def __init__(self, network):
-        self.network, self.calls = network, []
+        super().__init__(network)
+        self.calls = []
 
     def __call__(self, x, t, condition):
         self.calls.append((x, t, condition))
@@ -145,7 +147,7 @@ def test_one_clip_serves_every_item(network, noise, condition):
     )
 
 
-class Flow:
+class Flow(FakeNetwork):
     """Velocity x + cos t, whose flow is known: a stand-in for the network."""
 
     def __call__(self, x, t, condition):
@@ -223,9 +225,19 @@ def test_a_bad_plan_is_refused(fields, fact):
         AudioPlan(**fields)
 
 
+class Broken(FakeNetwork):
+    """A velocity of one value."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, x, t, condition):
+        return torch.full_like(x, self.value)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_network_that_is_broken_stops_after_one_step(noise, condition, bad):
-    recorder = Recorder(lambda x, t, asked: torch.full_like(x, bad))
+    recorder = Recorder(Broken(bad))
     with refused("dtype", "numerics"):
         sample_audio(recorder, noise, AudioPlan(), condition)
     assert len(recorder.calls) == 1

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from fake_network import FakeNetwork
 
 from lumina_core.errors import LuminaError
-from lumina_core.sampling.frame_conditioning import NEVER, FrameCondition, given_latents, noised, release_times
+from lumina_core.sampling.frame_conditioning import NEVER, FrameCondition, given_latents, release_times
+from lumina_core.sampling.noise import noised
 from lumina_core.sampling.plan import SamplingPlan
 from lumina_core.sampling.video import sample
 
@@ -53,14 +55,11 @@ def test_wrong_numbers_are_told(pictures, frames, said):
 DRIFT = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
 
 
-class Drift:
+class Drift(FakeNetwork):
     """A network that moves every frame by DRIFT in all."""
 
     def __init__(self):
         self.seen = []
-
-    def cache_text(self, text, mask):
-        return text
 
     def __call__(self, x, t, *rest):
         self.seen.append((float(t[0]), x.clone()))

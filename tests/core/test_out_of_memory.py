@@ -6,6 +6,7 @@ import weakref
 import golden
 import pytest
 import torch
+from fake_network import WrappedNetwork
 
 from lumina_core import PRESETS, LuminaError, PatchSize, sample
 from lumina_core.network.config import VideoConfig
@@ -16,12 +17,12 @@ FINE, MIDDLE, COARSE = VideoConfig().patches
 PLAN = PRESETS["f24F96R960-MultiScale"].replace(points=8, guidance="1 | 0.2: 0")
 
 
-class Limited:
+class Limited(WrappedNetwork):
     """The golden network on a device that holds so many items at once."""
 
     def __init__(self, items: int, error: Exception | None = None):
-        self.network, self.items = golden.model("cfg2"), items
-        self.config, self.error = self.network.config, error or torch.OutOfMemoryError("CUDA out of memory.")
+        super().__init__(golden.model("cfg2"))
+        self.items, self.error = items, error or torch.OutOfMemoryError("CUDA out of memory.")
         self.calls = []
 
     def __call__(self, x, *rest):

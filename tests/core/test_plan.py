@@ -7,6 +7,7 @@ import json
 import golden
 import pytest
 import torch
+from fake_network import FakeNetwork
 from refusals import refused
 
 from lumina_core import PRESETS, LuminaError, PatchSize, Piecewise, SamplingPlan, ScheduleError, parse_number, sample
@@ -17,7 +18,7 @@ RELEASED = [name for name in PRESETS if not name.startswith("mini")]
 MULTI = PRESETS["f24F96R960-MultiScale"]
 
 
-class Counting:
+class Counting(FakeNetwork):
     """A stand-in network that writes its calls down."""
 
     def __init__(self):

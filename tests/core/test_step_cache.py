@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from fake_network import FakeNetwork
 
 from lumina_core import PRESETS, SamplingPlan, sample
 from lumina_core.cli import main
@@ -15,7 +16,7 @@ PLAN = SamplingPlan(patch="1x2", points=41, cache=0.3)
 MULTI = PRESETS["f24F96R960-MultiScale"].replace(cache=1.0)
 
 
-class Network:
+class Network(FakeNetwork):
     """A velocity that is a line in t for every patch size and motion score, and its calls."""
 
     def __init__(self, slope: float = 0.5):

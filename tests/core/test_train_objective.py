@@ -6,7 +6,8 @@ import pytest
 import torch
 from refusals import refused
 
-from lumina_core.train.objective import DISTRIBUTIONS, draw_timestep, noised, sample_losses
+from lumina_core.sampling.noise import noised
+from lumina_core.train.objective import DISTRIBUTIONS, draw_timestep, sample_losses
 
 SHIFTS = (1.0, 2.0, 4.0, 8.0)
 

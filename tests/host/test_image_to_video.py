@@ -9,7 +9,8 @@ from reference import SEED, Core, distance, noise, saved_latents
 from test_failures import failure
 from test_validation import refusal
 
-from lumina_core.sampling.frame_conditioning import FrameCondition, noised, release_times
+from lumina_core.sampling.frame_conditioning import FrameCondition, release_times
+from lumina_core.sampling.noise import noised
 from lumina_core.sampling.presets import PRESETS
 from lumina_core.sampling.video import sample
 

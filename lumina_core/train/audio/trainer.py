@@ -12,11 +12,12 @@ from ...errors import LuminaError
 from ...network.audio_conditioning import AudioCondition
 from ...network.audio_config import AudioConfig
 from ...runtime.devices import pick_device
+from ...sampling.noise import noised
 from ..batches import SampleRef
 from ..distributed import SINGLE, DistContext
 from ..loop import BatchLoss, Evaluation, Trainer
 from ..network import autocast
-from ..objective import noised, sample_losses
+from ..objective import sample_losses
 from ..rng import generator
 from ..validate import write_losses
 from .network import build_audio_network

@@ -9,7 +9,8 @@ import torch
 
 from ...network.audio_conditioning import AudioCondition
 from ...network.audio_config import AudioConfig
-from ..objective import noised, sample_losses
+from ...sampling.noise import noised
+from ..objective import sample_losses
 from ..rng import generator
 from ..settings import Validation
 from ..validate import BATCH, WindowLoss, check_held_out, window_losses

@@ -158,18 +158,37 @@ def check_seed(seed: object) -> int:
     return seed
 
 
-def clip_seeds(seed: int | Sequence[int], prompts: int, per_prompt: int) -> tuple[int, ...]:
+def check_count(name: str, value: object) -> int:
+    """Return ``value``, a whole number of at least 1. Raises LuminaError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise LuminaError(f"{name} is {value!r}; write a whole number of at least 1.", field=name, kind="value")
+    return value
+
+
+def clip_seeds(
+    seed: int | Sequence[int],
+    prompts: int,
+    per_prompt: int = 1,
+    name: str = "videos_per_prompt",
+    states: int = 1,
+) -> tuple[int, ...]:
     """One seed for each result, prompt by prompt.
 
     Args:
         seed: a number s gives the results of each prompt the seeds s, s + 1, ...; a list has one seed for each result.
             With one prompt and ``per_prompt`` 1, the length of the list sets the number of results.
         prompts: how many prompts there are.
-        per_prompt: results of each prompt.
+        per_prompt: results of each prompt, from 1.
+        name: argument of the pipeline that gives ``per_prompt``.
+        states: number of given latents. With one prompt, ``per_prompt`` 1 and a number as seed, it sets the number of
+            results.
 
     Raises:
-        LuminaError: a seed is out of range, or the list has another length.
+        LuminaError: ``per_prompt`` or a seed is out of range, or the list has another length.
     """
+    check_count(name, per_prompt)
+    if isinstance(seed, int) and prompts == per_prompt == 1:
+        per_prompt = max(1, states)
     if isinstance(seed, int):
         first = check_seed(seed)
         return tuple(check_seed(first + i) for i in range(per_prompt)) * prompts

@@ -1,21 +1,28 @@
-"""Sampling of clips for pipelines, with the number of evaluations and forward passes of each run."""
+"""Sampling of clips and images for pipelines, with the number of evaluations and forward passes of each run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from ..cost.flops import step_costs
+from ..errors import LuminaError
 from ..sampling.frame_conditioning import FrameCondition
 from ..sampling.plan import Evaluation, SamplingPlan
+from ..sampling.step_cache import summary
 from ..sampling.step_update import StepUpdate
 from ..sampling.text import Text
 from ..sampling.velocity_model import VelocityModel
 from ..sampling.video import sample
 from ..shapes.latents import LatentSize
 from .base import ProgressObserver
+from .prompts import EncodedPrompts
+
+# ``f(pipe, step, t, tensors)`` after each step, as in diffusers; returning False cancels.
+StepEnd = Callable[[Any, int, float, dict[str, torch.Tensor]], object]
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,90 @@ def sampling_stage(clips: slice, count: int, kind: str = "clip") -> str:
 def condition_of(condition: FrameCondition, clips: slice) -> FrameCondition:
     """The condition of some clips of a batch; one with a batch size of 1 is for all clips."""
     return condition if len(condition.latents) == 1 else replace(condition, latents=condition.latents[clips])
+
+
+def check_steps(plan: SamplingPlan, start: int, stop: int | None, latents: object) -> int:
+    """The step at which a run of the steps from ``start`` to ``stop`` ends, as in ``range``.
+
+    Args:
+        plan: of the run.
+        start, stop: the steps that run; ``stop`` None is all of the plan.
+        latents: the state at step ``start``; None if the run starts from noise.
+
+    Raises:
+        LuminaError: a step is out of range, or ``start`` is not 0 and there is no state.
+    """
+    if start and latents is None:
+        raise LuminaError(
+            f"start is {start}, which continues from an earlier state; give that state as latents.",
+            field="latents",
+            kind="value",
+        )
+    last = plan.steps if stop is None else stop
+    if not 0 <= start < last <= plan.steps:
+        raise LuminaError(
+            f"start is {start} and stop is {last}; choose steps from 0 to the plan's {plan.steps}, start before stop.",
+            field="start",
+            kind="value",
+        )
+    return last
+
+
+def after_step(pipe: Any, observer: ProgressObserver, step_end: StepEnd | None) -> Callable[[StepUpdate], bool | None]:
+    """What runs after each step: the observer, then ``step_end`` as in diffusers. Returns False to cancel."""
+
+    def step_done(update: StepUpdate) -> bool | None:
+        proceed = observer.step(update)
+        if step_end is not None and proceed is not False:
+            proceed = step_end(pipe, update.step, update.t, {"latents": update.latents, "denoised": update.denoised})
+        return False if proceed is False else None
+
+    return step_done
+
+
+def sample_batches(
+    model: VelocityModel,
+    latents: torch.Tensor,
+    prompts: EncodedPrompts,
+    plan: SamplingPlan,
+    observer: ProgressObserver,
+    step_done: Callable[[StepUpdate], bool | None],
+    *,
+    steps: range,
+    batch_size: int = 1,
+    condition: FrameCondition | None = None,
+    kind: str = "clip",
+) -> Denoised:
+    """Sample clips or images in batches, and report progress and what the step cache saved.
+
+    Args:
+        model: the network.
+        latents: state of all clips at the first step, (B, C, f, h, w).
+        prompts: of B clips.
+        plan: of the run.
+        observer, step_done: see ``sample_clips``.
+        steps: the steps that run.
+        batch_size: clips that are sampled together.
+        condition: known latent frames of every clip.
+        kind: what is sampled, for the stages of progress.
+
+    Raises:
+        LuminaError: see ``sampling.video.sample``.
+        SamplingCancelled: ``step_done`` returned False.
+    """
+    runs = []
+    for first in range(0, len(latents), batch_size):
+        clips = slice(first, first + batch_size)
+        observer.stage(sampling_stage(clips, len(latents), kind))
+        known = None if condition is None else condition_of(condition, clips)
+        texts = prompts.batch(clips)
+        runs.append(
+            sample_clips(model, latents[clips], texts, plan, steps.start, steps.stop, known, observer, step_done)
+        )
+    found = join_runs(runs)
+    if plan.cache:
+        observer.note(summary(found.reused, len(steps) * len(latents)))
+    return found
 
 
 def sample_clips(

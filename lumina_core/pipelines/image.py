@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..checkpoints.image import load_image_model, read_image_config
-from ..network.cpu_kernels import columns_first
+from ..network.cpu_kernels import prepare_for_cpu
 from ..network.extrapolation import size_warning, trained_size
 from ..network.image import ImageNextDiT
 from ..runtime.devices import promote_fp16
@@ -18,14 +18,23 @@ from ..sampling.plan import SamplingPlan
 from ..shapes.latents import LatentSize, VideoSize
 from ..text.gemma import TextEncoder, load_text_encoder, read_text_width
 from ..vae.image import ImageVAE, load_image_vae, read_image_vae_channels
-from .base import Callback, Keep, Pipeline, as_observer, check_output_type, check_packages, clip_seeds, draw_noise
-from .denoising import Denoised, join_runs, sample_clips, sampling_stage
+from .base import (
+    Callback,
+    Keep,
+    Pipeline,
+    as_observer,
+    check_count,
+    check_output_type,
+    check_packages,
+    clip_seeds,
+    draw_noise,
+)
+from .denoising import Denoised, StepEnd, after_step, check_steps, sample_batches
 from .prompts import EncodedPrompts, check_prompts, encode_prompts
+from .video_output import OUTPUT_TYPES, as_type
 
 # The released settings (Lumina-T2X, lumina_next_t2i/demo.py): 30 steps at a CFG scale of 4, time-aware scaled RoPE.
 IMAGE_PLAN = SamplingPlan(patch="1x2", guidance=3.0, points=31, time_shift=4.0, rope="time-step", proportional=True)
-# Values of ``output_type``.
-OUTPUT_TYPES = ("pt", "np", "pil", "latent")
 _PACKAGES = ("diffusers", "transformers", "safetensors")
 
 
@@ -35,8 +44,9 @@ class ImageOutput:
 
     Args:
         images: (B, H, W, 3), float32 in 0..1 on the CPU; a numpy array for ``np``, a list of PIL images for ``pil``,
-            None for ``latent``.
-        latents: (B, C, h, w) on the CPU, in the dtype of the run.
+            None for ``latent``. If the run stops early, these are the images of its last estimate of the data, a draft.
+        latents: (B, C, h, w) on the CPU, in the dtype of the run: the data, or the state at step ``stop``, which a
+            later call takes as ``latents`` together with ``start``.
         nfe: evaluations for all images together, each of one or two forward passes.
         passes: forward passes for all images together.
         seeds: one for each image; unused if a generator or latents were given.
@@ -53,7 +63,6 @@ class LuminaImagePipeline(Pipeline):
     """Makes images from prompts with Lumina-Next-T2I or -SFT: loaded once, called many times.
 
     Construction checks from file headers alone that all files fit together; weights are read at the first use.
-    ``LuminaVideoPipeline`` has a table of the arguments' names in diffusers.
 
     Example:
         >>> from lumina_core import LuminaImagePipeline
@@ -61,6 +70,23 @@ class LuminaImagePipeline(Pipeline):
         ...     checkpoint="Lumina-Next-SFT", text_encoder="gemma-2b", vae="sdxl_vae.safetensors"
         ... )  # doctest: +SKIP
         >>> pipe("a red fox in fresh snow", output_type="pil").images[0].save("fox.png")  # doctest: +SKIP
+
+    For users of diffusers:
+
+    =============================  ==============================================================
+    diffusers                      here
+    =============================  ==============================================================
+    ``from_pretrained``            ``from_files``
+    ``num_inference_steps=n``      ``plan.replace(points=n + 1)``
+    ``guidance_scale=s``           ``plan.replace(guidance=s - 1)``; both may change over time
+    ``num_images_per_prompt``      ``images_per_prompt``
+    ``generator``                  ``generator``, or ``seed``
+    ``height``, ``width``          the same names
+    ``latents``, ``output_type``   the same names; ``pt`` is the default
+    ``callback_on_step_end``       the same name, or ``callback`` for more than steps
+    ``prompt_embeds``              ``encode_prompt`` and ``denoise``
+    ``enable_model_cpu_offload()`` ``keep="one"``
+    =============================  ==============================================================
 
     Args:
         checkpoint: folder in the released or diffusers' layout, or one .safetensors or .pth file.
@@ -112,11 +138,15 @@ class LuminaImagePipeline(Pipeline):
         seed: int | Sequence[int] = 0,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         latents: torch.Tensor | None = None,
+        start: int = 0,
+        stop: int | None = None,
         images_per_prompt: int = 1,
+        batch_size: int = 1,
         output_type: str = "pt",
         callback: Callback | None = None,
+        callback_on_step_end: StepEnd | None = None,
     ) -> ImageOutput:
-        """Make images. An image does not depend on which others are made in the same call.
+        """Make images. With ``batch_size`` 1 an image does not depend on the others of the call.
 
         Args:
             prompt: what to show; a list makes an image of each prompt. Up to 256 tokens are used.
@@ -126,26 +156,33 @@ class LuminaImagePipeline(Pipeline):
             seed: 0 to 2**64 - 1. A number s gives the images of a prompt the seeds s, s + 1, ...; a list has one seed
                 for each image.
             generator: draws the noise in place of ``seed``; a list has one for each image.
-            latents: noise (B, C, h, w) in place of drawn noise.
+            latents: (1 or B, C, h, w): the noise, or the state at step ``start`` from an earlier call.
+            start, stop: run only these steps of the plan, as in ``range``: a draft, which a later call refines.
             images_per_prompt: images of each prompt.
+            batch_size: images that are sampled together. More need more memory, and change the rounding in the last
+                digits.
             output_type: ``pt``, ``np``, ``pil``, or ``latent`` to skip decoding.
             callback: a ``ProgressObserver``, or a function that is called with a ``StepUpdate`` after each step and
                 cancels the run by returning False.
+            callback_on_step_end: see ``LuminaVideoPipeline.__call__``.
 
         Returns:
             Images, latents and counts, prompt by prompt; see ``ImageOutput``.
 
         Raises:
             LuminaError: an argument or file does not fit (before weights are read, if possible), or memory ran out.
-            SamplingCancelled: the callback returned False.
+            SamplingCancelled: a callback returned False.
         """
         observer = as_observer(callback)
+        check_count("batch_size", batch_size)
         check_output_type(output_type, *OUTPUT_TYPES)
         prompts, negatives = check_prompts(prompt, negative_prompt)
         size = VideoSize(width, height, 1).latent()
         self.config.check_size(size, plan.patches)
         trained_size(self.config, plan.network)
-        seeds = clip_seeds(seed, len(prompts), images_per_prompt)
+        stop = check_steps(plan, start, stop, latents)
+        states = len(latents) if getattr(latents, "ndim", 0) == 4 and latents is not None else 1
+        seeds = clip_seeds(seed, len(prompts), images_per_prompt, "images_per_prompt", states)
         noise = self._noise(size, seeds, generator, latents)
         if warning := size_warning(self.config, size, plan.patches, plan.network):
             observer.note(warning)
@@ -156,11 +193,20 @@ class LuminaImagePipeline(Pipeline):
             each = len(seeds) // len(prompts)
             prompts, negatives = ([text for text in texts for _ in range(each)] for texts in (prompts, negatives))
             encoded = self.encode_prompt(prompts, negatives, observer)
-            found = self.denoise(noise, encoded, plan, observer)
+            found = self.denoise(
+                noise,
+                encoded,
+                plan,
+                start=start,
+                stop=stop,
+                batch_size=batch_size,
+                callback=observer,
+                callback_on_step_end=callback_on_step_end,
+            )
             images = None
             if output_type != "latent":
                 observer.stage("decoding")
-                images = _as_type(self.decode(found.latents), output_type)
+                images = as_type(self.decode(found.estimate), output_type)
         return ImageOutput(images, found.latents, found.nfe, found.passes, seeds)
 
     def encode_prompt(
@@ -178,7 +224,10 @@ class LuminaImagePipeline(Pipeline):
         """
         prompts, negatives = check_prompts(prompt, negative_prompt)
         with self.network("text encoder", self._load_text_encoder) as encoder:
-            return encode_prompts(encoder, prompts, negatives, as_observer(callback).note)
+            encoded = encode_prompts(encoder, prompts, negatives, as_observer(callback).note)
+            # The pipeline releases the encoder only if no other reference to it is left.
+            del encoder
+        return encoded
 
     def prepare_latents(
         self,
@@ -204,33 +253,45 @@ class LuminaImagePipeline(Pipeline):
         latents: torch.Tensor,
         prompts: EncodedPrompts,
         plan: SamplingPlan = IMAGE_PLAN,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        batch_size: int = 1,
         callback: Callback | None = None,
+        callback_on_step_end: StepEnd | None = None,
     ) -> Denoised:
-        """Sample images from their noise, one at a time.
+        """Sample images from their noise, or from their state at step ``start``.
 
         Args:
-            latents: noise (B, C, h, w); its dtype is the dtype of the run.
+            latents: (B, C, h, w), noise at step 0; its dtype is the dtype of the run.
             prompts: of B images; see ``encode_prompt``.
-            plan, callback: see ``__call__``.
+            plan, start, stop, batch_size, callback, callback_on_step_end: see ``__call__``.
 
         Returns:
             Latents (B, C, h, w) and counts.
 
         Raises:
             LuminaError: shapes do not fit, the first velocity is not finite or is constant, or memory ran out.
-            SamplingCancelled: the callback returned False.
+            SamplingCancelled: a callback returned False.
         """
-        observer = as_observer(callback)
+        observer, steps = as_observer(callback), range(start, plan.steps if stop is None else stop)
         prompts.check_count(len(latents))
+        step_done = after_step(self, observer, callback_on_step_end)
         observer.stage("reading the network")
-        runs = []
         with self.network("network", self._load_network) as model:
-            for first in range(len(latents)):
-                image = slice(first, first + 1)
-                observer.stage(sampling_stage(image, len(latents), "image"))
-                noise, texts = latents[image, :, None], prompts.batch(image)
-                runs.append(sample_clips(model, noise, texts, plan, 0, plan.steps, None, observer, observer.step))
-        found = join_runs(runs)
+            found = sample_batches(
+                model,
+                latents[:, :, None],
+                prompts,
+                plan,
+                observer,
+                step_done,
+                steps=steps,
+                batch_size=batch_size,
+                kind="image",
+            )
+            # The pipeline releases the network only if no other reference to it is left.
+            del model
         return replace(found, latents=found.latents[:, :, 0], estimate=found.estimate[:, :, 0])
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
@@ -258,18 +319,8 @@ class LuminaImagePipeline(Pipeline):
     def _load_network(self) -> ImageNextDiT:
         model = load_image_model(self.checkpoint, self.device, self.dtype)
         model.config = self.config
-        columns_first(model)
+        prepare_for_cpu(model)
         return model
 
     def _load_vae(self) -> ImageVAE:
         return load_image_vae(self.vae, self.device, promote_fp16(self.dtype))
-
-
-def _as_type(images: torch.Tensor, output_type: str) -> Any:
-    if output_type == "pt":
-        return images
-    if output_type == "np":
-        return images.numpy()
-    from PIL import Image
-
-    return [Image.fromarray(image) for image in images.mul(255).round().to(torch.uint8).numpy()]

@@ -20,11 +20,11 @@ from ..sampling.presets import DEFAULT_PRESET, PRESETS, preset_clip
 from ..shapes.latents import VideoSize
 from .base import Callback, Keep, ProgressObserver, as_observer
 from .bundle import DEFAULT_BUNDLE, Bundle, find_bundle
-from .denoising import Denoised
+from .denoising import Denoised, StepEnd
 from .video_files import VideoFiles, lora_choices
-from .video_job import VideoDefaults, VideoJob, make_job
+from .video_job import VideoCall, VideoDefaults, VideoJob, make_job
 from .video_output import VideoOutput, as_type
-from .video_stages import StepEnd, VideoStages
+from .video_stages import VideoStages
 
 # A LoRA file: its path, a pair of path and strength, or both as a ``LoraChoice``.
 Lora = LoraChoice | str | Path | tuple[str | Path, float]
@@ -236,9 +236,9 @@ class LuminaVideoPipeline(VideoStages):
             SamplingCancelled: a callback returned False.
         """
         observer = as_observer(callback)
-        job = self.prepare(
-            prompt,
-            negative_prompt,
+        call = VideoCall(
+            prompt=prompt,
+            negative_prompt=negative_prompt,
             plan=plan,
             size=size,
             frames=frames,
@@ -256,6 +256,7 @@ class LuminaVideoPipeline(VideoStages):
             batch_size=batch_size,
             output_type=output_type,
         )
+        job = self._job(call)
         with self.run(job, observer, callback_on_step_end) as found:
             decoded = None
             if job.output_type != "latent":
@@ -278,7 +279,10 @@ class LuminaVideoPipeline(VideoStages):
         Raises:
             LuminaError: see ``__call__``.
         """
-        return make_job(self.config, self.defaults, prompt, negative_prompt, vae_tile=self.vae_tile, **arguments)
+        return self._job(VideoCall(prompt=prompt, negative_prompt=negative_prompt, **arguments))
+
+    def _job(self, call: VideoCall) -> VideoJob:
+        return make_job(self.config, self.defaults, self.vae_tile, call)
 
     @contextmanager
     def run(

@@ -19,11 +19,10 @@ from ..shapes.frame_rate import check_fps
 from ..shapes.latents import LatentSize, VideoSize
 from ..vae.codec import FRAME_BATCH
 from ..vae.tiling import plan_tiles
-from .base import check_output_type, clip_seeds
+from .base import check_count, check_output_type, clip_seeds
+from .denoising import check_steps
 from .prompts import check_prompts
-
-# Values of ``output_type``.
-OUTPUT_TYPES = ("pt", "np", "pil", "latent")
+from .video_output import OUTPUT_TYPES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,77 +83,61 @@ class VideoJob:
         return self.stop == self.plan.steps
 
 
-def make_job(
-    config: VideoConfig,
-    defaults: VideoDefaults,
-    prompt: str | Sequence[str],
-    negative_prompt: str | Sequence[str],
-    *,
-    vae_tile: int | None,
-    plan: SamplingPlan | str | None = None,
-    size: VideoSize | tuple[int, int] | None = None,
-    frames: int | None = None,
-    fps: float | None = None,
-    seed: int | Sequence[int] = 0,
-    generator: torch.Generator | Sequence[torch.Generator] | None = None,
-    latents: torch.Tensor | None = None,
-    image: Any = None,
-    video: Any = None,
-    strength: float | None = None,
-    hold: float = HOLD,
-    start: int = 0,
-    stop: int | None = None,
-    videos_per_prompt: int = 1,
-    batch_size: int = 1,
-    output_type: str = "pt",
-) -> VideoJob:
+@dataclass(frozen=True, kw_only=True)
+class VideoCall:
+    """The arguments of a call, as ``LuminaVideoPipeline.__call__`` documents them, except the callbacks."""
+
+    prompt: str | Sequence[str]
+    negative_prompt: str | Sequence[str] = ""
+    plan: SamplingPlan | str | None = None
+    size: VideoSize | tuple[int, int] | None = None
+    frames: int | None = None
+    fps: float | None = None
+    seed: int | Sequence[int] = 0
+    generator: torch.Generator | Sequence[torch.Generator] | None = None
+    latents: torch.Tensor | None = None
+    image: Any = None
+    video: Any = None
+    strength: float | None = None
+    hold: float = HOLD
+    start: int = 0
+    stop: int | None = None
+    videos_per_prompt: int = 1
+    batch_size: int = 1
+    output_type: str = "pt"
+
+
+def make_job(config: VideoConfig, defaults: VideoDefaults, vae_tile: int | None, call: VideoCall) -> VideoJob:
     """Check the arguments of a call against the configuration of the network, and complete them.
 
     Args:
         config: of the network.
         defaults: for what the call does not give.
         vae_tile: side of the VAE's tiles in latent pixels, or None.
-
-    The other arguments are those of ``LuminaVideoPipeline.__call__``.
+        call: the arguments.
 
     Raises:
         LuminaError: an argument is out of range, or arguments contradict each other.
     """
-    prompts, negatives = check_prompts(prompt, negative_prompt)
-    for name, value in (("videos_per_prompt", videos_per_prompt), ("batch_size", batch_size)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise LuminaError(f"{name} is {value!r}; write a whole number of at least 1.", field=name, kind="value")
-    check_output_type(output_type, *OUTPUT_TYPES)
-    plan, clip = _plan(plan, defaults)
-    images = None if image is None else as_frames(image, "image")
-    source = None if video is None else as_frames(video, "video")
-    size = _size(size, frames, source, clip.size)
-    latent = size.latent()
-    plan_tiles(latent.height, latent.width, vae_tile)
-    config.check_size(latent, plan.patches)
-    trained_size(config, plan.network)
-    if source is not None:
-        start = _video_start(plan, images, latents, start, STRENGTH if strength is None else strength)
-    elif strength is not None:
+    prompts, negatives = check_prompts(call.prompt, call.negative_prompt)
+    check_count("batch_size", call.batch_size)
+    check_output_type(call.output_type, *OUTPUT_TYPES)
+    plan, clip = _plan(call.plan, defaults)
+    images = None if call.image is None else as_frames(call.image, "image")
+    source = None if call.video is None else as_frames(call.video, "video")
+    size = _size(call.size, call.frames, source, clip.size)
+    latent = _latent(config, plan, size, vae_tile)
+    start = call.start if source is None else _video_start(plan, call)
+    if source is None and call.strength is not None:
         raise LuminaError(
             "strength is of video-to-video, and there is no video; give video too.", field="strength", kind="value"
         )
-    elif start and latents is None:
-        raise LuminaError(
-            f"start is {start}, which continues from an earlier state; give that state as latents.",
-            field="latents",
-            kind="value",
-        )
-    stop = _steps(plan, start, stop)
+    stop = check_steps(plan, start, call.stop, call.latents if source is None else source)
     if images is not None:
         given_latents(len(images), size.frames)
-        release_times(1, latent.frames, hold)
-    several = len(latents) if latents is not None and getattr(latents, "ndim", 0) == 5 else 1
-    if len(prompts) == videos_per_prompt == 1 and isinstance(seed, int):
-        videos_per_prompt = max(1, several)
-    seeds = clip_seeds(seed, len(prompts), videos_per_prompt)
+        release_times(1, latent.frames, call.hold)
+    seeds = _seeds(call, len(prompts), latent.shape(config.channels))
     per_prompt = len(seeds) // len(prompts)
-    _check_latents(latents, len(seeds), latent.shape(config.channels))
     notes = (
         _frames_note(size, latent),
         _fitted("image", images, size),
@@ -168,18 +151,36 @@ def make_job(
         plan=plan,
         size=size,
         latent=latent,
-        fps=check_fps(clip.fps if fps is None else fps),
+        fps=check_fps(clip.fps if call.fps is None else call.fps),
         start=start,
         stop=stop,
         images=None if images is None else fit_frames(images, size.width, size.height),
         video=None if source is None else fit_frames(source, size.width, size.height),
-        hold=hold,
-        latents=latents,
-        generator=generator,
-        batch_size=batch_size,
-        output_type=output_type,
+        hold=call.hold,
+        latents=call.latents,
+        generator=call.generator,
+        batch_size=call.batch_size,
+        output_type=call.output_type,
         notes=tuple(note for note in notes if note),
     )
+
+
+def _latent(config: VideoConfig, plan: SamplingPlan, size: VideoSize, vae_tile: int | None) -> LatentSize:
+    """The size of the latents, which the VAE's tiles, the patch sizes and the RoPE scaling must fit."""
+    latent = size.latent()
+    plan_tiles(latent.height, latent.width, vae_tile)
+    config.check_size(latent, plan.patches)
+    trained_size(config, plan.network)
+    return latent
+
+
+def _seeds(call: VideoCall, prompts: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """One seed for each clip, after checking the latents against their number."""
+    latents = call.latents
+    states = len(latents) if latents is not None and getattr(latents, "ndim", 0) == 5 else 1
+    seeds = clip_seeds(call.seed, prompts, call.videos_per_prompt, "videos_per_prompt", states)
+    _check_latents(latents, len(seeds), shape)
+    return seeds
 
 
 def _plan(plan: SamplingPlan | str | None, defaults: VideoDefaults) -> tuple[SamplingPlan, VideoDefaults]:
@@ -225,28 +226,17 @@ def _size(
     return VideoSize(width, height, len(video))
 
 
-def _video_start(plan: SamplingPlan, images, latents, start: int, strength: float) -> int:
+def _video_start(plan: SamplingPlan, call: VideoCall) -> int:
     """The step at which video-to-video starts."""
-    clash = next((name for name, value in (("image", images), ("latents", latents)) if value is not None), None)
-    if clash or start:
+    clash = next((name for name in ("image", "latents") if getattr(call, name) is not None), None)
+    if clash or call.start:
         clash = clash or "start"
         raise LuminaError(
             f"video sets the state that the run starts from, and so does {clash}; give only one of them.",
             field=clash,
             kind="value",
         )
-    return strength_to_start(strength, plan.steps)
-
-
-def _steps(plan: SamplingPlan, start: int, stop: int | None) -> int:
-    last = plan.steps if stop is None else stop
-    if not 0 <= start < last <= plan.steps:
-        raise LuminaError(
-            f"start is {start} and stop is {last}; choose steps from 0 to the plan's {plan.steps}, start before stop.",
-            field="start",
-            kind="value",
-        )
-    return last
+    return strength_to_start(STRENGTH if call.strength is None else call.strength, plan.steps)
 
 
 def _check_latents(latents: torch.Tensor | None, clips: int, shape: tuple[int, ...]) -> None:

@@ -1,4 +1,4 @@
-"""The result of a call of the video pipeline."""
+"""The result of a call of the video pipeline, and the types of frames and images that pipelines return."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+# Values of ``output_type`` of the video and image pipelines.
+OUTPUT_TYPES = ("pt", "np", "pil", "latent")
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,18 @@ class VideoOutput:
 
 
 def as_type(frames: torch.Tensor, output_type: str) -> Any:
-    """Frames (B, F, H, W, 3) in 0..1, as a tensor (``pt``), a numpy array (``np``) or lists of PIL images (``pil``)."""
+    """Clips (B, F, H, W, 3) or images (B, H, W, 3) in 0..1 as a tensor (``pt``), an array (``np``) or lists (``pil``).
+
+    ``pil`` gives a list of lists of PIL images for clips, and a list of PIL images for images.
+    """
     if output_type == "pt":
         return frames
     if output_type == "np":
         return frames.numpy()
+    return _as_pil(frames.mul(255).round().to(torch.uint8))
+
+
+def _as_pil(frames: torch.Tensor) -> Any:
     from PIL import Image
 
-    clips = frames.mul(255).round().to(torch.uint8).numpy()
-    return [[Image.fromarray(frame) for frame in clip] for clip in clips]
+    return Image.fromarray(frames.numpy()) if frames.ndim == 3 else [_as_pil(part) for part in frames]

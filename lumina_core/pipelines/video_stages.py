@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,19 +15,15 @@ from ..network.cpu_kernels import prepare_for_cpu
 from ..runtime.devices import promote_fp16
 from ..sampling.frame_conditioning import FrameCondition
 from ..sampling.plan import SamplingPlan
-from ..sampling.step_cache import summary
-from ..sampling.step_update import StepUpdate
 from ..shapes.latents import VideoSize
 from ..text.gemma import TextEncoder, load_text_encoder
 from ..vae.loader import VideoVAE, load_video_vae
 from ..vae.oom_decode import decode_stream
 from .base import Callback, Keep, Pipeline, ProgressObserver, as_observer, check_packages, draw_noise
-from .denoising import Denoised, condition_of, join_runs, sample_clips, sampling_stage
-from .prompts import EncodedPrompts, encode_prompts
+from .denoising import Denoised, StepEnd, after_step, sample_batches
+from .prompts import EncodedPrompts, check_prompts, encode_prompts
 from .video_files import VideoFiles
 
-# ``f(pipe, step, t, tensors)`` after each step, as in diffusers; returning False cancels.
-StepEnd = Callable[[Any, int, float, dict[str, torch.Tensor]], object]
 _PACKAGES = ("av", "diffusers", "transformers", "safetensors")
 
 
@@ -73,10 +69,10 @@ class VideoStages(Pipeline):
             callback: its ``note`` reports prompts that were truncated.
 
         Raises:
-            LuminaError: the text encoder cannot be read, or its output is not finite.
+            LuminaError: there is no prompt, or another number of negative prompts; the text encoder cannot be read, or
+                its output is not finite.
         """
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        negatives = [negative_prompt] * len(prompts) if isinstance(negative_prompt, str) else list(negative_prompt)
+        prompts, negatives = check_prompts(prompt, negative_prompt)
         with self.network("text encoder", self._load_text_encoder) as encoder:
             encoded = encode_prompts(encoder, prompts, negatives, as_observer(callback).note)
             # The pipeline releases the encoder only if no other reference to it is left.
@@ -136,29 +132,24 @@ class VideoStages(Pipeline):
             LuminaError: shapes do not fit, the first velocity is not finite or is constant, or memory ran out.
             SamplingCancelled: a callback returned False.
         """
-        observer, stop = as_observer(callback), plan.steps if stop is None else stop
+        observer, steps = as_observer(callback), range(start, plan.steps if stop is None else stop)
         prompts.check_count(len(latents))
-
-        def step_done(update: StepUpdate) -> bool | None:
-            proceed = observer.step(update)
-            if callback_on_step_end is not None and proceed is not False:
-                tensors = {"latents": update.latents, "denoised": update.denoised}
-                proceed = callback_on_step_end(self, update.step, update.t, tensors)
-            return False if proceed is False else None
-
+        step_done = after_step(self, observer, callback_on_step_end)
         observer.stage("reading the network")
-        runs = []
         with self.network("network", lambda: self._load_network(observer)) as model:
-            for first in range(0, len(latents), batch_size):
-                clips = slice(first, first + batch_size)
-                observer.stage(sampling_stage(clips, len(latents)))
-                known = None if condition is None else condition_of(condition, clips)
-                texts = prompts.batch(clips)
-                runs.append(sample_clips(model, latents[clips], texts, plan, start, stop, known, observer, step_done))
+            found = sample_batches(
+                model,
+                latents,
+                prompts,
+                plan,
+                observer,
+                step_done,
+                steps=steps,
+                batch_size=batch_size,
+                condition=condition,
+            )
+            # The pipeline releases the network only if no other reference to it is left.
             del model
-        found = join_runs(runs)
-        if plan.cache:
-            observer.note(summary(found.reused, (stop - start) * len(latents)))
         return found
 
     def decode(self, latents: torch.Tensor, callback: Callback | None = None) -> torch.Tensor:

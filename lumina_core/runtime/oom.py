@@ -105,3 +105,8 @@ def oom_message(size: LatentSize, patch: PatchSize, patches: Iterable[PatchSize]
         f"The network ran out of memory at {size.width * VAE_SPACE}x{size.height * VAE_SPACE} and {clip} with patch "
         f"size {patch}, one sample at a time; use {', '.join(first)}{' or ' * bool(first)}{last}."
     )
+
+
+def audio_oom_message(seconds: float) -> str:
+    """The message for audio of which a single sample does not fit."""
+    return f"The network ran out of memory at {seconds:g} s of audio, one sample at a time; use a shorter video."

@@ -17,7 +17,7 @@ from ..network.audio_conditioning import AudioCondition
 from ..network.audio_config import ROWS_PER_SECOND
 from ..network.batch_split import BatchSplit
 from ..runtime.devices import release_memory
-from ..runtime.oom import PerSampleFallback
+from ..runtime.oom import PerSampleFallback, audio_oom_message
 from . import loop
 from .attention_fallback import AttentionFallback
 from .guidance import Guider
@@ -147,7 +147,8 @@ class _Velocity:
         negative: MaskedText | None,
     ):
         self.dtype, self.batch = noise.dtype, len(noise)
-        fallback, message = PerSampleFallback(partial(release_memory, noise.device)), _oom_message(noise.shape[2])
+        fallback = PerSampleFallback(partial(release_memory, noise.device))
+        message = audio_oom_message(noise.shape[2] / ROWS_PER_SECOND)
         self.model = BatchSplit(
             AttentionFallback(model), lambda call, samples: fallback(call, samples, lambda: message)
         )
@@ -169,14 +170,6 @@ class _Velocity:
 def check_velocity(velocity: torch.Tensor) -> None:
     """Raise LuminaError if a velocity (B, C, T, F) has NaN or infinite values, or a sample of it is constant."""
     loop.check_velocity(velocity.flatten(1)[:, None, None], "clip")
-
-
-def _oom_message(rows: int) -> str:
-    """The message for a clip of which a single sample does not fit."""
-    return (
-        f"The audio network ran out of memory at {rows / ROWS_PER_SECOND:g} s, one sample at a time; use a shorter "
-        "clip, or bf16."
-    )
 
 
 def _negatives(

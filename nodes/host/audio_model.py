@@ -15,6 +15,7 @@ from ...lumina_core.errors import LuminaError
 from ...lumina_core.network.audio import AudioNextDiT
 from ...lumina_core.network.audio_conditioning import AudioCondition
 from ...lumina_core.network.audio_config import ROWS_PER_SECOND, AudioConfig
+from ...lumina_core.runtime.oom import audio_oom_message
 from ...lumina_core.sampling.audio import check_velocity
 from ..names import AUDIO_KEY
 from .memory_use import AUDIO_REFERENCE, audio_bytes, run_dtype_size, usage_factor
@@ -41,18 +42,11 @@ class HostAudioNextDiT(HostNetwork, AudioNextDiT):
             options = options_of_samples(transformer_options, samples, len(x))
             return self._run(x[samples], t[samples], condition[samples], options)
 
-        return self.fallback.of(transformer_options, x.device)(call, len(x), lambda: audio_oom_message(x.shape[2]))
+        message = audio_oom_message(x.shape[2] / ROWS_PER_SECOND)
+        return self.fallback.of(transformer_options, x.device)(call, len(x), lambda: message)
 
     def _run(self, x, t, condition, transformer_options):
         return AudioNextDiT.forward(self, x, t, condition, transformer_options=transformer_options).neg_()
-
-
-def audio_oom_message(rows: int) -> str:
-    """The message for audio latents of ``rows`` rows of which a single sample does not fit."""
-    return (
-        f"The network ran out of memory at {rows / ROWS_PER_SECOND:g} s of audio, one sample at a time; use a shorter "
-        "video."
-    )
 
 
 class AudioLatent(comfy.latent_formats.LatentFormat):

@@ -297,7 +297,7 @@ def test_a_batch_that_does_not_fit_runs_one_sample_at_a_time(network, noise, con
 
 
 def test_a_sample_that_does_not_fit_is_our_own_error(network, noise, condition):
-    with pytest.raises(OutOfMemory, match="The audio network ran out of memory at 0.96 s") as caught:
+    with pytest.raises(OutOfMemory, match="ran out of memory at 0.96 s of audio") as caught:
         sample_audio(Limited(network, 0), noise, AudioPlan(), condition)
     assert caught.value.kind == "resource"
 

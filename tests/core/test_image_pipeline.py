@@ -92,6 +92,28 @@ def test_diffusers_folder_guided_channels_and_output_types(files, tmp_path):
     assert torch.equal(torch.from_numpy(array), three("a cat", plan=PLAN, **SIZE).images)
 
 
+def test_a_draft_that_a_second_call_refines_is_the_whole_run(pipe):
+    whole = pipe("a cat", plan=PLAN, seed=[1, 2], **SIZE)
+    draft = pipe("a cat", plan=PLAN, seed=[1, 2], stop=1, **SIZE)
+    assert draft.nfe == 2 and draft.images.shape == whole.images.shape and not torch.equal(draft.images, whole.images)
+    rest = pipe("a cat", plan=PLAN, latents=draft.latents, start=1, **SIZE)
+    assert torch.equal(rest.latents, whole.latents) and torch.equal(rest.images, whole.images)
+
+
+def test_a_batch_of_images_is_the_images_alone(pipe):
+    alone, together = (pipe("a cat", plan=PLAN, seed=[1, 2, 3], batch_size=size, **SIZE).latents for size in (1, 2))
+    assert torch.allclose(alone, together, atol=1e-4)
+
+
+def test_the_callback_of_diffusers_sees_tensors_and_can_cancel(pipe):
+    seen = []
+    pipe("a cat", plan=PLAN, callback_on_step_end=lambda *given: seen.append(given), **SIZE)
+    assert [(found, step) for found, step, *_ in seen] == [(pipe, 0), (pipe, 1)]
+    assert set(seen[0][3]) == {"latents", "denoised"}
+    with pytest.raises(SamplingCancelled):
+        pipe("a cat", plan=PLAN, callback_on_step_end=lambda *given: False, **SIZE)
+
+
 def test_a_callback_sees_steps_and_can_cancel(pipe):
     steps = []
     pipe("a cat", plan=PLAN, seed=[1, 2], callback=lambda update: steps.append(update.step), **SIZE)
@@ -108,6 +130,11 @@ def test_a_callback_sees_steps_and_can_cancel(pipe):
         ({"negative_prompt": ["a", "b"]}, "negative_prompt"),
         ({"seed": -1}, "seed"),
         ({"seed": [1, 2, 3], "images_per_prompt": 2}, "seed"),
+        ({"images_per_prompt": 0}, "images_per_prompt"),
+        ({"images_per_prompt": True}, "images_per_prompt"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"start": 1}, "latents"),
+        ({"stop": 3}, "start"),
         ({"output_type": "jpeg"}, "output_type"),
         ({"callback": 1}, "callback"),
         ({"latents": torch.zeros(1, 4, 4, 4)}, "latents"),

@@ -13,7 +13,7 @@ from PIL import Image
 from lumina_core import LuminaError, LuminaVideoPipeline, ProgressObserver, SamplingCancelled, VideoSize
 from lumina_core.media.reader import probe
 from lumina_core.pipelines import video_stages as pipeline
-from lumina_core.pipelines.video_job import make_job
+from lumina_core.pipelines.video_job import VideoCall
 from lumina_core.sampling.presets import PRESETS
 
 SHORT = PLAN.replace(points=4)
@@ -232,10 +232,16 @@ def test_the_parts_give_what_a_call_gives(pipe):
     assert torch.equal(streamed, whole.frames[1])
 
 
+def test_as_many_negative_prompts_as_prompts(tiny_set):
+    with pytest.raises(LuminaError) as caught:
+        small_pipeline(tiny_set).encode_prompt(["a cat", "a dog"], ["blurred"])
+    assert caught.value.field == "negative_prompt"
+
+
 def test_a_call_and_its_checks_have_the_same_arguments_and_defaults():
-    call, checks = (inspect.signature(each).parameters for each in (LuminaVideoPipeline.__call__, make_job))
+    call, checks = (inspect.signature(each).parameters for each in (LuminaVideoPipeline.__call__, VideoCall))
     callbacks = {"callback", "callback_on_step_end"}
-    assert set(call) - {"self"} - callbacks == set(checks) - {"config", "defaults", "vae_tile"}
+    assert set(call) - {"self"} - callbacks == set(checks)
     for name, parameter in checks.items():
         if parameter.default is not inspect.Parameter.empty:
             assert call[name].default == parameter.default, name
@@ -259,6 +265,7 @@ BAD_CALLS = [
     ({"seed": [1, 2], "videos_per_prompt": 3}, "seed"),
     ({"seed": [1.5]}, "seed"),
     ({"videos_per_prompt": 0}, "videos_per_prompt"),
+    ({"videos_per_prompt": True}, "videos_per_prompt"),
     ({"batch_size": 0}, "batch_size"),
     ({"batch_size": True}, "batch_size"),
     ({"output_type": "gif"}, "output_type"),

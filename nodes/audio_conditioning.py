@@ -6,10 +6,10 @@ import torch
 from comfy_api.latest import io
 
 from ..lumina_core.audio.features import short_clip_notice
-from ..lumina_core.audio.mel import SAMPLE_RATE
 from ..lumina_core.audio.waveform import SILENT, check_loudness, is_silent, normalize_loudness
 from ..lumina_core.errors import LuminaError
-from ..lumina_core.network.audio_config import ROWS_PER_SECOND, AudioConfig
+from ..lumina_core.network.audio_config import AudioConfig
+from ..lumina_core.shapes.audio_rates import LATENT_RATE, SAMPLE_RATE
 from .audio_inputs import ABSENT, clip_fault, clip_features, clip_inputs
 from .audio_loaders import Codec, Features
 from .host.audio_model import NO_TEXT, NO_VIDEO, SYNC, VISUAL
@@ -19,7 +19,7 @@ from .host.node_ui import warn
 from .inputs import first_fault
 from .names import AUDIO_CATEGORY, AUDIO_KEY, schema
 
-# Key of a LATENT: the length of its audio. The number of rows is rounded up, so it does not give the exact length.
+# Key of a LATENT: the length of its audio, which the number of latent frames gives only rounded up.
 SECONDS = AUDIO_KEY + "_seconds"
 # Seconds; the upper end of the widgets. The features of one clip cover less, see `check_seconds` of the core.
 LONGEST = 600.0
@@ -90,7 +90,7 @@ def audio_conditioning(
 def empty_audio(seconds: float, batch_size: int, config: AudioConfig | None = None) -> dict:
     """A native LATENT of zeros for audio of this length in seconds. Samplers adapt its channels to their model."""
     config = config or AudioConfig()
-    shape = (batch_size, config.channels, config.rows(seconds), config.bins)
+    shape = (batch_size, config.channels, config.latent_frames(seconds), config.bins)
     return {"samples": torch.zeros(shape, device=result_device()), SECONDS: seconds, "type": "audio"}
 
 
@@ -99,7 +99,7 @@ def decode_audio(codec: HostCodec, latent: dict, lufs: float, seconds: float = 0
 
     Args:
         codec: the loaded codec.
-        latent: with samples (B, C, rows, bins).
+        latent: with samples (B, C, latent frames, mel bins).
         lufs: target loudness in LUFS; 0 leaves the level unchanged.
         seconds: exact length of the audio; 0 is that of the latent.
 
@@ -113,7 +113,7 @@ def decode_audio(codec: HostCodec, latent: dict, lufs: float, seconds: float = 0
             field="samples",
             kind="numerics",
         )
-    seconds = seconds or latent.get(SECONDS) or samples.shape[-2] / ROWS_PER_SECOND
+    seconds = seconds or latent.get(SECONDS) or samples.shape[-2] / LATENT_RATE
     waveform = codec.decode(samples, round(seconds * SAMPLE_RATE))
     if lufs:
         waveform = normalize_loudness(waveform, lufs)

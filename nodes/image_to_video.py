@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..lumina_core.sampling.frame_conditioning import HOLD, condition_on_frames, given_latents
-from ..lumina_core.vae.codec import FRAME_BATCH
+from ..lumina_core.shapes.latents import FRAME_BATCH
 from .host.video_model import check_lumina_model
 from .inputs import DEFAULT_SIZE, first_fault
 from .names import schema

@@ -6,16 +6,14 @@ half precision costs audible quality. Shapes: B batch, N samples, C latent chann
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..errors import LuminaError
-from .mel import BINS, HOP, SAMPLE_RATE, log_mel
-
-LATENT_HOP = 4 * HOP  # samples per latent frame: 40 ms
+from ..shapes.audio_rates import LATENT_HOP, LATENT_REDUCTION, MEL_BINS, SAMPLE_RATE, latent_frames
+from .mel import log_mel
 
 
 class AudioCodec(nn.Module):
@@ -27,7 +25,7 @@ class AudioCodec(nn.Module):
 
     Attributes:
         channels: latent channels C.
-        bins: latent frequency bins, 16.
+        bins: latent mel bins, 16.
         scale: factor that gives the latents unit standard deviation.
     """
 
@@ -37,13 +35,8 @@ class AudioCodec(nn.Module):
         self.vae: Any = vae
         self.vocoder = vocoder
         self.channels: int = self.vae.config.latent_channels
-        self.bins = BINS // 4
+        self.bins = MEL_BINS // LATENT_REDUCTION
         self.scale: float = self.vae.config.scaling_factor
-
-    @staticmethod
-    def latent_frames(seconds: float) -> int:
-        """Number of latent frames for a duration, rounded up to an even number, because a token covers two."""
-        return 2 * math.ceil(round(seconds * SAMPLE_RATE / LATENT_HOP, 6) / 2)
 
     @torch.no_grad()
     def posterior(self, waveform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -53,7 +46,7 @@ class AudioCodec(nn.Module):
         that are not finite.
         """
         _check_waveform(waveform)
-        length = self.latent_frames(waveform.shape[1] / SAMPLE_RATE) * LATENT_HOP
+        length = latent_frames(waveform.shape[1] / SAMPLE_RATE) * LATENT_HOP
         padded = nn.functional.pad(waveform.float(), (0, length - waveform.shape[1]))
         posterior = self.vae.encode(log_mel(padded)).latent_dist
         return posterior.mean * self.scale, posterior.std * self.scale

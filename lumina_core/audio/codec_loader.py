@@ -16,10 +16,10 @@ from torch import nn
 from ..errors import LuminaError
 from ..runtime.autoencoder_kl import build_autoencoder, current_names
 from ..runtime.tensor_files import Weights, check_finite, check_fit, read_pth, read_safetensors
+from ..shapes.audio_rates import MEL_BINS, MEL_HOP, SAMPLE_RATE
 from .codec import AudioCodec
 from .codec_original import original_config, original_parts, read_original
 from .griffin_lim import GriffinLimVocoder
-from .mel import BINS, HOP, SAMPLE_RATE
 
 __all__ = ["AudioCodec", "load_audio_codec", "read_codec_channels"]
 
@@ -125,10 +125,10 @@ def _build_vocoder(config: dict[str, Any], where: str) -> nn.Module:
     for rate in settings.upsample_rates:
         hop *= rate
     found = (settings.model_in_dim, settings.sampling_rate, hop)
-    if found != (BINS, SAMPLE_RATE, HOP):
+    if found != (MEL_BINS, SAMPLE_RATE, MEL_HOP):
         raise LuminaError(
             f"The vocoder of {where} takes {found[0]} mel bins and returns {found[2]} samples per frame at {found[1]} "
-            f"Hz, expected {BINS}, {HOP} and {SAMPLE_RATE}; use AudioLDM's vocoder.",
+            f"Hz, expected {MEL_BINS}, {MEL_HOP} and {SAMPLE_RATE}; use AudioLDM's vocoder.",
             field="codec",
             kind="mismatch",
         )
@@ -151,9 +151,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"{folder / CONFIG} cannot be read ({error}); download it again.", field="codec", kind="file"
         ) from None
     if not isinstance(values, dict):
-        raise LuminaError(
-            f"{folder / CONFIG} is not a JSON object; download it again.", field="codec", kind="file"
-        )
+        raise LuminaError(f"{folder / CONFIG} is not a JSON object; download it again.", field="codec", kind="file")
     return values
 
 

@@ -18,15 +18,15 @@ from ..errors import LuminaError
 from ..media.reader import frames_at, probe
 from ..runtime.atomic import atomic_write
 from ..runtime.tensor_files import check_finite, read_safetensors
+from ..shapes.audio_rates import CLIP_FPS, SEGMENT, SLOTS, STRIDE, SYNC_FPS
 from ..shapes.frame_rate import check_fps
 from .clip import ClipFeatures
 from .clip_loader import load_clip
 from .feature_config import CLIP, SYNC, check_feature_folder
 from .frame_times import check_frames, frame_indices
-from .synchformer import SEGMENT, SLOTS, STRIDE, SyncEncoder
+from .synchformer import SyncEncoder
 from .synchformer_loader import load_sync_encoder
 
-CLIP_FPS, SYNC_FPS = 8.0, 25.0  # frames per second that each encoder takes
 METADATA_KEY = "lumina_video_features"  # safetensors metadata entry of a feature file
 LONGEST = 120.0  # seconds; longer videos must be cut into scenes first
 _BATCH = 24  # frames in memory at a time
@@ -212,9 +212,7 @@ def _read(path: str | Path, seconds: float, rate: float, start: float, fps: floa
             yield torch.stack(part).float() / 255
             sent, part = sent + len(part), []
     if last is None:
-        raise LuminaError(
-            f"{path} has no frame at {start:g} s; choose an earlier start.", field="start", kind="value"
-        )
+        raise LuminaError(f"{path} has no frame at {start:g} s; choose an earlier start.", field="start", kind="value")
     part += [last] * (count - sent - len(part))
     for first in range(0, len(part), _BATCH):
         yield torch.stack(part[first : first + _BATCH]).float() / 255

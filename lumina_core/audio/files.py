@@ -14,7 +14,7 @@ import torch
 from ..errors import LuminaError
 from ..media.writer import check_target
 from ..runtime.atomic import atomic_write
-from .mel import SAMPLE_RATE
+from ..shapes.audio_rates import SAMPLE_RATE
 
 if TYPE_CHECKING:
     import av
@@ -51,9 +51,7 @@ def read_audio(path: str | Path) -> torch.Tensor:
             pieces += [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
         pieces += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
     if not pieces:
-        raise LuminaError(
-            f"The audio of {path} cannot be decoded; convert the file first.", field="audio", kind="file"
-        )
+        raise LuminaError(f"The audio of {path} cannot be decoded; convert the file first.", field="audio", kind="file")
     waveform = torch.cat([torch.from_numpy(piece.copy()) for piece in pieces])[None]
     start = round((late or 0.0) * SAMPLE_RATE)
     # Audio that starts after the video stays in sync with it; audio before the first frame is cut.

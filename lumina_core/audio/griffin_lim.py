@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .mel import BINS, FLOOR, HOP, SAMPLE_RATE
+from ..shapes.audio_rates import MEL_BINS, MEL_HOP, SAMPLE_RATE
+from .mel import FLOOR
 
 WINDOW = 1024  # samples of the STFT window
 _FIT_STEPS = 30  # multiplicative updates of the magnitudes
@@ -34,7 +35,7 @@ class GriffinLimVocoder(nn.Module):
         from torchaudio.functional import melscale_fbanks
 
         self.iterations = iterations
-        bank = melscale_fbanks(WINDOW // 2 + 1, 0.0, SAMPLE_RATE / 2, BINS, SAMPLE_RATE, "slaney", "slaney").T
+        bank = melscale_fbanks(WINDOW // 2 + 1, 0.0, SAMPLE_RATE / 2, MEL_BINS, SAMPLE_RATE, "slaney", "slaney").T
         self.register_buffer("bank", bank, persistent=False)
         self.register_buffer("inverse", torch.linalg.pinv(bank), persistent=False)
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
@@ -51,15 +52,15 @@ class GriffinLimVocoder(nn.Module):
             magnitudes,
             self.window,
             n_fft=WINDOW,
-            hop_length=HOP,
+            hop_length=MEL_HOP,
             win_length=WINDOW,
             power=1.0,
             n_iter=self.iterations,
             momentum=0.99,
-            length=HOP * (magnitudes.shape[-1] - 1),
+            length=MEL_HOP * (magnitudes.shape[-1] - 1),
             rand_init=False,
         )
-        return waveform[:, : HOP * log_mel.shape[1]]
+        return waveform[:, : MEL_HOP * log_mel.shape[1]]
 
     def _magnitudes(self, mel: torch.Tensor) -> torch.Tensor:
         """Non-negative magnitudes (B, 513, frames) fitted to the mel spectrogram ``mel`` (B, 64, frames).

@@ -10,9 +10,8 @@ from functools import lru_cache
 
 import torch
 
-SAMPLE_RATE = 16000  # hertz
-HOP = 160  # samples per mel frame: 10 ms
-BINS = 64  # mel bins
+from ..shapes.audio_rates import MEL_BINS, MEL_HOP, SAMPLE_RATE
+
 FLOOR = 1e-5  # smallest magnitude before the logarithm
 _WINDOW = 1024  # samples
 
@@ -20,7 +19,7 @@ _WINDOW = 1024  # samples
 def log_mel(waveform: torch.Tensor) -> torch.Tensor:
     """Log-mel spectrograms (B, 1, N // 160, 64) of waveforms (B, N) at 16 kHz; a partial last hop is dropped."""
     spectrogram = _transform().to(waveform.device)(waveform.float())
-    frames = spectrogram[..., : waveform.shape[-1] // HOP].clamp(min=FLOOR).log()
+    frames = spectrogram[..., : waveform.shape[-1] // MEL_HOP].clamp(min=FLOOR).log()
     return frames.transpose(1, 2)[:, None]
 
 
@@ -32,10 +31,10 @@ def _transform() -> torch.nn.Module:
         SAMPLE_RATE,
         n_fft=_WINDOW,
         win_length=_WINDOW,
-        hop_length=HOP,
+        hop_length=MEL_HOP,
         f_min=0.0,
         f_max=SAMPLE_RATE / 2,
-        n_mels=BINS,
+        n_mels=MEL_BINS,
         power=1.0,
         norm="slaney",
         mel_scale="slaney",

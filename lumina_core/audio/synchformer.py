@@ -13,11 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..errors import LuminaError
+from ..shapes.audio_rates import SEGMENT, SLOTS, TUBE
 
-SEGMENT = 16  # frames per segment, at 25 fps
-STRIDE = 8  # frames from one segment to the next: consecutive segments overlap by half
-TUBE = 2  # frames per token, and per feature
-SLOTS = SEGMENT // TUBE  # features per segment
 _EPS = 1e-6
 
 

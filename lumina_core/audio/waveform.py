@@ -7,7 +7,7 @@ import math
 import torch
 
 from ..errors import LuminaError
-from .mel import SAMPLE_RATE
+from ..shapes.audio_rates import SAMPLE_RATE
 
 # Peak amplitude of the data that AudioLDM's codec was trained on (haoheliu/AudioLDM, audio/tools.py).
 PEAK = 0.5

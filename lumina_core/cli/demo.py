@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from ..audio.files import mux
-from ..audio.mel import SAMPLE_RATE
 from ..cost.flops import plan_cost
 from ..errors import LuminaError
 from ..media.contact_sheet import contact_sheet
@@ -24,6 +23,7 @@ from ..pipelines.video import LuminaVideoPipeline
 from ..pipelines.video_writer import check_scale, write_clip
 from ..sampling.plan import SamplingPlan
 from ..sampling.presets import preset_clip
+from ..shapes.audio_rates import SAMPLE_RATE
 from ..shapes.latents import VideoSize
 from .models import add_bundle_option, chosen_bundle
 from .options import add_plan_options, add_size_options, plan_from, preset_name, size_from, whole

@@ -15,8 +15,7 @@ from ..errors import LuminaError
 from ..media.inputs import fit_frames, read_image
 from ..media.reader import all_frames, probe
 from ..sampling.frame_conditioning import HOLD, STRENGTH
-from ..shapes.latents import VideoSize
-from ..vae.codec import FRAME_BATCH
+from ..shapes.latents import FRAME_BATCH, VideoSize
 from .options import existing, number, whole
 
 _SOURCES = ("image", "continue", "video")

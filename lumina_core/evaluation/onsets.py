@@ -13,8 +13,9 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 
-from ..audio.mel import FLOOR, SAMPLE_RATE
+from ..audio.mel import FLOOR
 from ..errors import LuminaError
+from ..shapes.audio_rates import SAMPLE_RATE
 
 MIN_GAP = 0.05  # seconds; of two onsets closer than this, only the stronger one counts
 TOLERANCE = 0.1  # largest distance in seconds between matching onsets

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from ..audio.mel import SAMPLE_RATE
 from ..errors import LuminaError
+from ..shapes.audio_rates import SAMPLE_RATE
 from .spectral import frechet
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from ..audio.mel import SAMPLE_RATE, log_mel
+from ..audio.mel import log_mel
 from ..errors import LuminaError
+from ..shapes.audio_rates import SAMPLE_RATE
 
 LONGEST_LAG = 1.0  # seconds in each direction that `envelope_lag` searches
 _HOP = 80  # samples

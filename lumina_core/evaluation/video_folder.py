@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from ..audio.files import has_audio, read_audio
-from ..audio.mel import SAMPLE_RATE
 from ..errors import LuminaError
 from ..media.reader import probe
+from ..shapes.audio_rates import SAMPLE_RATE
 from .av_align import av_align_file
 from .onsets import TOLERANCE, Agreement, accuracy_and_precision, find_onsets, match, pooled
 from .pretrained import embedding_frechet, kl_divergence

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from ..audio.codec_loader import CONFIG, GRIFFIN_LIM, VAE, VOCODER, load_audio_codec
-from ..audio.mel import HOP, SAMPLE_RATE, log_mel
+from ..audio.mel import log_mel
+from ..shapes.audio_rates import MEL_HOP, SAMPLE_RATE
 from .audio_world import SECONDS, random_audio_scene, synthesize
 
 FIGURES = "trained.json"  # errors on held-out scenes; written last
@@ -113,7 +114,7 @@ def _loss(vae: Any, mel: torch.Tensor, prior: float) -> torch.Tensor:
 
 def _spectrograms(recipe: AudioCodecRecipe, rng: random.Random) -> torch.Tensor:
     """A batch (batch, 1, frames, 64) of log-mel spectrograms of training combinations."""
-    samples = recipe.frames * HOP
+    samples = recipe.frames * MEL_HOP
     parts = []
     for _ in range(recipe.batch):
         first = rng.randrange(round(SECONDS * SAMPLE_RATE) - samples + 1)

@@ -12,9 +12,10 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 
-from ..audio.mel import SAMPLE_RATE, log_mel
+from ..audio.mel import log_mel
 from ..errors import LuminaError
 from ..evaluation.onsets import TOLERANCE, find_onsets
+from ..shapes.audio_rates import SAMPLE_RATE
 from .audio_world import FLASH, MATERIALS, PITCH_OF, Event, tone
 
 UNCLEAR = "unclear"

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..audio.frame_times import frame_indices
-from ..audio.sync_align import SLOT_SECONDS, slots
-from ..audio.synchformer import SEGMENT, STRIDE, SyncConfig, SyncEncoder
+from ..audio.synchformer import SyncConfig, SyncEncoder
 from ..audio.synchformer_loader import WEIGHTS, load_sync_encoder, save_sync_encoder
+from ..network.sync_align import slots
+from ..shapes.audio_rates import SEGMENT, SLOT_SECONDS, STRIDE
 from .audio_world import FASTEST_AUDIO, FLASH, SECONDS, AudioScene, draw_audio_scene, events, random_audio_scene
 from .world import SIDE
 

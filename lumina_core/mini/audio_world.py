@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ..audio.mel import SAMPLE_RATE
+from ..shapes.audio_rates import SAMPLE_RATE
 from .draw import paint
 from .world import DIRECTIONS, FPS, SIDE, Scene, random_scene
 

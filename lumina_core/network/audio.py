@@ -1,6 +1,6 @@
 """The network of Lumina-V2A (Video to Audio), on the same Next-DiT block as video (paper appendix D, figure 8).
 
-Letters: B batch, C channels, T latent rows (time), F bins (frequency), R token rows (T over the patch's rows), N
+Letters: B batch, C channels, T latent frames, F mel bins, R token frames (T over the patch's latent frames), N
 visual tokens, S sync segments, L text tokens, A conditioning width, D width.
 """
 
@@ -13,16 +13,17 @@ import torch
 from einops import rearrange
 from torch import nn
 
-from ..audio.sync_align import ALIGN_MMAUDIO, LATENT_FRAMES_PER_SLOT, SLOT_STRIDE, to_latent_rate
 from ..errors import LuminaError
+from ..shapes.audio_rates import LATENT_FRAMES_PER_SLOT, LATENT_RATE, SLOT_STRIDE
 from .attention import Attention
 from .audio_conditioning import AudioCondition
-from .audio_config import ROWS_PER_SECOND, AudioConfig
+from .audio_config import AudioConfig
 from .block import FinalLayer, NextDiTBlock
 from .embeddings import ScalarEmbedder, masked_mean, sinusoid
 from .extrapolation import audio_scaling
 from .ops import TORCH_OPS, Ops
 from .rope import freqs_cis
+from .sync_align import ALIGN_MMAUDIO, to_latent_rate
 
 # Units per second of a frame's time before its sinusoids, so that adjacent frames differ in many of them.
 _TIME_SCALE = 100.0
@@ -32,7 +33,7 @@ class AudioNextDiT(nn.Module):
     """Predicts the velocity of audio latents. Parameter names of the blocks are those of video checkpoints.
 
     Visual and text tokens are the context of the gated cross-attention. Pooled features, the timestep and the
-    high-frame-rate features of Synchformer are the conditioning, one vector per token row.
+    high-frame-rate features of Synchformer are the conditioning, one vector per token frame.
 
     Args:
         config: sizes and options.
@@ -79,13 +80,11 @@ class AudioNextDiT(nn.Module):
         twin.ops = replace(self.ops, attention=attention)
         return twin
 
-    def forward(
-        self, x: torch.Tensor, t: torch.Tensor, condition: AudioCondition, **attention_options
-    ) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, t: torch.Tensor, condition: AudioCondition, **attention_options) -> torch.Tensor:
         """Velocity (data minus noise) at timestep t.
 
         Args:
-            x: latents (B, C, T, F); T is a multiple of the patch's rows.
+            x: latents (B, C, T, F); T is a multiple of the patch's latent frames.
             t: (B,), 0 (noise) to 1 (data).
             condition: of B clips of T / 25 seconds.
             attention_options: further arguments of the attention of ``ops``.
@@ -113,13 +112,13 @@ class AudioNextDiT(nn.Module):
             tokens = layer(tokens, freqs, context, mask, cond, ops)
         return unpatchify_audio(self.final_layer(tokens, cond, ops), config.patch, x.shape[2])
 
-    def _check_length(self, rows: int, segments: int) -> None:
+    def _check_length(self, frames: int, segments: int) -> None:
         """Raise LuminaError if the features end before the audio does; the last token may be covered in part."""
         covered = LATENT_FRAMES_PER_SLOT * (SLOT_STRIDE * segments + SLOT_STRIDE)
-        if rows > covered + self.config.patch[0]:
+        if frames > covered + self.config.patch[0]:
             raise LuminaError(
-                f"The audio latents last {rows / ROWS_PER_SECOND:g} s ({rows} rows), and the video's features "
-                f"{covered / ROWS_PER_SECOND:g} s ({covered} rows); make latents for the length of that video.",
+                f"The audio latents last {frames / LATENT_RATE:g} s ({frames} latent frames), and the video's features "
+                f"{covered / LATENT_RATE:g} s ({covered} latent frames); make latents for the length of that video.",
                 field="condition",
                 kind="mismatch",
             )
@@ -156,10 +155,16 @@ class AudioNextDiT(nn.Module):
         mask: torch.Tensor,
         frames: int,
         sync: torch.Tensor,
-        rows: int,
+        length: int,
         dtype: torch.dtype,
     ) -> torch.Tensor:
-        """Timestep, pooled visual and text tokens, and the sync features of each token row: (B, R, A) float32."""
+        """Timestep, pooled visual and text tokens, and the sync features of each token frame: (B, R, A) float32.
+
+        Args:
+            t, context, mask, sync, dtype: see ``forward``.
+            frames: visual tokens, with which the context begins.
+            length: latent frames.
+        """
         fp32_linear = self.ops.fp32_linear
         pooled = context[:, :frames].mean(dim=1, dtype=torch.float32)
         pooled = pooled + masked_mean(context[:, frames:], mask[:, frames:])
@@ -167,19 +172,19 @@ class AudioNextDiT(nn.Module):
         time = self.t_embedder(t * self.config.t_scale, dtype)
         if self.config.sync_align == ALIGN_MMAUDIO:
             sync = sync + self.ops.cast(self.sync_pos_emb, sync)
-        sync = to_latent_rate(sync, rows, self.config.sync_align)
+        sync = to_latent_rate(sync, length, self.config.sync_align)
         high_rate = fp32_linear(self.sync_proj, sync.unflatten(1, (-1, self.config.patch[0])).flatten(2), dtype)
         return (time + pooled)[:, None, :] + high_rate
 
 
 def patchify_audio(x: torch.Tensor, patch: tuple[int, int]) -> torch.Tensor:
-    """(B, C, T, F) -> (B, T / p * F / q, p * q * C), bins fastest; (row, bin, channel) within a token."""
+    """(B, C, T, F) -> (B, T / p * F / q, p * q * C), mel bins fastest; (frame, bin, channel) within a token."""
     return rearrange(x, "b c (t p) (f q) -> b (t f) (p q c)", p=patch[0], q=patch[1])
 
 
-def unpatchify_audio(tokens: torch.Tensor, patch: tuple[int, int], rows: int) -> torch.Tensor:
-    """The inverse of ``patchify_audio``, for latents of ``rows`` rows."""
-    return rearrange(tokens, "b (t f) (p q c) -> b c (t p) (f q)", t=rows // patch[0], p=patch[0], q=patch[1])
+def unpatchify_audio(tokens: torch.Tensor, patch: tuple[int, int], frames: int) -> torch.Tensor:
+    """The inverse of ``patchify_audio``, for latents of ``frames`` latent frames."""
+    return rearrange(tokens, "b (t f) (p q c) -> b c (t p) (f q)", t=frames // patch[0], p=patch[0], q=patch[1])
 
 
 def _to_length(values: torch.Tensor, length: int) -> torch.Tensor:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from ..audio.sync_align import ALIGN_SLOTS, ALIGNMENTS
 from ..errors import LuminaError
+from ..shapes.audio_rates import CLIP_FPS, SYNC_FPS, latent_frames
 from .config import BlockConfig
-
-# Latent rows (time steps) per second: 16 kHz audio, one mel frame per 160 samples, one row per 4 mel frames.
-ROWS_PER_SECOND = 25
+from .sync_align import ALIGN_SLOTS, ALIGNMENTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +21,9 @@ class AudioConfig:
 
     Args:
         channels: of the latents; 8 for AudioLDM's autoencoder.
-        bins: of the latents along frequency; 16 for AudioLDM's autoencoder.
-        patch: rows and bins of a token. 2 x 2 as in Lumina-Next; a token then lasts 80 ms, the step of a Synchformer
-            feature.
+        bins: mel bins of the latents; 16 for AudioLDM's autoencoder.
+        patch: latent frames and mel bins of a token. 2 x 2 as in Lumina-Next; a token then lasts 80 ms, the step of a
+            Synchformer feature.
         dim: token width.
         layers: number of blocks.
         heads: query heads.
@@ -40,15 +38,15 @@ class AudioConfig:
         t_scale: factor on t before its sinusoids. 1000 as in the released video model, since with 1 most frequencies
             hardly change between 0 and 1.
         norm_eps: epsilon of the RMSNorms.
-        sync_align: how Synchformer features are aligned with rows. ``slots`` places each feature at its time and
-            averages where segments overlap. ``mmaudio`` treats the features as one evenly spaced sequence, with a
+        sync_align: how Synchformer features are aligned with latent frames. ``slots`` places each feature at its time
+            and averages where segments overlap. ``mmaudio`` treats the features as one evenly spaced sequence, with a
             learned embedding of the position in the segment, as MMAudio does.
         visual_times: add an embedding of the frame's time to the visual tokens, times a learned scalar that starts at
             0. Without it, as in the paper's figure, the order of the frames reaches the network through Synchformer
             alone.
         clip_fps: frames per second for CLIP, as in MMAudio.
         sync_fps: frames per second for Synchformer.
-        train_rows: latent rows of the longest clips that the weights were trained on; None if not known. Positions of
+        train_rows: latent frames of the longest clips that the weights were trained on; None if not known. Positions of
             longer clips are scaled.
 
     Raises:
@@ -72,8 +70,8 @@ class AudioConfig:
     norm_eps: float = 1e-5
     sync_align: str = ALIGN_SLOTS
     visual_times: bool = True
-    clip_fps: float = 8.0
-    sync_fps: float = 25.0
+    clip_fps: float = CLIP_FPS
+    sync_fps: float = SYNC_FPS
     train_rows: int | None = None
 
     def __post_init__(self) -> None:
@@ -85,7 +83,7 @@ class AudioConfig:
             )
         if self.bins % self.patch[1]:
             raise LuminaError(
-                f"Tokens of {self.patch[1]} bins do not divide {self.bins} bins; change patch or bins.",
+                f"Tokens of {self.patch[1]} mel bins do not divide {self.bins} mel bins; change patch or bins.",
                 field="patch",
                 kind="value",
             )
@@ -95,7 +93,7 @@ class AudioConfig:
             )
         if self.train_rows is not None and self.train_rows < 1:
             raise LuminaError(
-                f"train_rows is {self.train_rows}; write the latent rows of the longest training clips, 1 or more.",
+                f"train_rows is {self.train_rows}; write the latent frames of the longest training clips, 1 or more.",
                 field="train_rows",
                 kind="value",
             )
@@ -124,23 +122,22 @@ class AudioConfig:
         """Latent elements of one token."""
         return self.channels * self.patch[0] * self.patch[1]
 
-    def rows(self, seconds: float) -> int:
-        """Latent rows of a clip of ``seconds`` seconds, rounded up to whole tokens."""
-        step = self.patch[0]
-        return step * math.ceil(round(seconds * ROWS_PER_SECOND, 6) / step)
+    def latent_frames(self, seconds: float) -> int:
+        """Latent frames of a clip of ``seconds`` seconds, rounded up to whole tokens."""
+        return latent_frames(seconds, self.patch[0])
 
     def check_latents(self, shape: tuple[int, ...]) -> None:
         """Raise LuminaError unless latents (B, C, T, F) fit."""
         if tuple(shape[1:2]) + tuple(shape[3:]) != (self.channels, self.bins):
             raise LuminaError(
-                f"The audio latents have {shape[1]} channels and {shape[-1]} bins, and this checkpoint expects "
+                f"The audio latents have {shape[1]} channels and {shape[-1]} mel bins, and this checkpoint expects "
                 f"{self.channels} and {self.bins}; use the codec that it was trained with.",
                 field="latents",
                 kind="mismatch",
             )
         if shape[2] < 1 or shape[2] % self.patch[0]:
             raise LuminaError(
-                f"The audio latents have {shape[2]} rows; this checkpoint needs a multiple of {self.patch[0]}.",
+                f"The audio latents have {shape[2]} frames; this checkpoint needs a multiple of {self.patch[0]}.",
                 field="latents",
                 kind="value",
             )

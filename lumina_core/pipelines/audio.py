@@ -15,13 +15,13 @@ import torch
 from ..audio.codec_loader import AudioCodec, load_audio_codec, read_codec_channels
 from ..audio.feature_config import read_feature_widths
 from ..audio.features import FeatureEncoder, VideoFeatures, load_feature_encoder, short_clip_notice
-from ..audio.mel import SAMPLE_RATE
 from ..audio.waveform import SILENT, check_loudness, is_silent, normalize_loudness
 from ..checkpoints.audio import load_audio_model, read_audio_config
 from ..errors import LuminaError
 from ..network.audio import AudioNextDiT
 from ..network.cpu_kernels import prepare_for_cpu
 from ..sampling.audio import AudioPlan, sample_audio
+from ..shapes.audio_rates import SAMPLE_RATE
 from ..text.gemma import check_text
 from .audio_inputs import AudioClip, AudioFiles, AudioPrompt, cut_tokens
 from .audio_output import AudioOutput, decode
@@ -289,7 +289,7 @@ class LuminaAudioPipeline(Pipeline):
         Raises:
             LuminaError: ``latents`` or ``generator`` does not fit.
         """
-        shape = (self.config.channels, self.config.rows(seconds), self.config.bins)
+        shape = (self.config.channels, self.config.latent_frames(seconds), self.config.bins)
         return draw_noise(shape, seeds, generator, self.device, self.dtype, latents)
 
     def denoise(
@@ -335,7 +335,7 @@ class LuminaAudioPipeline(Pipeline):
 
         Args:
             latents: (B, C, T, F).
-            seconds: length of the waveforms, at most T / 25.
+            seconds: length of the waveforms, at most that of the latents.
             loudness: target loudness of each in LUFS; None leaves it as decoded. Silence is not changed.
 
         Returns:

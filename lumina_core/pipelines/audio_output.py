@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from ..audio.codec_loader import AudioCodec
-from ..audio.mel import SAMPLE_RATE
 from ..errors import LuminaError
+from ..shapes.audio_rates import SAMPLE_RATE
 
 
 @dataclass(frozen=True)

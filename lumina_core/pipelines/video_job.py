@@ -16,8 +16,7 @@ from ..sampling.frame_conditioning import HOLD, STRENGTH, given_latents, release
 from ..sampling.plan import SamplingPlan
 from ..sampling.presets import PRESETS, preset_clip
 from ..shapes.frame_rate import check_fps
-from ..shapes.latents import LatentSize, VideoSize
-from ..vae.codec import FRAME_BATCH
+from ..shapes.latents import FRAME_BATCH, LatentSize, VideoSize
 from ..vae.tiling import plan_tiles
 from .base import check_count, check_output_type, clip_seeds
 from .denoising import check_steps

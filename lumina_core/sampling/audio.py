@@ -14,10 +14,10 @@ import torch
 
 from ..errors import LuminaError
 from ..network.audio_conditioning import AudioCondition
-from ..network.audio_config import ROWS_PER_SECOND
 from ..network.batch_split import BatchSplit
 from ..runtime.devices import release_memory
 from ..runtime.oom import PerSampleFallback, audio_oom_message
+from ..shapes.audio_rates import LATENT_RATE
 from . import loop
 from .attention_fallback import AttentionFallback
 from .guidance import Guider
@@ -148,7 +148,7 @@ class _Velocity:
     ):
         self.dtype, self.batch = noise.dtype, len(noise)
         fallback = PerSampleFallback(partial(release_memory, noise.device))
-        message = audio_oom_message(noise.shape[2] / ROWS_PER_SECOND)
+        message = audio_oom_message(noise.shape[2] / LATENT_RATE)
         self.model = BatchSplit(
             AttentionFallback(model), lambda call, samples: fallback(call, samples, lambda: message)
         )

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from ..errors import LuminaError
-from ..shapes.latents import VAE_FRAMES
-from ..vae.codec import FRAME_BATCH
+from ..shapes.latents import FRAME_BATCH, VAE_FRAMES
 from .step_cache import CachedVelocity
 
 # Release time of a frame that is held for the whole run, as the given ones are.

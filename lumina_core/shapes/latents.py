@@ -13,6 +13,8 @@ LATENT_CHANNELS = 16
 # Video frames per latent frame, and pixels per latent pixel along each side (CogVideoX VAE).
 VAE_FRAMES = 4
 VAE_SPACE = 8
+# Video frames that the VAE encodes and decodes at a time.
+FRAME_BATCH = 8
 # Four times the 64 x 128 x 128 positions of the released models. A larger clip is a typing mistake.
 MAX_LATENT_TOKENS = 2**22
 

@@ -14,8 +14,8 @@ import torch
 
 from ..errors import LuminaError
 from ..media.reader import frames_at, probe
+from ..shapes.latents import FRAME_BATCH
 from ..shapes.resolutions import area_sizes, nearest_size
-from ..vae.codec import FRAME_BATCH
 from .crop import crop_to
 
 # Minimum number of frames: two latent frames plus the first one, which is dropped.

@@ -10,12 +10,11 @@ from typing import Any, cast
 import torch
 
 from ..errors import LuminaError
-from ..shapes.latents import VAE_SPACE, LatentSize
+from ..shapes.latents import FRAME_BATCH, VAE_FRAMES, VAE_SPACE, LatentSize
 from .tiling import Blend, Tile, cut, cut_frames, plan_tiles
 
 SCALE = 1.15258426  # latents of the network = latents of the VAE * SCALE
-LATENT_BATCH = 2  # latent frames per chunk, as in diffusers
-FRAME_BATCH = 8  # video frames per chunk
+LATENT_BATCH = FRAME_BATCH // VAE_FRAMES  # latent frames per chunk, as in diffusers
 
 
 def latent_count(frames: int) -> int:
@@ -32,7 +31,7 @@ def latent_count(frames: int) -> int:
             field="frames",
             kind="value",
         )
-    return frames // 4 + frames % FRAME_BATCH
+    return frames // VAE_FRAMES + frames % FRAME_BATCH
 
 
 class VideoVAE:

@@ -31,7 +31,7 @@ class TwoScaleGuider(comfy.samplers.CFGGuider):
         self.inner_set_conds(dict(zip(_PASSES, (positive, without_video, other_text), strict=True)))
 
     def predict_noise(self, x, timestep, model_options=None, seed=None):
-        """The guided denoised sample, (B, C, rows, bins); called by the host for every evaluation."""
+        """The guided denoised sample, (B, C, latent frames, mel bins); called by the host for every evaluation."""
         conds = [self.conds["positive"]]
         conds += [self.conds[name] if scale else None for name, scale in zip(_PASSES[1:], self.scales, strict=True)]
         positive, *others = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options or {})

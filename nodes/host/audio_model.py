@@ -1,4 +1,7 @@
-"""Lumina-V2A as a native MODEL: latents (B, C, rows, bins) like those of an image, video features as conditioning."""
+"""Lumina-V2A as a native MODEL: latents (B, C, T, F) like those of an image, with video features as conditioning.
+
+T is latent frames and F mel bins.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ from ...lumina_core.checkpoints.audio import read_audio_checkpoint, read_audio_c
 from ...lumina_core.errors import LuminaError
 from ...lumina_core.network.audio import AudioNextDiT
 from ...lumina_core.network.audio_conditioning import AudioCondition
-from ...lumina_core.network.audio_config import ROWS_PER_SECOND, AudioConfig
+from ...lumina_core.network.audio_config import AudioConfig
 from ...lumina_core.runtime.oom import audio_oom_message
 from ...lumina_core.sampling.audio import check_velocity
+from ...lumina_core.shapes.audio_rates import LATENT_RATE
 from ..names import AUDIO_KEY
 from .memory_use import AUDIO_REFERENCE, audio_bytes, run_dtype_size, usage_factor
 from .model_patches import guard_first_step
@@ -42,7 +46,7 @@ class HostAudioNextDiT(HostNetwork, AudioNextDiT):
             options = options_of_samples(transformer_options, samples, len(x))
             return self._run(x[samples], t[samples], condition[samples], options)
 
-        message = audio_oom_message(x.shape[2] / ROWS_PER_SECOND)
+        message = audio_oom_message(x.shape[2] / LATENT_RATE)
         return self.fallback.of(transformer_options, x.device)(call, len(x), lambda: message)
 
     def _run(self, x, t, condition, transformer_options):
@@ -68,7 +72,7 @@ class AudioModel(comfy.model_base.BaseModel):
         )
 
     def memory_required(self, input_shape, cond_shapes=None):
-        """Peak memory of a forward pass in bytes, without weights; ``input_shape`` is (B, C, rows, bins)."""
+        """Peak memory of a forward pass in bytes, without weights; ``input_shape`` is (B, C, T, F)."""
         return audio_bytes(self.diffusion_model.config, input_shape, run_dtype_size(self))
 
     def process_timestep(self, timestep, **kwargs):

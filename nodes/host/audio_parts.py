@@ -14,7 +14,7 @@ from ...lumina_core.audio.features import FeatureEncoder, load_feature_encoder
 from ...lumina_core.errors import LuminaError
 from .patcher import WholePatcher
 
-# Rough upper bounds of peak memory in bytes, without weights, so that the host frees enough: for one row of latents in
+# Rough upper bounds of peak memory in bytes, without weights, so that the host frees enough: for one latent frame in
 # the codec's widest layers, and for one batch of frames in the widest encoder.
 _ROW_BYTES = 2**20
 _ENCODER_BYTES = 2**30
@@ -79,7 +79,7 @@ class HostCodec:
         )
 
     def decode(self, latents: torch.Tensor, samples: int) -> torch.Tensor:
-        """Decode latents (B, C, rows, bins) to a waveform (B, samples) in -1..1, on the host's intermediate device.
+        """Decode latents (B, C, T, F) to a waveform (B, samples) in -1..1, on the host's intermediate device.
 
         Raises LuminaError (kind mismatch) for latents of another shape.
         """

@@ -10,8 +10,9 @@ import comfy.patcher_extension
 
 from ...lumina_core.cost.activations import forward_bytes
 from ...lumina_core.cost.memory import text_kv_bytes
-from ...lumina_core.network.audio_config import ROWS_PER_SECOND, AudioConfig
+from ...lumina_core.network.audio_config import AudioConfig
 from ...lumina_core.network.config import BlockConfig, VideoConfig
+from ...lumina_core.shapes.audio_rates import LATENT_RATE
 from ...lumina_core.shapes.latents import LatentSize
 from ...lumina_core.shapes.schedules import PatchSize
 from ..names import OPTIONS_KEY
@@ -45,7 +46,7 @@ def audio_bytes(config: AudioConfig, shape: Sequence[int], dtype_size: int) -> i
     """Like `video_bytes`, for the audio model; ``shape`` is (B, C, rows, bins)."""
     rows = shape[2] // config.patch[0]
     tokens = rows * (config.bins // config.patch[1])
-    context = config.text_tokens + math.ceil(shape[2] / ROWS_PER_SECOND * config.clip_fps)
+    context = config.text_tokens + math.ceil(shape[2] / LATENT_RATE * config.clip_fps)
     # The blocks are those of the video model. Scales and gates exist per row, in float32 and in the run's dtype.
     video = VideoConfig(
         patches=(PatchSize(1, max(config.patch)),),

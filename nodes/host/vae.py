@@ -14,8 +14,8 @@ import torch
 
 from ...lumina_core.cost.memory import COMPACT_DECODE_PEAK, DECODE_PEAK
 from ...lumina_core.errors import LuminaError
-from ...lumina_core.shapes.latents import VAE_FRAMES, VAE_SPACE, LatentSize
-from ...lumina_core.vae.codec import FRAME_BATCH, LATENT_BATCH, VideoVAE
+from ...lumina_core.shapes.latents import FRAME_BATCH, VAE_FRAMES, VAE_SPACE, LatentSize
+from ...lumina_core.vae.codec import LATENT_BATCH, VideoVAE
 from ...lumina_core.vae.compact import CompactVAE
 from ...lumina_core.vae.loader import load_video_vae
 from ...lumina_core.vae.oom_decode import TileFallback

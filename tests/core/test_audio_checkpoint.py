@@ -6,7 +6,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lumina_core.audio.sync_align import ALIGN_MMAUDIO
 from lumina_core.checkpoints.audio import (
     CHECKPOINT_NAME,
     METADATA_KEY,
@@ -17,6 +16,7 @@ from lumina_core.checkpoints.audio import (
 from lumina_core.errors import LuminaError
 from lumina_core.network.audio import AudioNextDiT
 from lumina_core.network.audio_config import AudioConfig
+from lumina_core.network.sync_align import ALIGN_MMAUDIO
 
 CONFIG = AudioConfig(
     channels=3, bins=8, dim=32, layers=1, heads=4, kv_heads=2, visual_dim=10, text_dim=12, sync_dim=6, text_tokens=5,

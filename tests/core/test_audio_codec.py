@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from lumina_core.audio.codec_loader import load_audio_codec, read_codec_channels
 from lumina_core.errors import LuminaError
+from lumina_core.shapes.audio_rates import latent_frames
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def copy(folder, tmp_path):
 def test_lengths_are_exact(codec, seconds):
     wave = tone(440, seconds)
     latents = codec.encode(wave)
-    rows = codec.latent_frames(seconds)
+    rows = latent_frames(seconds)
     assert latents.shape == (1, 4, rows, 16) and rows % 2 == 0
     assert rows * 640 >= wave.shape[1] > (rows - 2) * 640
     assert codec.decode(latents).shape == (1, 1, 4 * rows, 64)

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from lumina_core.audio.griffin_lim import GriffinLimVocoder
-from lumina_core.audio.mel import HOP, SAMPLE_RATE, log_mel
+from lumina_core.audio.mel import log_mel
 from lumina_core.mini.audio_world import random_audio_scene, synthesize
+from lumina_core.shapes.audio_rates import MEL_HOP, SAMPLE_RATE
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def heard(vocoder, waveform):
 def test_length_is_exact_and_twice_is_the_same(vocoder, random, frames):
     mel = random(2, frames, 64)
     found = vocoder(mel)
-    assert found.shape == (2, frames * HOP) and torch.isfinite(found).all()
+    assert found.shape == (2, frames * MEL_HOP) and torch.isfinite(found).all()
     assert torch.equal(found, vocoder(mel))
 
 

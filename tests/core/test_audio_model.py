@@ -144,7 +144,7 @@ def slow_velocity(network, x, t, visual, sync, text, mask):
     context, shown = torch.cat([seen, read]), [True] * len(seen) + mask.tolist()
     for layer in range(2):
         tokens = slow_block(within(w, f"layers.{layer}."), tokens, context, shown, cond, grid)
-    scale = (silu(cond) @ w["final_layer.adaLN_modulation.1.weight"].T + w["final_layer.adaLN_modulation.1.bias"])
+    scale = silu(cond) @ w["final_layer.adaLN_modulation.1.weight"].T + w["final_layer.adaLN_modulation.1.bias"]
     tokens = slow_norm(tokens, eps=1e-6) * (1 + scale.repeat_interleave(2, 0))
     patches = linear("final_layer.linear", tokens)
     out = torch.zeros(3, ROWS, 8, dtype=torch.float64)
@@ -195,9 +195,7 @@ def test_left_out_streams_are_the_null_features(network, random):
     silent = network(x, t, asked.without_video())
     other = replace(asked, visual=random(2, 5, 10), sync=random(2, 2, 8, 6))
     assert torch.equal(network(x, t, other.without_video()), silent)
-    stated = replace(
-        asked, visual=network.null_visual.expand(2, 5, 10), sync=network.null_sync.expand(2, 2, 8, 6)
-    )
+    stated = replace(asked, visual=network.null_visual.expand(2, 5, 10), sync=network.null_sync.expand(2, 2, 8, 6))
     assert torch.equal(network(x, t, stated), silent)
     mute = network(x, t, asked.without_text())
     null = (network.null_text.expand(2, 5, 12), network.null_text_mask.bool().expand(2, 5))
@@ -234,7 +232,7 @@ def test_sync_features_act_on_their_own_rows_first(network, random):
 
 @pytest.mark.parametrize("seconds, rows", [(0.5, 14), (4, 100), (8, 200), (7.99, 200), (8.01, 202), (20, 500)])
 def test_rows_cover_the_duration(seconds, rows):
-    assert AudioConfig().rows(seconds) == rows
+    assert AudioConfig().latent_frames(seconds) == rows
 
 
 @pytest.mark.parametrize("trained, scaled", [(None, False), (ROWS, False), (2 * ROWS, False), (ROWS // 2, True)])
@@ -262,13 +260,13 @@ def test_longer_sounds_run(network, random):
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"x": (2, 4, ROWS, 8)}, "have 4 channels and 8 bins"),
-        ({"x": (2, 3, ROWS, 16)}, "have 3 channels and 16 bins"),
+        ({"x": (2, 4, ROWS, 8)}, "have 4 channels and 8 mel bins"),
+        ({"x": (2, 3, ROWS, 16)}, "have 3 channels and 16 mel bins"),
         ({"x": (2, 3, 15, 8)}, "have 15 rows"),
         ({"visual": (2, 5, 11)}, "11 (visual)"),
         ({"sync": (2, 2, 8, 7)}, "7 (sync)"),
         ({"text": (2, 5, 13)}, "13 (text)"),
-        ({"x": (2, 3, 40, 8)}, "last 1.6 s (40 rows), and the video's features 0.96 s (24 rows)"),
+        ({"x": (2, 3, 40, 8)}, "last 1.6 s (40 latent frames), and the video's features 0.96 s (24 latent frames)"),
     ],
 )
 def test_what_does_not_fit_is_told(network, random, change, words):

@@ -6,9 +6,9 @@ import torch
 from audio_case import click, tone
 from refusals import refused
 
-from lumina_core.audio.mel import SAMPLE_RATE
 from lumina_core.evaluation.onsets import MIN_GAP, Agreement, Onsets, accuracy_and_precision, find_onsets, match, pooled
 from lumina_core.mini.audio_world import events, random_audio_scene, synthesize
+from lumina_core.shapes.audio_rates import SAMPLE_RATE
 
 
 @pytest.mark.parametrize("at", [0.04, 0.5, 1.0017, 1.333, 2.97])

@@ -4,8 +4,8 @@ import pytest
 import torch
 from refusals import refused
 
-from lumina_core.audio.sync_align import ALIGNMENTS, SLOT_SECONDS, slots, to_latent_rate
-from lumina_core.audio.synchformer import SLOTS, STRIDE, TUBE
+from lumina_core.network.sync_align import ALIGNMENTS, slots, to_latent_rate
+from lumina_core.shapes.audio_rates import SLOT_SECONDS, SLOTS, STRIDE, TUBE
 
 FPS = 25
 SEGMENTS = 24

@@ -8,9 +8,10 @@ import pytest
 import torch
 from refusals import refused
 
-from lumina_core.audio.synchformer import SEGMENT, SLOTS, SyncConfig, SyncEncoder
+from lumina_core.audio.synchformer import SyncConfig, SyncEncoder
 from lumina_core.audio.synchformer_loader import METADATA_KEY, load_sync_encoder, save_sync_encoder
 from lumina_core.errors import LuminaError
+from lumina_core.shapes.audio_rates import SEGMENT, SLOTS
 
 SMALL = SyncConfig(width=12, layers=2, heads=3, mlp=20, side=6, patch=2)
 

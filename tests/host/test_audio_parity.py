@@ -56,7 +56,7 @@ def test_latents_and_passes_are_the_cores(found, encoder, tiny_models, clip, nam
     condition = AudioCondition.of(seen.visual, seen.sync, texts[:1], masks[:1])
     negative = (texts[1:], masks[1:]) if with_negative else None
     model = load_audio_model(tiny_models / SOUND_MODEL)
-    shape = (1, model.config.channels, model.config.rows(seen.seconds), model.config.bins)
+    shape = (1, model.config.channels, model.config.latent_frames(seen.seconds), model.config.bins)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(SEED))
     expected = sample_audio(model, noise, plan, condition, negative)
     assert distance(tensors[f"latents {name}"], expected) <= TOLERANCE

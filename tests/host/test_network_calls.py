@@ -8,6 +8,8 @@ import torch
 from reference import noise
 
 from lumina_core import PRESETS, Evaluation, SamplingPlan, sample
+from lumina_core.network.config import VideoConfig
+from lumina_core.network.ops import TORCH_OPS
 from lumina_core.sampling.denoiser import NO_MOTION
 from lumina_core.sampling.solvers import SOLVERS
 from scripts.make_tiny_set import MODEL_FOLDER
@@ -95,12 +97,24 @@ def test_bf16_network_sees_the_times_of_a_bf16_core_run(asked, name):
     plan = SamplingPlan(**CASES[name]["plan"])
     seen = []
 
-    def network(x, t, *_):
-        seen.append(float(t[0]))
-        return x
+    class Recorder:
+        config, ops = VideoConfig(), TORCH_OPS
+
+        def check_run(self, x, patches, texts):
+            pass
+
+        def cache_text(self, text, text_mask):
+            return text
+
+        def with_attention(self, attention):
+            return self
+
+        def __call__(self, x, t, *_):
+            seen.append(float(t[0]))
+            return x
 
     text = (torch.zeros(1, 3, 48), None)
-    sample(network, noise().bfloat16(), plan, text, text)
+    sample(Recorder(), noise().bfloat16(), plan, text, text)
     found = [t for _, _, t in _items(asked[name])]
     assert list(dict.fromkeys(found)) == list(dict.fromkeys(seen))
     assert set(seen) - set(plan.grid().tolist()), "nothing was rounded"

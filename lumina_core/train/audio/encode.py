@@ -15,11 +15,11 @@ import torch
 from ...audio.codec_loader import AudioCodec
 from ...audio.features import FeatureEncoder
 from ...audio.files import read_audio
-from ...audio.mel import SAMPLE_RATE
 from ...audio.waveform import is_silent, prepare
 from ...errors import LuminaError
 from ...evaluation.av_align import av_align_file
 from ...media.reader import probe
+from ...shapes.audio_rates import LATENT_SECONDS, SAMPLE_RATE
 from ..encoding import (
     SKIPPED,
     EncodeObserver,
@@ -35,10 +35,8 @@ from ..sources import RawItem, RawSource
 from .recipe import SHORTEST_CROP
 from .shards import AudioEntry, AudioItem, AudioShardWriter
 
-# Seconds per latent frame.
-_FRAME_SECONDS = 0.04
 # Length of a clip in seconds.
-MIN_SECONDS, MAX_SECONDS = SHORTEST_CROP * _FRAME_SECONDS, 60.0
+MIN_SECONDS, MAX_SECONDS = SHORTEST_CROP * LATENT_SECONDS, 60.0
 # Files that are shorter than a clip are trimmed to a multiple of this many seconds, which limits the number of shapes.
 _STEP = MIN_SECONDS / 2
 # Tolerance in seconds: a clip that is this much shorter is padded with its last frame and silence.

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...audio.synchformer import STRIDE
 from ...errors import LuminaError
 from ...network.audio_config import AUDIO_PRESETS, AudioConfig
 from ...runtime.dataclass_schema import build
+from ...shapes.audio_rates import STRIDE
 from ..objective import DISTRIBUTIONS, LOG_NORMAL
 from ..settings import Ema, Optimizer, Validation, check_counts, check_precision, check_rates
 

@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ...audio.features import CLIP_FPS
-from ...audio.sync_align import LATENT_FRAMES_PER_SLOT, SLOT_STRIDE
 from ...errors import LuminaError
 from ...network.audio_conditioning import AudioCondition
-from ...network.audio_config import ROWS_PER_SECOND
+from ...shapes.audio_rates import CLIP_FPS, LATENT_FRAMES_PER_SLOT, LATENT_RATE, SLOT_STRIDE
 from ..batches import Batches, SampleRef, Shape
 from ..objective import draw_timestep
 from ..rng import bernoulli
@@ -96,7 +94,7 @@ def crop_shape(entry: AudioEntry, max_rows: int | None, patch_rows: int) -> Shap
     rows, frames, segments = entry.mean[1], entry.visual[0], entry.sync[0]
     if max_rows is not None and rows > max_rows:
         rows, segments = max_rows, max_rows // SEGMENT_STRIDE - 1
-        frames = min(frames, round(rows / ROWS_PER_SECOND * CLIP_FPS))
+        frames = min(frames, round(rows / LATENT_RATE * CLIP_FPS))
     return rows - rows % patch_rows, frames, segments
 
 
@@ -139,10 +137,10 @@ def crop_audio(item: AudioItem, shape: Shape, generator: torch.Generator) -> Aud
     last = min((item.mean.shape[1] - rows) // SEGMENT_STRIDE, len(item.sync) - segments)
     first = int(torch.randint(0, last + 1, (), generator=generator))
     row = first * SEGMENT_STRIDE
-    frame = min(round(row / ROWS_PER_SECOND * CLIP_FPS), len(item.visual) - frames)
+    frame = min(round(row / LATENT_RATE * CLIP_FPS), len(item.visual) - frames)
     return replace(
         item,
-        seconds=rows / ROWS_PER_SECOND,
+        seconds=rows / LATENT_RATE,
         mean=item.mean[:, row : row + rows],
         std=item.std[:, row : row + rows],
         visual=item.visual[frame : frame + frames],

@@ -95,7 +95,7 @@ def counted_video(model, counter) -> list[dict]:
 def counted_sound(model, counter) -> dict:
     """The same for sound of 8 s, two items."""
     config, seconds = model.model.diffusion_model.config, 8
-    x = torch.randn(2, config.channels, config.rows(seconds), config.bins)
+    x = torch.randn(2, config.channels, config.latent_frames(seconds), config.bins)
     features = {
         "c_crossattn": torch.randn(2, config.text_tokens, config.text_dim),
         "visual": torch.randn(2, int(seconds * config.clip_fps), config.visual_dim),

@@ -11,11 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import LuminaError
-from .synchformer import SLOTS, STRIDE, TUBE
+from ..shapes.audio_rates import LATENT_FRAMES_PER_SLOT, SLOT_STRIDE, SLOTS
 
-SLOT_STRIDE = STRIDE // TUBE  # slots from the start of one segment to the next
-SLOT_SECONDS = 0.08
-LATENT_FRAMES_PER_SLOT = 2  # a latent frame lasts 40 ms
 # Values of the checkpoint's `sync_align`.
 ALIGN_SLOTS, ALIGN_MMAUDIO = "slots", "mmaudio"
 ALIGNMENTS = (ALIGN_SLOTS, ALIGN_MMAUDIO)

@@ -262,7 +262,7 @@ def test_longer_sounds_run(network, random):
     [
         ({"x": (2, 4, ROWS, 8)}, "have 4 channels and 8 mel bins"),
         ({"x": (2, 3, ROWS, 16)}, "have 3 channels and 16 mel bins"),
-        ({"x": (2, 3, 15, 8)}, "have 15 rows"),
+        ({"x": (2, 3, 15, 8)}, "have 15 frames"),
         ({"visual": (2, 5, 11)}, "11 (visual)"),
         ({"sync": (2, 2, 8, 7)}, "7 (sync)"),
         ({"text": (2, 5, 13)}, "13 (text)"),

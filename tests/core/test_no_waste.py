@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
+from fake_network import FakeNetwork
 
 import lumina_core.network.next_dit
 from benchmarks.common.tensor_memory import TensorMemory
@@ -37,11 +38,12 @@ def texts(random, lengths=(7, 4)) -> list[tuple[torch.Tensor, None]]:
 def test_the_network_is_called_as_the_plan_says_and_no_oftener(random, name):
     plan, calls = PRESETS[name], []
 
-    def network(x, t, text, mask, motion, patch):
-        calls.append((patch, len(x), float(t[0])))
-        return x
+    class Recorder(FakeNetwork):
+        def __call__(self, x, t, text, mask, motion, patch):
+            calls.append((patch, len(x), float(t[0])))
+            return x
 
-    sample(network, random(*LATENT), plan, *texts(random))
+    sample(Recorder(), random(*LATENT), plan, *texts(random))
     evaluations = list(plan.evaluations())
     assert calls == [(e.patch, BATCH * e.passes, e.t) for e in evaluations]
     assert len(calls) == plan.steps, "Euler asks once per step"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -12,7 +14,7 @@ import torch
 from ..errors import LuminaError
 from ..network.image import ImageConfig, ImageNextDiT
 from ..network.ops import ops_for
-from ..runtime.tensor_files import Weights, check_finite, check_fit, read_safetensors
+from ..runtime.tensor_files import Weights, check_finite, check_fit, check_unchanged
 from ..shapes.latents import VAE_SPACE, LatentSize
 from .detect import IMAGE, refuse_other_kinds
 from .model_args import read_model_args
@@ -55,15 +57,54 @@ _PER_LAYER = {
 }
 
 
+@dataclass(frozen=True)
+class ImageCheckpoint:
+    """An opened checkpoint file: its configuration, and its weights when they are asked for.
+
+    Args:
+        path: of the file.
+        tensors: by their names in the file, on the meta device.
+    """
+
+    path: Path
+    tensors: Weights
+
+    @classmethod
+    def open(cls, path: str | Path) -> ImageCheckpoint:
+        """Read the header of a file, or of a folder in either layout. Raises LuminaError."""
+        file = find_image_weights(path)
+        return cls(file, read_file(file, header_only=True)[0])
+
+    @cached_property
+    def config(self) -> ImageConfig:
+        """The configuration, with every key and shape checked. Raises LuminaError; see ``image_parts``."""
+        return image_parts(self.path, self.tensors)[0]
+
+    def weights(self) -> Weights:
+        """The tensors by released name, on the CPU in the file's dtypes.
+
+        Raises:
+            LuminaError: the file cannot be read, holds NaN or infinite values, or has changed since it was opened.
+        """
+        read = read_file(self.path)[0]
+        check_unchanged(self.path.name, self.tensors, read)
+        return image_parts(self.path, read)[1]
+
+
 def load_image_model(
-    path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    checkpoint: str | Path | ImageCheckpoint,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    config: ImageConfig | None = None,
 ) -> ImageNextDiT:
     """Load a Lumina-Next.
 
     Args:
-        path: a folder in the released or the diffusers layout, or one .safetensors or .pth file.
+        checkpoint: a folder in the released or the diffusers layout, one .safetensors or .pth file, or an opened
+            checkpoint.
         device: of the network.
         dtype: of its parameters.
+        config: of the same sizes, in place of the checkpoint's own; such as one with other ``guided_channels``.
 
     Returns:
         The network in eval mode, without gradients.
@@ -71,22 +112,12 @@ def load_image_model(
     Raises:
         LuminaError: the file is missing, damaged or another kind of checkpoint.
     """
-    file = find_image_weights(path)
-    config, weights = image_parts(file, read_file(file)[0])
+    opened = checkpoint if isinstance(checkpoint, ImageCheckpoint) else ImageCheckpoint.open(checkpoint)
     with torch.device("meta"):
-        model = ImageNextDiT(config, ops_for(device))
-    model.load_state_dict({key: value.to(device, dtype) for key, value in weights.items()}, strict=True, assign=True)
+        model = ImageNextDiT(config or opened.config, ops_for(device))
+    weights = {key: value.to(device, dtype) for key, value in opened.weights().items()}
+    model.load_state_dict(weights, strict=True, assign=True)
     return model.eval().requires_grad_(False)
-
-
-def read_image_config(path: str | Path) -> ImageConfig:
-    """What ``load_image_model(path)`` would build, every key and shape checked, in the time of reading a header.
-
-    A .pth file has no header and is read whole. Raises LuminaError.
-    """
-    file = find_image_weights(path)
-    header = file.suffix == ".safetensors"
-    return image_parts(file, read_safetensors(file, header_only=True)[0] if header else read_file(file)[0])[0]
 
 
 def find_image_weights(path: str | Path) -> Path:

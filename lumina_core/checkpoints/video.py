@@ -21,7 +21,7 @@ from ..errors import LuminaError
 from ..network.config import VideoConfig
 from ..network.ops import ops_for
 from ..network.video import MultiScaleNextDiT
-from ..runtime.tensor_files import Weights, check_finite, check_fit, read_pth, read_safetensors
+from ..runtime.tensor_files import Weights, check_finite, check_fit, check_unchanged, read_pth, read_safetensors
 from ..shapes.latents import LatentSize
 from ..shapes.schedules import PatchSize
 from .detect import VIDEO, refuse_other_kinds
@@ -47,8 +47,7 @@ class Checkpoint:
 
     Args:
         path: of the file.
-        tensors: by published name. Those of a .safetensors file are on the meta device, those of a .pth file, which
-            has no header, are read.
+        tensors: by published name, on the meta device.
         settings: what the file says beyond its tensors; see ``read_settings``.
 
     Examples:
@@ -86,16 +85,19 @@ class Checkpoint:
         """The tensors by published name, on the CPU in the file's dtypes.
 
         Raises:
-            LuminaError: the file cannot be read, or holds NaN or infinite values.
+            LuminaError: the file cannot be read, holds NaN or infinite values, or has changed since it was opened.
         """
-        read = all(tensor.device.type != "meta" for tensor in self.tensors.values())
-        weights = self.tensors if read else clean_keys(read_file(self.path)[0])
+        weights = clean_keys(read_file(self.path)[0])
         check_finite(self.path.name, weights)
+        check_unchanged(self.path.name, self.tensors, weights)
         return weights
 
 
 def load_video_model(
-    checkpoint: str | Path | Checkpoint, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    checkpoint: str | Path | Checkpoint,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    config: VideoConfig | None = None,
 ) -> MultiScaleNextDiT:
     """Load a Multi-scale Next-DiT.
 
@@ -103,6 +105,7 @@ def load_video_model(
         checkpoint: a folder in the released layout, one .safetensors or .pth file, or an opened checkpoint.
         device: of the network.
         dtype: of its parameters.
+        config: of the same sizes, in place of the checkpoint's own; such as one with another ``train_size``.
 
     Returns:
         The network in eval mode, without gradients.
@@ -118,7 +121,7 @@ def load_video_model(
     """
     opened = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint.open(checkpoint)
     with torch.device("meta"):
-        model = MultiScaleNextDiT(opened.config, ops_for(device))
+        model = MultiScaleNextDiT(config or opened.config, ops_for(device))
     weights = {key: value.to(device, dtype) for key, value in opened.weights().items()}
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval().requires_grad_(False)
@@ -127,7 +130,7 @@ def load_video_model(
 def read_video_config(path: str | Path) -> VideoConfig:
     """The configuration of the network that ``load_video_model(path)`` loads, with every key and shape checked.
 
-    Reads a header in place of weights, except from a .pth file, which has none. Raises LuminaError.
+    Reads shapes in place of weights. Raises LuminaError.
     """
     return Checkpoint.open(path).config
 
@@ -137,7 +140,7 @@ def read_file(file: Path, header_only: bool = False) -> tuple[Weights, dict[str,
 
     Args:
         file: a .safetensors, .pth or .pt file.
-        header_only: tensors of a .safetensors file are on the meta device; other files are read whole.
+        header_only: read shapes alone; the tensors are then on the meta device.
 
     Raises:
         LuminaError: another suffix, or a file that cannot be read.
@@ -145,7 +148,7 @@ def read_file(file: Path, header_only: bool = False) -> tuple[Weights, dict[str,
     if file.suffix == ".safetensors":
         return read_safetensors(file, header_only)
     if file.suffix in (".pth", ".pt"):
-        return read_pth(file), {}
+        return read_pth(file, header_only), {}
     raise LuminaError(
         f"'{file.name}' is not a checkpoint; expected a .safetensors or .pth file.", field="checkpoint", kind="file"
     )

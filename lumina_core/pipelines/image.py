@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..checkpoints.image import load_image_model, read_image_config
+from ..checkpoints.image import ImageCheckpoint, load_image_model
 from ..network.cpu_kernels import prepare_for_cpu
 from ..network.extrapolation import size_warning, trained_size
 from ..network.image import ImageNextDiT
@@ -115,8 +115,9 @@ class LuminaImagePipeline(Pipeline):
     ):
         super().__init__(device, dtype, keep)
         check_packages(*_PACKAGES)
-        self.checkpoint, self.text_encoder, self.vae = Path(checkpoint), Path(text_encoder), Path(vae)
-        self.config = replace(read_image_config(self.checkpoint), guided_channels=guided_channels)
+        self.checkpoint = ImageCheckpoint.open(checkpoint)
+        self.text_encoder, self.vae = Path(text_encoder), Path(vae)
+        self.config = replace(self.checkpoint.config, guided_channels=guided_channels)
         self.config.check_text_width(read_text_width(self.text_encoder))
         self.config.check_channels(read_image_vae_channels(self.vae))
 
@@ -317,8 +318,7 @@ class LuminaImagePipeline(Pipeline):
         return load_text_encoder(self.text_encoder, self.device, promote_fp16(self.dtype))
 
     def _load_network(self) -> ImageNextDiT:
-        model = load_image_model(self.checkpoint, self.device, self.dtype)
-        model.config = self.config
+        model = load_image_model(self.checkpoint, self.device, self.dtype, self.config)
         prepare_for_cpu(model)
         return model
 

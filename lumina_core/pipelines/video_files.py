@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..checkpoints.lora import LoraChoice, check_lora
-from ..checkpoints.video import read_video_config
+from ..checkpoints.video import Checkpoint
 from ..errors import LuminaError
-from ..network.config import VideoConfig
-from ..shapes.latents import VideoSize
 from ..text.gemma import read_text_width
 from ..vae.loader import read_vae_channels
 
@@ -31,11 +29,8 @@ class VideoFiles:
     vae: Path
     loras: tuple[LoraChoice, ...] = ()
 
-    def read_config(self, train_size: VideoSize | None = None) -> VideoConfig:
-        """The configuration of the network, after checking from headers that all files fit together.
-
-        Args:
-            train_size: size of the clips that the checkpoint was trained on, in place of what its configuration says.
+    def open(self) -> Checkpoint:
+        """The opened checkpoint, after checking from headers that all files fit together.
 
         Raises:
             LuminaError: a file is missing or damaged, or two files do not fit together.
@@ -47,12 +42,13 @@ class VideoFiles:
                     field=name.lower().replace(" ", "_"),
                     kind="missing",
                 )
-        config = read_video_config(self.checkpoint)
+        opened = Checkpoint.open(self.checkpoint)
+        config = opened.config
         config.check_text_width(read_text_width(self.text_encoder))
         config.check_channels(read_vae_channels(self.vae))
         for lora in self.loras:
             check_lora(config, lora)
-        return config if train_size is None else replace(config, train_size=train_size.latent())
+        return opened
 
 
 def lora_choices(loras: Sequence[LoraChoice | str | Path | tuple[str | Path, float]]) -> tuple[LoraChoice, ...]:

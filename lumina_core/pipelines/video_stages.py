@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -55,7 +56,9 @@ class VideoStages(Pipeline):
         super().__init__(device, dtype, keep)
         check_packages(*_PACKAGES)
         self.files = files
-        self.config = files.read_config(train_size)
+        self.checkpoint = files.open()
+        config = self.checkpoint.config
+        self.config = config if train_size is None else replace(config, train_size=train_size.latent())
         self.compiled, self.vae_tile, self.train_size = compiled, vae_tile, train_size
 
     def encode_prompt(
@@ -202,8 +205,7 @@ class VideoStages(Pipeline):
         return load_text_encoder(self.files.text_encoder, self.device, promote_fp16(self.dtype))
 
     def _load_network(self, observer: ProgressObserver) -> Any:
-        model = load_video_model(self.files.checkpoint, self.device, self.dtype)
-        model.config = self.config
+        model = load_video_model(self.checkpoint, self.device, self.dtype, self.config)
         for lora in self.files.loras:
             apply_lora(model, lora.path, lora.strength)
         prepare_for_cpu(model)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoints.video import find_weights
 from ..errors import LuminaError
 from ..media.contact_sheet import enlarge
 from ..media.writer import check_target, write_image, write_video
@@ -116,6 +115,6 @@ def describe(pipe: LuminaVideoPipeline, job: VideoJob, number: int) -> dict[str,
         "height": job.size.height,
         "frames": job.size.frames,
         "fps": job.fps,
-        "checkpoint": find_weights(pipe.files.checkpoint).name,
+        "checkpoint": pipe.checkpoint.path.name,
         "plan": job.plan.as_dict(),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from zipfile import is_zipfile
 
 import torch
 
@@ -49,21 +50,28 @@ def read_metadata(file: Path) -> dict[str, str]:
         raise unreadable(file.name, error) from None
 
 
-def read_pth(file: Path) -> Weights:
+def read_pth(file: Path, header_only: bool = False) -> Weights:
     """Tensors by name from a .pth file, on the CPU. Code in the file is not run.
+
+    Args:
+        file: a .pth file.
+        header_only: read shapes alone; the tensors are then on the meta device. A file of torch before version 1.6 is
+            read whole nevertheless.
 
     Raises:
         LuminaError: the file cannot be read, or holds something other than tensors.
     """
     try:
-        weights = torch.load(file, map_location="cpu", weights_only=True)
+        # A mapped file is not read until its values are used.
+        mapped = header_only and is_zipfile(file)
+        weights = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # torch raises many types on a damaged file
         raise unreadable(file.name, error) from None
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise LuminaError(
             f"{file.name} is not a dictionary of tensors by name; use the released file.", field="file", kind="file"
         )
-    return weights
+    return {name: value.to("meta") for name, value in weights.items()} if header_only else weights
 
 
 def unreadable(name: str, error: Exception) -> LuminaError:
@@ -86,6 +94,17 @@ def unreadable(name: str, error: Exception) -> LuminaError:
         field="file",
         kind="file",
     )
+
+
+def check_unchanged(name: str, header: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> None:
+    """Raise LuminaError if the file ``name`` has other tensors than those of the header that was read before."""
+    before, now = ({key: value.shape for key, value in tensors.items()} for tensors in (header, weights))
+    if before != now:
+        raise LuminaError(
+            f"{name} has changed since it was opened; open it again, such as with a new pipeline.",
+            field="checkpoint",
+            kind="file",
+        )
 
 
 def check_fit(name: str, weights: Mapping[str, torch.Tensor], network: torch.nn.Module, what: str) -> None:

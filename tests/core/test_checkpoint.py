@@ -4,6 +4,7 @@ import argparse
 import json
 import shutil
 import struct
+from dataclasses import replace
 
 import golden
 import pytest
@@ -82,6 +83,37 @@ def test_released_folder_of_pth(tmp_path, weights, zipped):
     assert equal(load_video_model(tmp_path), weights)
     assert equal(load_video_model(tmp_path / PTH), weights)
     assert read_video_config(tmp_path) == golden.model("cfg2").config
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_an_opened_pth_holds_no_weights_and_is_read_when_they_are_asked_for(tmp_path, weights, zipped):
+    torch.save(dict(weights), tmp_path / PTH, _use_new_zipfile_serialization=zipped)
+    opened = Checkpoint.open(tmp_path)
+    assert all(value.is_meta for value in opened.tensors.values()) and opened.config.dim == 64
+    assert equal(load_video_model(opened), weights)
+
+
+def test_the_values_of_a_pth_are_read_only_once(tmp_path, weights, monkeypatch):
+    torch.save(dict(weights), tmp_path / PTH)
+    mapped, load = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda *given, **more: mapped.append(more["mmap"]) or load(*given, **more))
+    load_video_model(Checkpoint.open(tmp_path))
+    assert mapped == [True, False]
+
+
+def test_a_file_that_changed_since_it_was_opened(save, weights):
+    opened = Checkpoint.open(save())
+    opened.config  # noqa: B018, the configuration of the first file
+    save(**{"layers.0.attention.gate": weights["layers.0.attention.gate"][:1]})
+    with pytest.raises(LuminaError, match="has changed since it was opened") as caught:
+        load_video_model(opened)
+    assert (caught.value.field, caught.value.kind) == ("checkpoint", "file")
+
+
+def test_another_configuration_than_the_file_s(save):
+    opened = Checkpoint.open(save())
+    config = replace(opened.config, train_size=LatentSize(2, 8, 8))
+    assert load_video_model(opened, config=config).config == config
 
 
 def test_safetensors_wins_over_pth(tmp_path, save, weights):

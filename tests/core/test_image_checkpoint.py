@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 import golden
 import pytest
@@ -12,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from lumina_core import LuminaError, load_video_model
 from lumina_core.checkpoints.detect import IMAGE, KINDS, kind_of
-from lumina_core.checkpoints.image import load_image_model
+from lumina_core.checkpoints.image import ImageCheckpoint, load_image_model
 from lumina_core.checkpoints.video import ARGS_NAME, read_video_config
 from lumina_core.shapes.latents import LatentSize
 from scripts.make_tiny_audio import write_audio_model
@@ -86,6 +87,16 @@ def test_pth_and_the_prefixes_of_tools(network, tmp_path):
     weights = {f"model.diffusion_model.{key}": value for key, value in network.state_dict().items()}
     torch.save(weights, tmp_path / "consolidated.00-of-01.pth")
     assert equal(load_image_model(tmp_path), network)
+
+
+def test_an_opened_file_is_loaded_with_another_configuration_and_not_after_a_change(network, save):
+    opened = ImageCheckpoint.open(file := save("any.safetensors"))
+    config = replace(opened.config, guided_channels=3)
+    model = load_image_model(opened, config=config)
+    assert equal(model, network) and model.config == config
+    save_file({"x_embedder.weight": torch.zeros(2, 2)}, file)
+    with pytest.raises(LuminaError, match="has changed since it was opened"):
+        load_image_model(opened)
 
 
 @pytest.mark.parametrize(("settings", "side"), [({"image_size": 512}, 64), ({}, 128), (None, 128)])

@@ -11,6 +11,7 @@ from generate_case import CALL, PLAN, small_pipeline
 from PIL import Image
 
 from lumina_core import LuminaError, LuminaVideoPipeline, ProgressObserver, SamplingCancelled, VideoSize
+from lumina_core.checkpoints import video as checkpoints
 from lumina_core.media.reader import probe
 from lumina_core.pipelines import video_stages as pipeline
 from lumina_core.pipelines.video_job import VideoCall
@@ -230,6 +231,15 @@ def test_the_parts_give_what_a_call_gives(pipe):
     assert torch.equal(pipe.decode(found.latents), whole.frames)
     streamed = torch.cat(list(pipe.decode_stream(found.latents[1:])))
     assert torch.equal(streamed, whole.frames[1])
+
+
+def test_the_checkpoint_is_opened_once_for_all_calls(tiny_set, monkeypatch):
+    opened, find = [], checkpoints.find_weights
+    monkeypatch.setattr(checkpoints, "find_weights", lambda path: opened.append(path) or find(path))
+    pipe = small_pipeline(tiny_set, train_size=VideoSize(64, 64, 32))
+    for _ in range(2):
+        pipe(**QUICK)
+    assert opened == [tiny_set.model]
 
 
 def test_as_many_negative_prompts_as_prompts(tiny_set):

@@ -12,6 +12,7 @@ from comfy_api.latest import InputImpl, io
 from ..lumina_core.audio.features import VideoFeatures
 from ..lumina_core.audio.files import has_audio
 from ..lumina_core.media.reader import rate_varies
+from ..lumina_core.sampling.presets import DEFAULT_PRESET, preset_clip
 from ..lumina_core.shapes.frame_rate import check_fps
 from .host.audio_parts import HostFeatures
 from .inputs import ABSENT, check_one, first_fault
@@ -29,7 +30,7 @@ def clip_inputs() -> list[io.Input]:
     return [
         io.Float.Input(
             "fps",
-            default=24.0,
+            default=float(preset_clip(DEFAULT_PRESET).fps),
             min=0.01,
             max=1000.0,
             step=0.01,

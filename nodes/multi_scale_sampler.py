@@ -38,6 +38,108 @@ from .solver import SOLVER_TOOLTIP
 OWN = "Leave empty to use the preset. "
 
 
+def text_inputs() -> list[io.Input]:
+    """The inputs model, clip, prompt and negative_prompt."""
+    return [
+        io.Model.Input("model", tooltip="From Load Lumina-Video Model."),
+        io.Clip.Input(
+            "clip",
+            tooltip="The Gemma-2-2B text encoder, from Load CLIP with type lumina2 or from Load "
+            "Lumina-Video Text Encoder (folder).",
+        ),
+        io.String.Input(
+            "prompt",
+            multiline=True,
+            dynamic_prompts=True,
+            tooltip="What the clip should show, in plain sentences. There is no weighting syntax.",
+        ),
+        io.String.Input(
+            "negative_prompt", multiline=True, tooltip="What the clip should not show; may be empty."
+        ),
+    ]
+
+
+def preset_input() -> io.Input:
+    """The input preset."""
+    return io.Combo.Input(
+        "preset",
+        options=list(PRESETS),
+        default=DEFAULT_PRESET,
+        tooltip="Sampling settings as released: f24F96R960 for the 960-class model at 24 fps, "
+        "f16F64R512 for the 512-class model at 16 fps, mini for the bundled model. MultiScale presets "
+        "need a third to a half of the compute.",
+    )
+
+
+def schedule_inputs() -> list[io.Input]:
+    """The schedules over t, each of which replaces that of the preset."""
+    return [
+        patch_input("", OWN, optional=True, placeholder="preset"),
+        guidance_input("", OWN, optional=True, placeholder="preset"),
+        motion_input("motion", "", "positive", OWN, optional=True, placeholder="preset"),
+        motion_input("negative_motion", "", "negative", OWN, optional=True, placeholder="preset"),
+    ]
+
+
+def step_inputs() -> list[io.Input]:
+    """The inputs of the time grid and of the length of the clip: points, solver, seconds and times."""
+    return [
+        io.Int.Input(
+            "points",
+            default=0,
+            min=0,
+            max=1000,
+            optional=True,
+            tooltip="Number of timesteps, one more than the number of steps: 70 points are 69 steps. 0 "
+            "uses the preset.",
+        ),
+        io.Combo.Input(
+            "solver",
+            options=list(SOLVERS),
+            default="euler",
+            optional=True,
+            tooltip=SOLVER_TOOLTIP,
+        ),
+        io.Float.Input(
+            "seconds",
+            default=0.0,
+            min=0.0,
+            max=60.0,
+            step=0.5,
+            optional=True,
+            tooltip="Length of the clip in seconds at the preset's frame rate, rounded to 8 frames; 0 "
+            "uses frames instead.",
+        ),
+        times_input(
+            "", OWN, "through switches starts a step wherever a schedule changes", placeholder="preset"
+        ),
+    ]
+
+
+def network_inputs() -> list[io.Input]:
+    """The inputs of the network: rope and context_drop."""
+    return [
+        io.Combo.Input(
+            "rope",
+            options=list(ROPES),
+            default=AS_TRAINED.rope,
+            optional=True,
+            tooltip="RoPE scaling for clips larger or longer than the training size. auto changes nothing "
+            "up to that size; off disables scaling.",
+        ),
+        io.Float.Input(
+            "context_drop",
+            default=AS_TRAINED.context_drop,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            optional=True,
+            tooltip="Context Drop: until this t, early layers attend to pooled keys and values. Higher is "
+            "faster and less exact; typically 0.1, 0 is off.",
+        ),
+    ]
+
+
 class MultiScaleSampler(PlanNode):
     """Text-to-video with a preset, from prompts to a LATENT."""
 
@@ -61,82 +163,13 @@ class MultiScaleSampler(PlanNode):
             "Decode, then Create Video and Save Video.",
             aliases=("text to video", "ksampler", "all in one", "t2v", "text to image", "generate video"),
             inputs=[
-                io.Model.Input("model", tooltip="From Load Lumina-Video Model."),
-                io.Clip.Input(
-                    "clip",
-                    tooltip="The Gemma-2-2B text encoder, from Load CLIP with type lumina2 or from Load "
-                    "Lumina-Video Text Encoder (folder).",
-                ),
-                io.String.Input(
-                    "prompt",
-                    multiline=True,
-                    dynamic_prompts=True,
-                    tooltip="What the clip should show, in plain sentences. There is no weighting syntax.",
-                ),
-                io.String.Input(
-                    "negative_prompt", multiline=True, tooltip="What the clip should not show; may be empty."
-                ),
-                io.Combo.Input(
-                    "preset",
-                    options=list(PRESETS),
-                    default=DEFAULT_PRESET,
-                    tooltip="Sampling settings as released: f24F96R960 for the 960-class model at 24 fps, "
-                    "f16F64R512 for the 512-class model at 16 fps, mini for the bundled model. MultiScale presets "
-                    "need a third to a half of the compute.",
-                ),
+                *text_inputs(),
+                preset_input(),
                 *size_inputs(),
                 seed_input("the noise"),
-                patch_input("", OWN, optional=True, placeholder="preset"),
-                guidance_input("", OWN, optional=True, placeholder="preset"),
-                motion_input("motion", "", "positive", OWN, optional=True, placeholder="preset"),
-                motion_input("negative_motion", "", "negative", OWN, optional=True, placeholder="preset"),
-                io.Int.Input(
-                    "points",
-                    default=0,
-                    min=0,
-                    max=1000,
-                    optional=True,
-                    tooltip="Number of timesteps, one more than the number of steps: 70 points are 69 steps. 0 "
-                    "uses the preset.",
-                ),
-                io.Combo.Input(
-                    "solver",
-                    options=list(SOLVERS),
-                    default="euler",
-                    optional=True,
-                    tooltip=SOLVER_TOOLTIP,
-                ),
-                io.Float.Input(
-                    "seconds",
-                    default=0.0,
-                    min=0.0,
-                    max=60.0,
-                    step=0.5,
-                    optional=True,
-                    tooltip="Length of the clip in seconds at the preset's frame rate, rounded to 8 frames; 0 "
-                    "uses frames instead.",
-                ),
-                times_input(
-                    "", OWN, "through switches starts a step wherever a schedule changes", placeholder="preset"
-                ),
-                io.Combo.Input(
-                    "rope",
-                    options=list(ROPES),
-                    default=AS_TRAINED.rope,
-                    optional=True,
-                    tooltip="RoPE scaling for clips larger or longer than the training size. auto changes nothing "
-                    "up to that size; off disables scaling.",
-                ),
-                io.Float.Input(
-                    "context_drop",
-                    default=AS_TRAINED.context_drop,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    optional=True,
-                    tooltip="Context Drop: until this t, early layers attend to pooled keys and values. Higher is "
-                    "faster and less exact; typically 0.1, 0 is off.",
-                ),
+                *schedule_inputs(),
+                *step_inputs(),
+                *network_inputs(),
             ],
             advanced=("solver", "times", "rope", "context_drop"),
             outputs=[

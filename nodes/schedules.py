@@ -13,6 +13,17 @@ from .inputs import guidance_input, patch_input, plan_fault, renorm_input
 from .names import schema
 from .plan_inputs import PlanNode
 
+# What each clip is called in the tooltip; a multi-scale preset shares that of its single-scale one.
+_NAMES = {name: f"{name}, for the bundled model," if name == "mini" else name for name in PRESETS}
+
+
+def _described(preset: str) -> str:
+    clip = preset_clip(preset)
+    return f"{_NAMES[preset]} is {clip.fps} fps, {clip.size.frames} frames, {clip.size.width}x{clip.size.height}"
+
+
+_CLIPS = "; ".join(_described(name) for name in PRESETS if not name.endswith("-MultiScale"))
+
 
 class PatchSchedule(PlanNode):
     """A MODEL with a patch schedule."""
@@ -90,9 +101,8 @@ class Preset(PlanNode):
                     "preset",
                     options=list(PRESETS),
                     default=DEFAULT_PRESET,
-                    tooltip="Settings by their released name: f24F96R960 is 24 fps, 96 frames, 1248x704; "
-                    "f16F64R512 is 16 fps, 64 frames, 672x384; mini, for the bundled model, is 8 fps, 32 frames, "
-                    "64x64. MultiScale presets need a third to a half of the compute.",
+                    tooltip=f"Settings by their released name: {_CLIPS}. MultiScale presets need a third to a half of "
+                    "the compute.",
                 )
             ],
             outputs=[

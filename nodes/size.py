@@ -40,6 +40,68 @@ def _side(area: str, own_side: int) -> int:
     return side
 
 
+def trained_size_inputs() -> list[io.Input]:
+    """The inputs area, ratio and orientation, which select a training size."""
+    return [
+        io.Combo.Input(
+            "area",
+            options=list(AREAS),
+            default=DEFAULT_AREA,
+            tooltip="Resolution class of the model: 960-class for f24R960, 512-class for f16R512, "
+            "256-class for the first training stage, mini for the bundled model.",
+        ),
+        io.Combo.Input(
+            "ratio",
+            options=list(RATIOS),
+            default=RATIOS[0],
+            tooltip="Aspect ratio, width to height in landscape orientation.",
+        ),
+        io.Combo.Input(
+            "orientation",
+            options=[LANDSCAPE, PORTRAIT],
+            default=LANDSCAPE,
+            tooltip="portrait swaps width and height: 16:9 becomes 9:16.",
+        ),
+    ]
+
+
+def seconds_input() -> io.Input:
+    """The input seconds."""
+    return io.Float.Input(
+        "seconds",
+        default=4.0,
+        min=0.0,
+        max=60.0,
+        step=0.5,
+        tooltip="Length of the clip at the model's frame rate, rounded to 8 frames; 0 makes an image. "
+        "The models were trained on up to 4 seconds.",
+    )
+
+
+def own_size_inputs() -> list[io.Input]:
+    """The inputs own_ratio and own_side, for other sizes."""
+    return [
+        io.String.Input(
+            "own_ratio",
+            default="",
+            optional=True,
+            placeholder="2.39:1 or 1248x704",
+            tooltip="Custom aspect ratio of up to 4:1, or one of the listed sizes. It replaces ratio and "
+            "orientation; leave empty to use those.",
+        ),
+        io.Int.Input(
+            "own_side",
+            default=0,
+            min=0,
+            max=2048,
+            step=32,
+            optional=True,
+            tooltip="Custom area, given as the side of a square in pixels; 0 uses the area above. An area "
+            "larger than the model's needs RoPE scaling (Lumina-Video Extrapolation).",
+        ),
+    ]
+
+
 class Size(PlanNode):
     """Width, height, frames and fps for an aspect ratio."""
 
@@ -60,54 +122,7 @@ class Size(PlanNode):
             description="Width, height and frames for an aspect ratio, chosen from the model's training "
             "resolutions. Connect them to the sampler or to the empty latent.",
             aliases=("aspect ratio", "resolution", "width", "height", "16:9", "portrait", "landscape", "bucket"),
-            inputs=[
-                io.Combo.Input(
-                    "area",
-                    options=list(AREAS),
-                    default=DEFAULT_AREA,
-                    tooltip="Resolution class of the model: 960-class for f24R960, 512-class for f16R512, "
-                    "256-class for the first training stage, mini for the bundled model.",
-                ),
-                io.Combo.Input(
-                    "ratio",
-                    options=list(RATIOS),
-                    default=RATIOS[0],
-                    tooltip="Aspect ratio, width to height in landscape orientation.",
-                ),
-                io.Combo.Input(
-                    "orientation",
-                    options=[LANDSCAPE, PORTRAIT],
-                    default=LANDSCAPE,
-                    tooltip="portrait swaps width and height: 16:9 becomes 9:16.",
-                ),
-                io.Float.Input(
-                    "seconds",
-                    default=4.0,
-                    min=0.0,
-                    max=60.0,
-                    step=0.5,
-                    tooltip="Length of the clip at the model's frame rate, rounded to 8 frames; 0 makes an image. "
-                    "The models were trained on up to 4 seconds.",
-                ),
-                io.String.Input(
-                    "own_ratio",
-                    default="",
-                    optional=True,
-                    placeholder="2.39:1 or 1248x704",
-                    tooltip="Custom aspect ratio of up to 4:1, or one of the listed sizes. It replaces ratio and "
-                    "orientation; leave empty to use those.",
-                ),
-                io.Int.Input(
-                    "own_side",
-                    default=0,
-                    min=0,
-                    max=2048,
-                    step=32,
-                    optional=True,
-                    tooltip="Custom area, given as the side of a square in pixels; 0 uses the area above. An area "
-                    "larger than the model's needs RoPE scaling (Lumina-Video Extrapolation).",
-                ),
-            ],
+            inputs=[*trained_size_inputs(), seconds_input(), *own_size_inputs()],
             outputs=[
                 io.Int.Output("width", tooltip="In pixels."),
                 io.Int.Output("height", tooltip="In pixels."),

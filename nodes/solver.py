@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..lumina_core.sampling.solvers import SOLVERS
+from ..lumina_core.sampling.solvers import SOLVERS, solvers_by_evaluations
 from .host.solver import solver_sampler
 from .names import schema
 from .plan_inputs import PlanNode
 
-SOLVER_TOOLTIP = (
-    "Model evaluations per step: 1 for euler, adams2, adams3 and dpmpp_2m; 2 for midpoint "
-    "and heun2; 3 for heun3; 4 for rk4."
-)
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1])] * (len(names) > 1) + names[-1:])
+
+
+_PER_STEP = "; ".join(f"{count} for {_listed(names)}" for count, names in solvers_by_evaluations().items())
+SOLVER_TOOLTIP = f"Model evaluations per step: {_PER_STEP}."
 
 
 class Solver(PlanNode):

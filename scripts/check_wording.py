@@ -3,9 +3,9 @@
     python scripts/check_wording.py            every hit, one a line
     python scripts/check_wording.py --count    hits by word and by file
 
-Reads the README, docs/, the help pages, comments, docstrings and strings of Python files, comments and strings of the
-page's scripts, and the English locale. A line that has to quote a word ends with the marker "wording: ok". Exits with 1
-where there is a hit.
+Reads the README, docs/, the recipes, the help pages, comments, docstrings and strings of Python files, comments and
+strings of scripts, and the English locale. A line that has to quote a word ends with the marker "wording: ok". Exits
+with 1 where there is a hit.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ ROOT = Path(__file__).resolve().parents[1]
 STYLE = "docs/style.md"
 MARKER = "wording: ok"
 TEXTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/**/*.md", "web/docs/**/en.md",
-         "lumina_core/bundles/**/README.md", "locales/en/*.json")  # fmt: skip
-PYTHON = ("lumina_core/**/*.py", "nodes/**/*.py", "*.py")
-SCRIPTS = ("web/js/**/*.js",)
+         "lumina_core/bundles/**/README.md", "locales/en/*.json", "recipes/**/*.yaml")  # fmt: skip
+PYTHON = ("lumina_core/**/*.py", "nodes/**/*.py", "scripts/**/*.py", "benchmarks/**/*.py", "*.py")
+SCRIPTS = ("web/js/**/*.js", "scripts/**/*.mjs")
 _BLOCK = re.compile(r"^```banned\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SCRIPT_TEXT = re.compile(r"//[^\n]*|/\*.*?\*/|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"|`(?:\\.|[^`\\])*`", re.DOTALL)
 
@@ -91,7 +91,7 @@ def find(words: dict[str, str], name: str, source: str) -> list[Hit]:
     kept = {number for number, line in enumerate(source.splitlines(), start=1) if MARKER in line}
     if name.endswith(".py"):
         pieces = python_text(source)
-    elif name.endswith(".js"):
+    elif name.endswith((".js", ".mjs")):
         pieces = script_text(source)
     else:
         pieces = iter([(1, without_block(source) if name == STYLE else source)])

@@ -12,7 +12,7 @@ from ..network.config import VideoConfig
 from ..network.forward_options import ROPES
 from ..sampling.plan import SamplingPlan
 from ..sampling.presets import DEFAULT_PRESET, PRESETS, preset_clip
-from ..sampling.solvers import SOLVERS
+from ..sampling.solvers import solvers_by_evaluations
 from ..shapes.latents import VideoSize
 from ..shapes.resolutions import pick_size
 
@@ -79,6 +79,12 @@ def add_size_options(parser: argparse.ArgumentParser) -> None:
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
     """Add the flags of a ``SamplingPlan``."""
     group = parser.add_argument_group("sampling (defaults: those of the preset)", _SAMPLING)
+    for add in (_add_preset_options, _add_guidance_options, _add_step_options, _add_network_options):
+        add(group)
+
+
+def _add_preset_options(group: argparse._ArgumentGroup) -> None:
+    """Add the preset and the flags of the patch schedule."""
     group.add_argument(
         "--preset", metavar="NAME", help=f"sampling preset (default {DEFAULT_PRESET}, or that of the bundle)"
     )
@@ -94,6 +100,10 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
         help="in place of --patch: choose the patch schedule for this fraction of the FLOPs of a constant 1x2, above 0 "
         "and up to 1",
     )
+
+
+def _add_guidance_options(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of the guidance and of the motion scores."""
     group.add_argument(
         "--guidance", metavar="G", help="guidance scale g: ComfyUI's CFG scale is g + 1; 0 is off and halves the cost"
     )
@@ -111,6 +121,10 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="upper bound on the norm of the guided velocity, relative to the positive one; 0 is off",
     )
+
+
+def _add_step_options(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of the time grid, the solver and the step cache."""
     group.add_argument(
         "--time-shift",
         type=number,
@@ -135,6 +149,10 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
         "'through switches', which moves points onto the switches of the schedules; or a list such as "
         "'0, 0.1, 0.4, 1', which replaces --points",
     )
+
+
+def _add_network_options(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of the forward pass: RoPE scaling and Context Drop."""
     group.add_argument(
         "--rope",
         metavar="NAME",
@@ -158,9 +176,8 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
 
 def _per_step() -> str:
     """Help text: the solvers by evaluations per step."""
-    counts = sorted({solver.evaluations for solver in SOLVERS.values()})
-    named = {n: ", ".join(name for name, solver in SOLVERS.items() if solver.evaluations == n) for n in counts}
-    return "network evaluations per step: " + "; ".join(f"{n} {names}" for n, names in named.items())
+    named = (f"{count} {', '.join(names)}" for count, names in solvers_by_evaluations().items())
+    return "network evaluations per step: " + "; ".join(named)
 
 
 def plan_from(arguments: argparse.Namespace, size: VideoSize, config: VideoConfig) -> SamplingPlan:

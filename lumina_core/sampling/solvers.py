@@ -188,3 +188,9 @@ SOLVERS: dict[str, Solver] = {
     "adams3": Solver(3, (0,), _adams, memory=2, remember=_velocity),
     "dpmpp_2m": Solver(2, (0,), _dpmpp_2m, memory=1, remember=_data),
 }
+
+
+def solvers_by_evaluations() -> dict[int, list[str]]:
+    """Names in ``SOLVERS`` by their evaluations per step, fewest first."""
+    counts = sorted({solver.evaluations for solver in SOLVERS.values()})
+    return {count: [name for name, solver in SOLVERS.items() if solver.evaluations == count] for count in counts}

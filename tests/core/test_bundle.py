@@ -8,7 +8,6 @@ import pytest
 import torch
 from refusals import refused
 
-from lumina_core import LuminaError
 from lumina_core.audio.codec_loader import read_codec_channels
 from lumina_core.audio.feature_config import read_feature_widths
 from lumina_core.checkpoints.audio import read_audio_config
@@ -73,38 +72,37 @@ def test_a_bundle_is_found_by_name_and_by_folder(shipped, described):
 def test_no_folder_of_bundles_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr("lumina_core.pipelines.bundle.SHIPPED", tmp_path / "absent")
     assert bundled() == []
-    with pytest.raises(LuminaError, match="There is no bundle 'mini'; give the folder of one"):
+    with refused("bundle", "missing", "'mini'"):
         find_bundle("mini")
 
 
-@pytest.mark.parametrize("fields, words", [
-    ({"preset": "fast"}, "preset 'fast'"),
-    ({"vae": "../vae"}, "vae '../vae'"),
-    ({"vae": "/vae"}, "vae '/vae'"),
-    ({"sound": "../sound"}, "sound '../sound'"),
-    ({"sound": "voice"}, "sound 'voice'"),
-    ({"checkpoint": "elsewhere"}, "checkpoint 'elsewhere'"),
-    ({"prompt": None}, "lacks the field 'prompt'"),
-    ({"folder": "x"}, "unknown field 'folder'; known fields are name, about"),
-    ({"promt": "x"}, "unknown field 'promt'; did you mean prompt"),
-    ({"fps": "fast"}, "fps"),
-    ({"motion_range": [1]}, "motion_range, has 1 values; write 2"),
-    ({"size": {"width": 64}}, "size lacks the field 'height'"),
+@pytest.mark.parametrize("fields, field, kind, facts", [
+    ({"preset": "fast"}, "preset", "file", ["'fast'", "mini-MultiScale"]),
+    ({"vae": "../vae"}, "vae", "file", ["'../vae'"]),
+    ({"vae": "/vae"}, "vae", "file", ["'/vae'"]),
+    ({"sound": "../sound"}, "sound", "file", ["'../sound'"]),
+    ({"sound": "voice"}, "sound", "missing", ["'voice'"]),
+    ({"checkpoint": "elsewhere"}, "checkpoint", "missing", ["'elsewhere'"]),
+    ({"prompt": None}, "prompt", "value", ["'prompt'"]),
+    ({"folder": "x"}, "bundle", "file", ["'folder'", "name, about"]),
+    ({"promt": "x"}, "promt", "value", ["'promt'", "prompt"]),
+    ({"fps": "fast"}, "fps", "value", ["'fast'"]),
+    ({"motion_range": [1]}, "motion_range", "value", ["1", "2"]),
+    ({"size": {"width": 64}}, "height", "value", ["size", "'height'"]),
 ])  # fmt: skip
-def test_a_wrong_description_is_told_in_a_sentence(described, fields, words):
-    with pytest.raises(LuminaError, match=re.escape(words)) as told:
+def test_a_wrong_description_is_told_in_a_sentence(described, fields, field, kind, facts):
+    with refused(field, kind, DESCRIPTION, *facts):
         read_bundle(described(**fields))
-    assert DESCRIPTION in str(told.value)
 
 
-@pytest.mark.parametrize("text", ["{", "[1]"])
-def test_a_description_that_is_no_object(described, text):
+@pytest.mark.parametrize("text, field, kind", [("{", "bundle", "file"), ("[1]", None, "value")])
+def test_a_description_that_is_no_object(described, text, field, kind):
     folder = described()
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
-    with pytest.raises(LuminaError, match=DESCRIPTION):
+    with refused(field, kind, DESCRIPTION):
         read_bundle(folder)
     (folder / DESCRIPTION).unlink()
-    with pytest.raises(LuminaError, match=f"has no {DESCRIPTION}"):
+    with refused("bundle", "missing", DESCRIPTION):
         read_bundle(folder)
 
 
@@ -177,7 +175,7 @@ def test_parts_of_a_voice_that_do_not_fit_are_told(voiceless, tmp_path):
     write_codec(tmp_path / "other", 1, channels=CHANNELS + 1)
     with refused("codec", "mismatch", "4 latent channels", "5"):
         write_audio_bundle(AudioBundleRecipe(out=voiceless, **recipe | {"codec": tmp_path / "other"}))
-    with pytest.raises(LuminaError, match=f"has no {DESCRIPTION}"):
+    with refused("bundle", "missing", DESCRIPTION):
         write_audio_bundle(AudioBundleRecipe(out=tmp_path, **recipe))
     assert not (voiceless / "sound").exists() and read_bundle(voiceless).audio is None
 
@@ -220,16 +218,16 @@ def rewritten(shelf, folder, settings):
     return file
 
 
-@pytest.mark.parametrize("value, words", [
-    ("red", "not a list of rows of three numbers"),
-    ([[1, 2]] * 6, "not a list of rows of three numbers"),
-    ([[1, 2, float("nan")]] * 6, "not a list of rows of three numbers"),
-    ([[1, 2, "x"]] * 6, "not a list of rows of three numbers"),
-    ([], "not a list of rows of three numbers"),
-    ([[1, 2, 3]] * 5, "latent_rgb has 5 rows; write one for each of 6 channels"),
+@pytest.mark.parametrize("value, field, facts", [
+    ("red", LATENT_RGB, []),
+    ([[1, 2]] * 6, LATENT_RGB, []),
+    ([[1, 2, float("nan")]] * 6, LATENT_RGB, []),
+    ([[1, 2, "x"]] * 6, LATENT_RGB, []),
+    ([], LATENT_RGB, []),
+    ([[1, 2, 3]] * 5, "checkpoint", ["5", "6"]),
 ])  # fmt: skip
-def test_wrong_preview_colors_are_told(shelf, tmp_path, value, words):
-    with pytest.raises(LuminaError, match=words):
+def test_wrong_preview_colors_are_told(shelf, tmp_path, value, field, facts):
+    with refused(field, "file", "network.safetensors", LATENT_RGB, *facts):
         read_video_config(rewritten(shelf, tmp_path, {LATENT_RGB: value}))
 
 
@@ -249,20 +247,20 @@ def test_the_compact_vae_in_tiles(shelf, random):
     latents = random(1, BUNDLE_CHANNELS, 2, 12, 12)
     whole, tiled = vae.decode(latents), vae.decode(latents, tile=8)
     assert tiled.shape == whole.shape and (tiled - whole).abs().mean() < 0.1
-    with pytest.raises(LuminaError, match=r"shape \(1, 16, 2, 4, 4\), expected \(1, 6, frames"):
+    with refused("latents", "mismatch", "(1, 16, 2, 4, 4)", "(1, 6, "):
         vae.decode(random(1, 16, 2, 4, 4))
 
 
-@pytest.mark.parametrize("fields, words", [
-    ({"wide": 0}, "wide 0"), ({"wide": True}, "wide True"), ({"deep": 3}, "deep 3"), ({"depth": None}, "no depth"),
+@pytest.mark.parametrize("fields, fact", [
+    ({"wide": 0}, "wide 0"), ({"wide": True}, "wide True"), ({"deep": 3}, "deep 3"), ({"depth": None}, "depth"),
 ])  # fmt: skip
-def test_a_wrong_compact_config_is_told(described, fields, words):
+def test_a_wrong_compact_config_is_told(described, fields, fact):
     folder = described() / "vae"
     config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | fields
     config = {key: value for key, value in config.items() if value is not None}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     for read in (load_video_vae, read_vae_channels):
-        with pytest.raises(LuminaError, match=words):
+        with refused("vae", "file", fact):
             read(folder)
 
 
@@ -290,6 +288,9 @@ def test_models_that_do_not_go_together(shipped, tiny_set, tmp_path, capsys):
     size = ["--width", "64", "--height", "64", "--frames", "16"]
     out = ["--out", str(tmp_path / "clip.mp4"), "--prompt", "a cat", *size]
 
+    def numbers(**changed):
+        return set(re.findall(r"\d+", error(**changed)))
+
     def error(**changed):
         models = {**own, **{f"--{key.replace('_', '-')}": value for key, value in changed.items()}}
         assert main(["generate", *out, *(str(part) for pair in models.items() for part in pair)]) == 2
@@ -297,8 +298,8 @@ def test_models_that_do_not_go_together(shipped, tiny_set, tmp_path, capsys):
         assert err.count("\n") == 1, err
         return err
 
-    assert "latents have 6 channels, and this checkpoint's 16" in error(vae=bundle / "vae")
-    assert "latents have 16 channels, and this checkpoint's 6" in error(checkpoint=bundle / "video")
+    assert {"6", "16"} <= numbers(vae=bundle / "vae")
+    assert {"6", "16"} <= numbers(checkpoint=bundle / "video")
     assert "--checkpoint" in error(bundle="mini")
     assert list(tmp_path.iterdir()) == []
 
@@ -312,7 +313,7 @@ def test_a_text_encoder_of_another_width_is_told_before_anything_is_loaded(tiny_
     flags = ["--checkpoint", tiny_set.model, "--text-encoder", folder, "--vae", tiny_set.vae, "--prompt", "a cat"]
     size = ["--width", "64", "--height", "64", "--frames", "16", "--out", tmp_path / "clip.mp4"]
     assert main(["generate", *map(str, flags), *map(str, size)]) == 2
-    assert "text features are 64 wide, and this checkpoint reads 48" in capsys.readouterr().err
+    assert {"64", "48"} <= set(re.findall(r"\d+", capsys.readouterr().err))
 
 
 def test_no_models_and_no_bundle(tmp_path, monkeypatch, capsys):
@@ -320,7 +321,7 @@ def test_no_models_and_no_bundle(tmp_path, monkeypatch, capsys):
     assert main(["generate", "--prompt", "a cat"]) == 2
     assert "--bundle FOLDER" in capsys.readouterr().err
     assert main(["demo"]) == 2
-    assert "There is no bundle 'mini'" in capsys.readouterr().err
+    assert "'mini'" in capsys.readouterr().err
 
 
 def test_plan_counts_for_a_bundle(shipped, capsys):
@@ -330,7 +331,8 @@ def test_plan_counts_for_a_bundle(shipped, capsys):
     assert main(["plan", "--preset", "mini-MultiScale", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["flops"] > 1000 * data["flops"]
     assert main(["plan", "--bundle", "mini", "--checkpoint", "x"]) == 2
-    assert "use only one of them" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "--bundle" in error and "--checkpoint" in error
 
 
 def test_demo_writes_a_video_a_sheet_and_what_they_show(shipped, tmp_path, capsys):
@@ -364,8 +366,8 @@ def test_a_motion_score_that_was_never_learned_is_told(shipped, tmp_path, capsys
 def test_demo_of_one_frame_is_refused_and_a_short_one_has_no_score(shipped, tmp_path, capsys):
     out = ["--out", str(tmp_path / "demo.mp4"), "--points", "3"]
     assert main(["demo", *out, "--scale", "0"]) == 2
-    assert "scale is 0; write a whole number from 1" in capsys.readouterr().err
+    assert "scale is 0" in capsys.readouterr().err
     assert main(["demo", *out, "--frames", "1", "--patch", "1x2"]) == 2
-    assert "demo makes a video: --frames is 1" in capsys.readouterr().err
+    assert "--frames is 1" in capsys.readouterr().err
     assert main(["demo", *out, "--frames", "4", "--patch", "1x2"]) == 0
     assert "motion score" not in capsys.readouterr().out

@@ -9,6 +9,7 @@ from dataclasses import replace
 import golden
 import pytest
 import torch
+from refusals import refused
 from safetensors.torch import load_file, save_file
 
 from lumina_core import LatentSize, LuminaError, PatchSize, load_video_model
@@ -230,7 +231,7 @@ def test_truncated_safetensors(save, keep):
     path = save()
     path.write_bytes(path.read_bytes()[:keep])
     assert f"{SAFETENSORS} cannot be read" in refusal(path)
-    with pytest.raises(LuminaError, match="cannot be read"):
+    with refused("file", "file", "consolidated.00-of-01.safetensors"):
         read_video_config(path)
 
 
@@ -357,7 +358,7 @@ def test_header_check_needs_no_weights(save, weights):
     """It sees keys and shapes, so everything but values."""
     damaged = torch.full_like(weights["pad_token"], float("nan"))
     assert isinstance(read_video_config(save(pad_token=damaged)), VideoConfig)
-    with pytest.raises(LuminaError, match="1 missing"):
+    with refused("file", "file", "pad_token"):
         read_video_config(save(pad_token=None))
 
 

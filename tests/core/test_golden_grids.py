@@ -2,8 +2,9 @@
 
 import golden
 import pytest
+from refusals import refused
 
-from lumina_core import LuminaError, Piecewise
+from lumina_core import Piecewise, ScheduleError
 from lumina_core.sampling.timesteps import time_grid
 
 GRIDS = golden.read_json("grids")["grids"]
@@ -40,16 +41,16 @@ def test_schedule_value_equals_the_official_one(case):
 @pytest.mark.parametrize("case", UNSORTED, ids=lambda c: f"{c['config']}-{c['t']}")
 def test_unsorted_thresholds_are_refused(case):
     """The official code accepts them, and stops at the first threshold that is not reached."""
-    with pytest.raises(LuminaError, match="rising order"):
+    with refused(None, "value", "Segment 3", "0.2", "0.5", error=ScheduleError):
         golden.piecewise(case["config"])
 
 
 def test_what_the_official_code_refuses_has_no_form_here():
     assert [c["config"] for c in REFUSED] == [None, [[0.1, 2]], [1.0, 2.0]]
     assert Piecewise.constant(None).at(0.5) is None  # no value at all, written 'none'
-    with pytest.raises(LuminaError, match="one value more"):
+    with refused(None, "value", "1 values", "1 thresholds", error=ScheduleError):
         Piecewise((2,), (0.1,))  # no first value
-    with pytest.raises(LuminaError, match="one value more"):
+    with refused(None, "value", "2 values", "0 thresholds", error=ScheduleError):
         Piecewise((1.0, 2.0))  # no threshold
 
 

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from refusals import refused
 from safetensors.torch import load_file, save_file
 
 from lumina_core import LuminaError
@@ -122,7 +123,7 @@ def test_weights_and_latents_that_do_not_fit(folder, tmp_path):
     weights = load_file(folder / WEIGHTS)
     del weights["decoder.conv_in.weight"]
     save_file(weights, tmp_path / "vae" / WEIGHTS)
-    with pytest.raises(LuminaError, match=r"decoder\.conv_in\.weight"):
+    with refused("file", "file", "decoder.conv_in.weight"):
         load_image_vae(tmp_path / "vae")
     vae = load_image_vae(folder)
     with pytest.raises(LuminaError) as caught:

@@ -27,7 +27,7 @@ SMALLER = {
     "1-autoencoder": {"wide": 16, "narrow": 8, "depth": 1, "steps": 2, "batch": 2},
     "2-text-encoder": {"width": 32, "layers": 1, "steps": 2, "batch": 4},
     "3-data": {"clips": 3, "pictures": 3, "outlines": 2, "held_out": 2},
-    "4-pictures": QUICK
+    "4-images": QUICK
     | {
         "network": {
             "channels": 6, "dim": 64, "layers": 1, "heads": 4, "kv_heads": 2, "ffn_hidden": 80, "cond_dim": 32,
@@ -79,7 +79,7 @@ def test_each_stage_tells_its_result_and_the_bundle_comes_last(made):
     folder, out = made
     lines = out.splitlines()
     assert lines == [
-        "runs/mini/vae", "runs/mini/text_encoder", "runs/mini/data", "runs/mini/pictures/step-0000002",
+        "runs/mini/vae", "runs/mini/text_encoder", "runs/mini/data", "runs/mini/images/step-0000002",
         "runs/mini/clips/step-0000002", "lumina_core/bundles/mini",
     ]  # fmt: skip
     assert all((folder / line).is_dir() for line in lines)
@@ -140,7 +140,7 @@ def test_a_second_run_finds_all_of_it_finished(made, capsys):
     assert [line for line in out if " is finished: " in line][:2] == [
         "1-autoencoder is finished: runs/mini/vae", "2-text-encoder is finished: runs/mini/text_encoder",
     ]  # fmt: skip
-    assert {"4-pictures is finished: runs/mini/pictures", "5-clips is finished: runs/mini/clips"} < set(out)
+    assert {"4-images is finished: runs/mini/images", "5-clips is finished: runs/mini/clips"} < set(out)
     assert out[-1] == "lumina_core/bundles/mini"
     assert sorted(path for path in (folder / "runs").rglob("*.safetensors")) == files
     assert {path: path.stat().st_mtime_ns for path in files} == before

@@ -5,13 +5,13 @@ import json
 from dataclasses import replace
 
 import pytest
+from refusals import refused
 from safetensors.torch import save_file
 
 from benchmarks import paper_tables
 from benchmarks.common.motion_scores import plan_of
 from benchmarks.common.paper import TABLE_3
 from benchmarks.common.patch_sizes import following
-from lumina_core.errors import LuminaError
 from lumina_core.mini.captions import CHINESE, ENGLISH
 from lumina_core.mini.draw import draw
 from lumina_core.mini.judge import judge
@@ -106,5 +106,5 @@ def test_a_quick_run_fills_every_table(bundle):
 
 
 def test_a_missing_bundle_is_refused():
-    with pytest.raises(LuminaError, match="nowhere"):
+    with refused("bundle", "missing", "nowhere"):
         paper_tables.measure(given("nowhere"))

@@ -3,6 +3,7 @@
 import random as pyrandom
 
 import pytest
+from refusals import refused
 
 from lumina_core import LuminaError, PatchSize, Piecewise, ScheduleError, parse_number, parse_patch
 
@@ -18,7 +19,7 @@ def test_patch_size_is_frames_by_space_and_its_key_the_other_way_round():
 
 @pytest.mark.parametrize("text", ["", "2", "2x", "x4", "2x4x1", "0x2", "2x0", "-1x2", "a", "1.5x2", "1x2;"])
 def test_bad_patch_size(text):
-    with pytest.raises(ScheduleError, match="is not a patch size; write frames x space, such as 1x2"):
+    with refused(None, "value", f"'{text}'", "1x2", error=ScheduleError):
         PatchSize.parse(text)
 
 
@@ -108,26 +109,26 @@ def test_bad_patch_schedule(text, said):
 
 @pytest.mark.parametrize("value", ["abc", "", "1 2", "0x10", "--1"])
 def test_bad_number(value):
-    with pytest.raises(ScheduleError, match=r"Segment 2: '.*' is not a number; write a number such as 6, or none"):
+    with refused(None, "value", "Segment 2", error=ScheduleError):
         parse_number(f"6 | 0.5: {value}")
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-Infinity", "1e999"])
 def test_number_must_be_finite(value):
-    with pytest.raises(ScheduleError, match="Segment 1: .* is not a finite number"):
+    with refused(None, "value", "Segment 1", error=ScheduleError):
         parse_number(value)
 
 
 @pytest.mark.parametrize("value", [None, 6.0, ["2x4"], b"2x4"])
 def test_schedule_text_must_be_text(value):
-    with pytest.raises(ScheduleError, match="A schedule is text such as .*; found "):
+    with refused(None, "value", "'2x4 | 0.03: 2x2'", error=ScheduleError):
         parse_patch(value)
 
 
 def test_a_schedule_needs_a_value_before_each_threshold():
-    with pytest.raises(ScheduleError, match="found 2 values and 0 thresholds"):
+    with refused(None, "value", "2 values", "0 thresholds", error=ScheduleError):
         Piecewise((1, 2))
-    with pytest.raises(ScheduleError, match="found 0 values and 0 thresholds"):
+    with refused(None, "value", "0 values", "0 thresholds", error=ScheduleError):
         Piecewise(())
 
 

@@ -50,6 +50,18 @@ line with its path; the last line is a path."""
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_model_options(parser)
+    _add_lora_option(parser)
+    _add_text_options(parser)
+    add_given_frames_options(parser)
+    _add_audio_options(parser)
+    add_size_options(parser)
+    add_plan_options(parser)
+    _add_run_options(parser)
+    _add_draft_options(parser)
+
+
+def _add_lora_option(parser: argparse.ArgumentParser) -> None:
+    """Add the flag of LoRA files."""
     parser.add_argument(
         "--lora",
         action="append",
@@ -58,6 +70,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="PATH[:STRENGTH]",
         help="LoRA .safetensors file for the checkpoint, with strength 1 by default; may be repeated",
     )
+
+
+def _add_text_options(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the prompts."""
     texts = parser.add_argument_group(
         "text (up to 256 tokens each, including the built-in system prompt; the rest is cut)"
     )
@@ -66,12 +82,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--prompts", metavar="FILE", help="one prompt per line; blank lines and lines that start with # are skipped"
     )
     texts.add_argument("--negative-prompt", default="", metavar="TEXT", help="what to avoid (default: empty)")
-    add_given_frames_options(parser)
+
+
+def _add_audio_options(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of generated audio."""
     group = parser.add_argument_group("audio")
     group.add_argument("--audio", action="store_true", help="add generated audio to the video")
     group.add_argument("--audio-prompt", metavar="TEXT", help="audio prompt (default: --prompt)")
-    add_size_options(parser)
-    add_plan_options(parser)
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the run: seeds, the device and the file."""
     run = parser.add_argument_group("run")
     run.add_argument(
         "--train-size",
@@ -90,6 +111,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--num", type=whole, default=1, metavar="N", help="clips of each prompt, with consecutive seeds (default 1)"
     )
+    _add_device_options(run)
+    run.add_argument(
+        "--out",
+        metavar="FILE",
+        help="output file, .mp4, or .png for 1 frame; an existing file is replaced (default lumina-video.mp4 or .png)",
+    )
+
+
+def _add_device_options(run: argparse._ArgumentGroup) -> None:
+    """Add the flags of where and how the networks run."""
     run.add_argument("--device", default=AUTO, metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps (default auto)")
     run.add_argument(
         "--dtype",
@@ -105,11 +136,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--vae-tile", type=whole, metavar="N", help="decode in tiles of N latent pixels (8 pixels each) to save memory"
     )
-    run.add_argument(
-        "--out",
-        metavar="FILE",
-        help="output file, .mp4, or .png for 1 frame; an existing file is replaced (default lumina-video.mp4 or .png)",
-    )
+
+
+def _add_draft_options(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that stop at a draft and refine it."""
     drafts = parser.add_argument_group("draft and refine")
     drafts.add_argument(
         "--stop",

@@ -1,4 +1,4 @@
-"""Counts the activation memory of a forward pass and compares it with the formula: `python benchmarks/activations.py`.
+"""Counts the activation memory of a forward pass and compares it with the formula: `python -m benchmarks.activations`.
 
 The formula is that of `lumina_core/cost/activations.py`. Forward passes run on
 the meta device, at any size in no time: a tensor's bytes count from the operator that makes it until nothing references
@@ -8,24 +8,19 @@ as on a GPU. Workspace inside a kernel and what an allocator rounds up are not c
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch.overrides import TorchFunctionMode
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.common.harness import make_parser, run  # noqa: E402 - found through the line above
-from benchmarks.common.tensor_memory import TensorMemory  # noqa: E402
-from lumina_core.cost.activations import forward_bytes  # noqa: E402
-from lumina_core.network.config import VideoConfig  # noqa: E402
-from lumina_core.network.video import MultiScaleNextDiT  # noqa: E402
-from lumina_core.shapes.latents import LatentSize, VideoSize  # noqa: E402
-from lumina_core.shapes.schedules import PatchSize  # noqa: E402
-from lumina_core.text.gemma import MAX_TOKENS  # noqa: E402
+from benchmarks.common.harness import make_parser, run
+from benchmarks.common.tensor_memory import TensorMemory
+from lumina_core.cost.activations import forward_bytes
+from lumina_core.network.config import VideoConfig
+from lumina_core.network.video import MultiScaleNextDiT
+from lumina_core.shapes.latents import LatentSize, VideoSize
+from lumina_core.shapes.schedules import PatchSize
+from lumina_core.text.gemma import MAX_TOKENS
 
 GIB = 2**30
 SIZES = (VideoSize(1248, 704, 96), VideoSize(672, 384, 64))

@@ -1,4 +1,4 @@
-"""Audio twice as long as the trained length, with and without RoPE scaling: `python benchmarks/audio_length.py`.
+"""Audio twice as long as the trained length, with and without RoPE scaling: `python -m benchmarks.audio_length`.
 
 Unseen clips of the mini world are joined in pairs to 8 s, twice what the mini audio model was trained on, and the
 onsets of the generated audio are compared with the events. Figures do not depend on what else the machine does.
@@ -7,21 +7,16 @@ onsets of the generated audio are compared with the events. Figures do not depen
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.common.audio_clips import RATES, AudioGenerator, Clip, unseen_clips  # noqa: E402
-from benchmarks.common.audio_timing import figures_of  # noqa: E402
-from benchmarks.common.harness import at_least, make_parser, progress, run  # noqa: E402
-from lumina_core.checkpoints.audio import load_audio_model  # noqa: E402
-from lumina_core.evaluation.onsets import Agreement, find_onsets, match, pooled  # noqa: E402
-from lumina_core.mini.audio_world import SECONDS  # noqa: E402
+from benchmarks.common.audio_clips import RATES, AudioGenerator, Clip, unseen_clips
+from benchmarks.common.audio_timing import figures_of
+from benchmarks.common.harness import at_least, make_parser, progress, run
+from lumina_core.checkpoints.audio import load_audio_model
+from lumina_core.evaluation.onsets import Agreement, find_onsets, match, pooled
+from lumina_core.mini.audio_world import SECONDS
 
 
 def measure(args: argparse.Namespace) -> dict:

@@ -1,4 +1,4 @@
-"""What Context Drop saves and what it costs: `python benchmarks/context_drop.py`.
+"""What Context Drop saves and what it costs: `python -m benchmarks.context_drop`.
 
 Computed: FLOPs of a forward pass of the released network at t = 0 and of whole released schedules. Measured: the
 mini bundle's clips of prompts that were never trained, exactly and with each setting from the same noise. Time is CPU
@@ -8,19 +8,14 @@ time of one thread.
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.common.clip_comparison import EXACT, Option, compare  # noqa: E402
-from benchmarks.common.harness import at_least, make_parser, run  # noqa: E402
-from benchmarks.common.mini_clips import default_plan, load  # noqa: E402
-from lumina_core.cost.flops import REFERENCE, TYPICAL_TEXT, forward_cost, plan_cost  # noqa: E402
-from lumina_core.network.config import VideoConfig  # noqa: E402
-from lumina_core.sampling.presets import PRESETS, preset_clip  # noqa: E402
-from lumina_core.sampling.step_cache import RECOMMENDED as TOLERANCE  # noqa: E402
+from benchmarks.common.clip_comparison import EXACT, Option, compare
+from benchmarks.common.harness import at_least, make_parser, run
+from benchmarks.common.mini_clips import default_plan, load
+from lumina_core.cost.flops import REFERENCE, TYPICAL_TEXT, forward_cost, plan_cost
+from lumina_core.network.config import VideoConfig
+from lumina_core.sampling.presets import PRESETS, preset_clip
+from lumina_core.sampling.step_cache import RECOMMENDED as TOLERANCE
 
 LARGE, SMALL = "f24F96R960", "f16F64R512"
 # Flow times up to which layers drop, and the one that is also measured together with the step cache.

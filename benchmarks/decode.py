@@ -1,4 +1,4 @@
-"""Memory and time of decoding and encoding, and the error of decoding in tiles: `python benchmarks/decode.py`.
+"""Memory and time of decoding and encoding, and the error of decoding in tiles: `python -m benchmarks.decode`.
 
 Memory: bytes of tensors alive at the peak of the released network in bfloat16 at 1248x704, 16 and 96 frames, on the
 meta device, which computes shapes alone: the check of values and the move to the CPU are left out. Workspace of a
@@ -11,25 +11,20 @@ the CogVideoX layers with random weights, whose frames mean nothing.
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from unittest import mock
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.common.harness import make_parser, run  # noqa: E402 - found through the line above
-from benchmarks.common.tensor_memory import TensorMemory  # noqa: E402
-from benchmarks.common.timing_rounds import TimingRounds  # noqa: E402
-from lumina_core.mini.draw import draw  # noqa: E402
-from lumina_core.mini.world import random_scene  # noqa: E402
-from lumina_core.pipelines.bundle import find_bundle  # noqa: E402
-from lumina_core.vae import codec as vae_codec  # noqa: E402
-from lumina_core.vae.codec import VideoVAE  # noqa: E402
-from lumina_core.vae.loader import RELEASED, load_video_vae  # noqa: E402
+from benchmarks.common.harness import make_parser, run
+from benchmarks.common.tensor_memory import TensorMemory
+from benchmarks.common.timing_rounds import TimingRounds
+from lumina_core.mini.draw import draw
+from lumina_core.mini.world import random_scene
+from lumina_core.pipelines.bundle import find_bundle
+from lumina_core.vae import codec as vae_codec
+from lumina_core.vae.codec import VideoVAE
+from lumina_core.vae.loader import RELEASED, load_video_vae
 
 HEIGHT, WIDTH, TILE = 704, 1248, 64
 SHORT, LONG = 16, 96

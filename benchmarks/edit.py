@@ -1,4 +1,4 @@
-"""Image-to-video and video-to-video without new weights, on the mini bundle: `python benchmarks/edit.py`.
+"""Image-to-video and video-to-video without new weights, on the mini bundle: `python -m benchmarks.edit`.
 
 Clips that begin with a drawn frame, clips that continue drawn frames, and drawn clips re-rendered with another prompt,
 as the ComfyUI nodes make them. The judge reads what was kept and what follows the prompt.
@@ -9,29 +9,24 @@ from __future__ import annotations
 import argparse
 import math
 import random
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.common.comparison import mean, standard_error  # noqa: E402 - found through the line above
-from benchmarks.common.harness import at_least, make_parser, progress, run  # noqa: E402
-from benchmarks.common.mini_clips import default_plan, load, make_clips  # noqa: E402
-from lumina_core.media.motion_score import dis_flow, motion_score  # noqa: E402
-from lumina_core.mini.draw import draw  # noqa: E402
-from lumina_core.mini.judge import judge  # noqa: E402
-from lumina_core.mini.prompts import Prompt, held_out_prompts  # noqa: E402
-from lumina_core.mini.quality import COUNTED  # noqa: E402
-from lumina_core.mini.world import BACKGROUNDS, COLORS, FPS, SHAPES, Scene  # noqa: E402
-from lumina_core.pipelines.video import LuminaVideoPipeline  # noqa: E402
-from lumina_core.sampling.frame_conditioning import condition_on_frames  # noqa: E402
-from lumina_core.sampling.noise import noised  # noqa: E402
-from lumina_core.sampling.plan import SamplingPlan  # noqa: E402
-from lumina_core.shapes.latents import VAE_FRAMES  # noqa: E402
+from benchmarks.common.comparison import mean, standard_error
+from benchmarks.common.harness import at_least, make_parser, progress, run
+from benchmarks.common.mini_clips import default_plan, load, make_clips
+from lumina_core.media.motion_score import dis_flow, motion_score
+from lumina_core.mini.draw import draw
+from lumina_core.mini.judge import judge
+from lumina_core.mini.prompts import Prompt, held_out_prompts
+from lumina_core.mini.quality import COUNTED
+from lumina_core.mini.world import BACKGROUNDS, COLORS, FPS, SHAPES, Scene
+from lumina_core.pipelines.video import LuminaVideoPipeline
+from lumina_core.sampling.frame_conditioning import condition_on_frames
+from lumina_core.sampling.noise import noised
+from lumina_core.sampling.plan import SamplingPlan
+from lumina_core.shapes.latents import VAE_FRAMES
 
 # Pixels per frame of the drawn sources: none turns back within its clip.
 SPEED = 1.0

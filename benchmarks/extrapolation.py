@@ -1,4 +1,4 @@
-"""Clips beyond the trained size with each RoPE scaling: `python benchmarks/extrapolation.py`.
+"""Clips beyond the trained size with each RoPE scaling: `python -m benchmarks.extrapolation`.
 
 The mini bundle's judge reads each clip. A larger clip is read twice, as it is and shrunk to the trained area, and the
 more confident reading counts; it looks at the largest object alone. "One object" is the share of frames that show
@@ -9,26 +9,21 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.common.comparison import mean, standard_error  # noqa: E402 - found through the line above
-from benchmarks.common.harness import at_least, make_parser, progress, run  # noqa: E402
-from benchmarks.common.mini_clips import default_plan, load, make_clips  # noqa: E402
-from lumina_core.errors import LuminaError  # noqa: E402
-from lumina_core.mini.judge import judge  # noqa: E402
-from lumina_core.mini.prompts import Prompt, held_out_prompts  # noqa: E402
-from lumina_core.mini.quality import COUNTED  # noqa: E402
-from lumina_core.network.forward_options import ROPES  # noqa: E402
-from lumina_core.pipelines.video import LuminaVideoPipeline  # noqa: E402
-from lumina_core.sampling.plan import SamplingPlan  # noqa: E402
-from lumina_core.shapes.latents import LatentSize, VideoSize  # noqa: E402
+from benchmarks.common.comparison import mean, standard_error
+from benchmarks.common.harness import at_least, make_parser, progress, run
+from benchmarks.common.mini_clips import default_plan, load, make_clips
+from lumina_core.errors import LuminaError
+from lumina_core.mini.judge import judge
+from lumina_core.mini.prompts import Prompt, held_out_prompts
+from lumina_core.mini.quality import COUNTED
+from lumina_core.network.forward_options import ROPES
+from lumina_core.pipelines.video import LuminaVideoPipeline
+from lumina_core.sampling.plan import SamplingPlan
+from lumina_core.shapes.latents import LatentSize, VideoSize
 
 # By the suffix of their fields.
 SIZES = {"96x96": VideoSize(96, 96, 32), "128x128": VideoSize(128, 128, 32), "64f": VideoSize(64, 64, 64)}

@@ -1,6 +1,6 @@
 """Fit the colors of latent previews: RGB in -1..1 as a linear function of scaled latents, by least squares.
 
-    python benchmarks/fit_preview.py --vae PATH --media FOLDER
+    python -m benchmarks.fit_preview --vae PATH --media FOLDER
 
 Clips and images are encoded by the VAE; the target of a latent pixel is the mean of the 8 x 8 pixels and of the frames
 that it covers. Prints the factors for vae/latent_preview.py, and R^2 of those there and of the fitted ones. With four
@@ -10,7 +10,6 @@ clips or more, every fourth is left out of the fit, and R^2 is of those alone.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,14 +17,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.common.harness import make_parser, progress, run  # noqa: E402 - found through the line above
-from lumina_core.errors import LuminaError  # noqa: E402
-from lumina_core.shapes.latents import VAE_FRAMES, VAE_SPACE  # noqa: E402
-from lumina_core.vae.latent_preview import LATENT_RGB_FACTORS  # noqa: E402
-from lumina_core.vae.loader import VideoVAE, load_video_vae  # noqa: E402
+from benchmarks.common.harness import make_parser, progress, run
+from lumina_core.errors import LuminaError
+from lumina_core.shapes.latents import VAE_FRAMES, VAE_SPACE
+from lumina_core.vae.latent_preview import LATENT_RGB_FACTORS
+from lumina_core.vae.loader import VideoVAE, load_video_vae
 
 MEDIA = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif", ".png", ".jpg", ".jpeg", ".webp"}
 HELD_OUT = 4

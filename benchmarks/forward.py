@@ -1,7 +1,7 @@
 """Our forward pass compared with the official one: same weights, inputs and threads, interleaved, outputs compared.
 
-    python benchmarks/forward.py --official CHECKOUT_OF_LUMINA-VIDEO
-    python benchmarks/forward.py --official CHECKOUT --device cuda --dtype bf16 --gqa --dim 2304 --layers 24 --heads 16
+    python -m benchmarks.forward --official CHECKOUT_OF_LUMINA-VIDEO
+    python -m benchmarks.forward --official CHECKOUT --device cuda --dtype bf16 --gqa --dim 2304 --layers 24 --heads 16
 
 Each code runs in a process of its own. Ours is timed as a sampling run calls it from its second step on: text K/V,
 pooled text and rotary tables are cached; the official code computes them in every call, and `ratio_recomputed` is ours
@@ -12,25 +12,21 @@ outputs over their root mean square. The memory of both is counted in tensors.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.common.harness import make_parser, progress, run  # noqa: E402 - found through the line above
-from benchmarks.common.official import load_official  # noqa: E402
-from benchmarks.common.subprocess_timer import SubprocessCalls, others_beside  # noqa: E402
-from benchmarks.common.tensor_memory import TensorMemory  # noqa: E402
-from benchmarks.common.timing_rounds import TimingRounds  # noqa: E402
-from lumina_core import MultiScaleNextDiT  # noqa: E402
-from lumina_core.network import cpu_kernels  # noqa: E402
-from lumina_core.network.config import VideoConfig  # noqa: E402
-from lumina_core.shapes.latents import LatentSize  # noqa: E402
+from benchmarks.common.harness import make_parser, progress, run
+from benchmarks.common.official import load_official
+from benchmarks.common.subprocess_timer import SubprocessCalls, others_beside
+from benchmarks.common.tensor_memory import TensorMemory
+from benchmarks.common.timing_rounds import TimingRounds
+from lumina_core import MultiScaleNextDiT
+from lumina_core.network import cpu_kernels
+from lumina_core.network.config import VideoConfig
+from lumina_core.shapes.latents import LatentSize
 
 OURS, RECOMPUTED, OFFICIAL = "ours", "recomputed", "official"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

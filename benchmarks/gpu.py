@@ -1,4 +1,4 @@
-"""The network on a GPU, in a few minutes: `python benchmarks/gpu.py`.
+"""The network on a GPU, in a few minutes: `python -m benchmarks.gpu`.
 
 Random weights of the released size in bf16, at 672x384 with 64 frames and 1248x704 with 96. Measured: the peak rate of
 bf16 matrix products, every attention kernel that is installed, and seconds and memory of a forward pass at each patch
@@ -12,29 +12,24 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.common.comparison import target  # noqa: E402 - found through the line above
-from benchmarks.common.harness import make_parser, progress, run  # noqa: E402
-from lumina_core.cost.flops import TYPICAL_TEXT, forward_cost  # noqa: E402
-from lumina_core.network.attention import KERNELS, choose_attention  # noqa: E402
-from lumina_core.network.compilation import BACKEND, compile_blocks  # noqa: E402
-from lumina_core.network.config import VideoConfig  # noqa: E402
-from lumina_core.network.video import MultiScaleNextDiT  # noqa: E402
-from lumina_core.sampling.plan import SamplingPlan  # noqa: E402
-from lumina_core.sampling.presets import PRESETS, preset_clip  # noqa: E402
-from lumina_core.shapes.latents import LatentSize  # noqa: E402
-from lumina_core.shapes.schedules import PatchSize  # noqa: E402
+from benchmarks.common.comparison import target
+from benchmarks.common.harness import make_parser, progress, run
+from lumina_core.cost.flops import TYPICAL_TEXT, forward_cost
+from lumina_core.network.attention import KERNELS, choose_attention
+from lumina_core.network.compilation import BACKEND, compile_blocks
+from lumina_core.network.config import VideoConfig
+from lumina_core.network.video import MultiScaleNextDiT
+from lumina_core.sampling.plan import SamplingPlan
+from lumina_core.sampling.presets import PRESETS, preset_clip
+from lumina_core.shapes.latents import LatentSize
+from lumina_core.shapes.schedules import PatchSize
 
 # Multi-scale over single-scale seconds of each preset.
 RATIO_TARGETS = {"f16F64R512": 0.36, "f24F96R960": 0.30}

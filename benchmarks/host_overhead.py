@@ -1,4 +1,4 @@
-"""What a run costs in ComfyUI over the bare core loop: `python benchmarks/host_overhead.py`.
+"""What a run costs in ComfyUI over the bare core loop: `python -m benchmarks.host_overhead`.
 
 Both in one process of the host's Python, interleaved: same weights (random, width 512, 6 layers), noise, plan, float32
 and threads. The bare loop is `lumina_core.sample` with torch's attention; the others are the host's own nodes with our
@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "host")]
+sys.path.insert(0, str(ROOT / "tests" / "host"))
 
 from hosts import HOW_TO_POINT, find_hosts  # noqa: E402 - found through the line above
 from run_inside import run_inside  # noqa: E402

@@ -1,4 +1,4 @@
-"""How measured motion scores relate to true motion: `python benchmarks/motion_accuracy.py`.
+"""How measured motion scores relate to true motion: `python -m benchmarks.motion_accuracy`.
 
 Drawn clips: flat shapes of the bundled model's training domain. Pans: synthetic texture. True motion is in pixels of
 320 x 576 per half second. UniMatch, the estimator of the released scores, is not run: its weights are a download.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
-import sys
 import tempfile
 from itertools import pairwise
 from pathlib import Path
@@ -17,15 +16,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.common.harness import make_parser, run  # noqa: E402 - found through the line above
-from lumina_core.evaluation.rank_correlation import spearman  # noqa: E402
-from lumina_core.media.motion_score import HEIGHT, TIMES, WIDTH, Flow, dis_flow, file_motion_score, motion_score  # noqa: E402
-from lumina_core.media.writer import write_video  # noqa: E402
-from lumina_core.mini.draw import draw, shape_mask  # noqa: E402
-from lumina_core.mini.world import FPS, FRAMES, SIDE, Scene, random_scene  # noqa: E402
+from benchmarks.common.harness import make_parser, run
+from lumina_core.evaluation.rank_correlation import spearman
+from lumina_core.media.motion_score import HEIGHT, TIMES, WIDTH, Flow, dis_flow, file_motion_score, motion_score
+from lumina_core.media.writer import write_video
+from lumina_core.mini.draw import draw, shape_mask
+from lumina_core.mini.world import FPS, FRAMES, SIDE, Scene, random_scene
 
 PRESETS, PANS = ("ultrafast", "fast", "medium"), (2, 8, 16, 32, 64)
 

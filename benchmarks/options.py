@@ -1,4 +1,4 @@
-"""What the approximate options save and what they cost: `python benchmarks/options.py`.
+"""What the approximate options save and what they cost: `python -m benchmarks.options`.
 
 The mini bundle makes clips of prompts that were never trained: exactly, and with each option from the same noise.
 Time is CPU time of one thread.
@@ -7,17 +7,12 @@ Time is CPU time of one thread.
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.common.clip_comparison import EXACT, Option, coarser, compare  # noqa: E402
-from benchmarks.common.harness import at_least, make_parser, run  # noqa: E402
-from benchmarks.common.mini_clips import default_plan, load, network_of  # noqa: E402
+from benchmarks.common.clip_comparison import EXACT, Option, coarser, compare
+from benchmarks.common.harness import at_least, make_parser, run
+from benchmarks.common.mini_clips import default_plan, load, network_of
 
 TOLERANCES = (0.1, 0.2, 0.3, 0.4)
 

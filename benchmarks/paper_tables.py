@@ -1,4 +1,4 @@
-"""The paper's control tables in miniature, on the bundled model: `python benchmarks/paper_tables.py`.
+"""The paper's control tables in miniature, on the bundled model: `python -m benchmarks.paper_tables`.
 
 Table 2 (patch sizes alone and combined), Table 3 (positive and negative motion scores) and Figure 3 (loss of each patch
 size over flow time) of arXiv 2502.06782. `--quick` only shows that it runs.
@@ -7,19 +7,14 @@ size over flow time) of arXiv 2502.06782. `--quick` only shows that it runs.
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.common.comparison import target  # noqa: E402 - found through the line above
-from benchmarks.common.harness import at_least, make_parser, run  # noqa: E402
-from benchmarks.common.loss_windows import figure_3  # noqa: E402
-from benchmarks.common.mini_clips import default_plan, load  # noqa: E402
-from benchmarks.common.motion_scores import table_3, training_median  # noqa: E402
-from benchmarks.common.patch_sizes import COMBINED, REFERENCE, table_2  # noqa: E402
-from lumina_core.mini.prompts import held_out_prompts  # noqa: E402
+from benchmarks.common.comparison import target
+from benchmarks.common.harness import at_least, make_parser, run
+from benchmarks.common.loss_windows import figure_3
+from benchmarks.common.mini_clips import default_plan, load
+from benchmarks.common.motion_scores import table_3, training_median
+from benchmarks.common.patch_sizes import COMBINED, REFERENCE, table_2
+from lumina_core.mini.prompts import held_out_prompts
 
 # Figure, key, bound, and whether the bound is a maximum.
 TARGETS = (

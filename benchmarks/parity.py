@@ -1,4 +1,4 @@
-"""Largest differences from the official code over every golden case: `python benchmarks/parity.py`."""
+"""Largest differences from the official code over every golden case: `python -m benchmarks.parity`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "core")]
+sys.path.insert(0, str(ROOT / "tests" / "core"))
 
 import golden  # noqa: E402 - found through the line above
 

@@ -1,7 +1,7 @@
 """Put the newest figures into the tables of the documents.
 
-    python benchmarks/render.py            # rewrite every table between its markers
-    python benchmarks/render.py --check    # exit code 1 where a document differs from the results
+    python -m benchmarks.render            # rewrite every table between its markers
+    python -m benchmarks.render --check    # exit code 1 where a document differs from the results
 
 A document holds `<!-- table: NAME -->`, the table, and `<!-- end -->`. The figures are those of the newest line of
 `benchmarks/results/*.jsonl`; sentences around a table are written by people. Needs no torch.
@@ -15,11 +15,9 @@ import re
 import sys
 from pathlib import Path
 
+from benchmarks.tables import TABLES
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.tables import TABLES  # noqa: E402 - found through the line above
-
 RESULTS = ROOT / "benchmarks" / "results"
 MARKED = re.compile(r"(?<=<!-- table: )(?P<name>[\w ,.-]+)( -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -1,4 +1,4 @@
-"""Error of solvers and time grids by NFE: `python benchmarks/solvers.py --processes 2`.
+"""Error of solvers and time grids by NFE: `python -m benchmarks.solvers --processes 2`.
 
 The sampled latents are compared with those of 1,000 steps from the same noise: on the mini bundle by its single-scale
 and its multi-scale preset, with guidance, and on the tiny network with random weights of `tests/golden`. Errors do not
@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "core")]
+sys.path.insert(0, str(ROOT / "tests" / "core"))
 
 import golden  # noqa: E402 - found through the line above
 

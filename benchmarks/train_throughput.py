@@ -1,7 +1,7 @@
 """Training throughput: tokens per second, and their share of a given peak.
 
-    python benchmarks/train_throughput.py --size 2b --peak 989      one H100 or H200, dense bf16
-    python benchmarks/train_throughput.py --size tiny               anywhere
+    python -m benchmarks.train_throughput --size 2b --peak 989      one H100 or H200, dense bf16
+    python -m benchmarks.train_throughput --size tiny               anywhere
 
 Times whole steps as the trainer runs them (forward, backward, clipping, AdamW) on random latents of one clip size, the
 text encoder left out. FLOPs are those of matrix products, from cost/flops.py: a forward pass three times (once
@@ -13,27 +13,22 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.common.harness import make_parser, progress, run  # noqa: E402 - found through the line above
-from lumina_core import LatentSize, MultiScaleNextDiT, PatchSize, VideoSize  # noqa: E402
-from lumina_core.cost.flops import forward_cost  # noqa: E402
-from lumina_core.network.config import VideoConfig  # noqa: E402
-from lumina_core.runtime.devices import pick_device  # noqa: E402
-from lumina_core.sampling.noise import noised  # noqa: E402
-from lumina_core.shapes.schedules import parse_patch  # noqa: E402
-from lumina_core.train.objective import sample_losses  # noqa: E402
-from lumina_core.train.settings import Optimizer  # noqa: E402
+from benchmarks.common.harness import make_parser, progress, run
+from lumina_core import LatentSize, MultiScaleNextDiT, PatchSize, VideoSize
+from lumina_core.cost.flops import forward_cost
+from lumina_core.network.config import VideoConfig
+from lumina_core.runtime.devices import pick_device
+from lumina_core.sampling.noise import noised
+from lumina_core.shapes.schedules import parse_patch
+from lumina_core.train.objective import sample_losses
+from lumina_core.train.settings import Optimizer
 
 RELEASED = VideoConfig()
 SIZES = {

@@ -90,7 +90,7 @@ def make_record(name: str, figures: dict, device: str = "cpu") -> dict:
     """One line of results: what was run, when, on what, and the figures to five significant digits."""
     return {
         "benchmark": name,
-        "command": shlex.join(["python", f"benchmarks/{name}.py", *(a for a in sys.argv[1:] if a != "--save")]),
+        "command": shlex.join(["python", "-m", f"benchmarks.{name}", *(a for a in sys.argv[1:] if a != "--save")]),
         "date": datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
         "machine": machine(device),
         "versions": {"python": platform.python_version(), "torch": torch.__version__.split("+")[0]},

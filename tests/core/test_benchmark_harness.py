@@ -39,7 +39,7 @@ def test_a_run_prints_its_table_and_its_record_last_and_appends_it(sample, capsy
     printed = capsys.readouterr().out
     assert RENDERED in printed
     record = json.loads(printed.splitlines()[-1])
-    assert record["command"] == "python benchmarks/sample.py --mode 'two words'"
+    assert record["command"] == "python -m benchmarks.sample --mode 'two words'"
     assert record["figures"]["group"]["rows"][0]["share"] == 0.98765
     assert set(record) == {"benchmark", "command", "date", "machine", "versions", "figures"}
     lines = (sample / "sample.jsonl").read_text(encoding="utf-8").splitlines()
@@ -75,7 +75,7 @@ def test_a_document_shows_the_newest_line(sample):
 
 def test_the_documents_show_the_results(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["render.py", "--check"])
-    assert render.main() == 0, f"{capsys.readouterr().out} Run: python benchmarks/render.py"
+    assert render.main() == 0, f"{capsys.readouterr().out} Run: python -m benchmarks.render"
 
 
 @pytest.mark.parametrize("file", sorted(render.RESULTS.glob("*.jsonl")), ids=lambda file: file.stem)

@@ -11,10 +11,10 @@ from ..lumina_core.errors import LuminaError
 from ..lumina_core.sampling.noise import MAX_SEED
 from ..lumina_core.sampling.plan import SamplingPlan
 from ..lumina_core.sampling.presets import DEFAULT_PRESET, PRESETS, preset_clip
-from ..lumina_core.shapes.latents import LatentSize, VideoSize, nearest_multiple
+from ..lumina_core.shapes.latents import FRAME_BATCH, LatentSize, VideoSize, nearest_multiple
+from ..lumina_core.shapes.resolutions import SIDE_MULTIPLE
 
 GRAMMAR = "Grammar: first value | t: next value | ..., t from 0 (noise) to 1 (data)."
-FRAME_STEP = 8  # a number of frames that every patch size of the released models divides
 # Stands for an input without a link. A linked input is None while its value is not known.
 ABSENT: Any = object()
 DEFAULT_PLAN = PRESETS[DEFAULT_PRESET]
@@ -84,10 +84,14 @@ def renorm_input(default: float = DEFAULT_PLAN.renorm, minimum: float = -1.0) ->
 
 def size_inputs() -> list[io.Input]:
     """The inputs width, height and frames. The page rounds to min + n * step, so each min is a multiple of its step."""
-    side = "In pixels, a multiple of 32. Multiples of 16 are allowed if no patch size of the schedule has space 4."
+    step = SIDE_MULTIPLE
+    side = (
+        f"In pixels, a multiple of {step}. Multiples of {step // 2} are allowed if no patch size of the schedule has "
+        "space 4."
+    )
     return [
-        io.Int.Input("width", default=DEFAULT_SIZE.width, min=32, max=4096, step=32, tooltip=side),
-        io.Int.Input("height", default=DEFAULT_SIZE.height, min=32, max=4096, step=32, tooltip=side),
+        io.Int.Input("width", default=DEFAULT_SIZE.width, min=step, max=4096, step=step, tooltip=side),
+        io.Int.Input("height", default=DEFAULT_SIZE.height, min=step, max=4096, step=step, tooltip=side),
         io.Int.Input(
             "frames",
             default=DEFAULT_SIZE.frames,
@@ -108,7 +112,7 @@ def latent_size(width: int, height: int, frames: int) -> LatentSize:
 
 def clip_frames(preset: str, frames: int, seconds: float) -> int:
     """``frames``, or where ``seconds`` is above 0 its number of frames at the preset's frame rate."""
-    return nearest_multiple(seconds * preset_clip(preset).fps, FRAME_STEP) if seconds > 0 else frames
+    return nearest_multiple(seconds * preset_clip(preset).fps, FRAME_BATCH) if seconds > 0 else frames
 
 
 def seed_input(what: str) -> io.Input:

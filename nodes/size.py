@@ -8,10 +8,10 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..lumina_core.sampling.presets import DEFAULT_PRESET, preset_clip
-from ..lumina_core.shapes.latents import VideoSize, nearest_multiple
+from ..lumina_core.shapes.latents import FRAME_BATCH, VideoSize, nearest_multiple
 from ..lumina_core.shapes.resolutions import AREAS, RATIOS, area_sizes, pick_size
 from .host.node_ui import show
-from .inputs import FRAME_STEP, first_fault
+from .inputs import first_fault
 from .names import schema
 from .plan_inputs import PlanNode
 
@@ -30,7 +30,7 @@ def chosen_size(
     else:
         width, height = pick_size(side, ratio)
         width, height = (height, width) if orientation == PORTRAIT else (width, height)
-    frames = nearest_multiple(seconds * AREAS[area].fps, FRAME_STEP) if seconds > 0 else 1
+    frames = nearest_multiple(seconds * AREAS[area].fps, FRAME_BATCH) if seconds > 0 else 1
     return VideoSize(width, height, frames)
 
 

@@ -18,7 +18,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 
 from make_tiny_audio import write_audio, write_audio_model, write_codec, write_features  # noqa: E402
 
-from lumina_core.checkpoints.video import LATENT_RGB, METADATA_KEY  # noqa: E402
+from lumina_core.checkpoints.video import LATENT_RGB, VIDEO_METADATA_KEY  # noqa: E402
 from lumina_core.mini.autoencoder import write_autoencoder  # noqa: E402
 from lumina_core.network.config import VideoConfig  # noqa: E402
 from lumina_core.network.image import ImageConfig, ImageNextDiT  # noqa: E402
@@ -102,7 +102,7 @@ def write_bundle(folder: str | Path, seed: int = 0) -> Path:
     folder = Path(folder)
     generator = torch.Generator().manual_seed(seed)
     latent_rgb = torch.rand(BUNDLE_CHANNELS, 3, generator=generator).tolist()
-    _write_weights(folder / "video", seed, {METADATA_KEY: json.dumps({LATENT_RGB: latent_rgb})}, BUNDLE_CHANNELS)
+    _write_weights(folder / "video", seed, {VIDEO_METADATA_KEY: json.dumps({LATENT_RGB: latent_rgb})}, BUNDLE_CHANNELS)
     write_text_encoder(folder / "text_encoder", seed + 1)
     vae = CompactVAE(CompactVAEConfig(latent_channels=BUNDLE_CHANNELS, wide=16, narrow=8, depth=1))
     # The latent scale is kept: a random standard deviation could be negative.

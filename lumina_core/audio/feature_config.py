@@ -11,7 +11,7 @@ from ..runtime.dataclass_schema import build
 from ..runtime.tensor_files import read_safetensors
 from .clip_loader import DFN5B
 from .synchformer import SyncConfig
-from .synchformer_loader import METADATA_KEY, find_sync_weights
+from .synchformer_loader import SYNC_KEY, find_sync_weights
 
 # Subfolders of a folder of encoders.
 CLIP, SYNC = "clip", "sync"
@@ -52,21 +52,19 @@ def _clip_widths(folder: Path) -> tuple[int, int]:
         config: Any = CLIPConfig.from_dict(json.loads(file.read_text(encoding="utf-8")))
         return config.projection_dim, config.text_config.hidden_size
     except Exception as error:  # transformers raises almost any exception on a damaged config
-        raise LuminaError(
-            f"{file} does not describe a CLIP; download it again.", field="clip", kind="file"
-        ) from error
+        raise LuminaError(f"{file} does not describe a CLIP; download it again.", field="clip", kind="file") from error
 
 
 def _sync_width(folder: Path) -> int:
     """Width in the header of this project's files; released files have none and are all of one size."""
     file = find_sync_weights(folder)
-    stated = read_safetensors(file, header_only=True)[1].get(METADATA_KEY) if file.suffix == ".safetensors" else None
+    stated = read_safetensors(file, header_only=True)[1].get(SYNC_KEY) if file.suffix == ".safetensors" else None
     if stated is None:
         return SyncConfig().width
     try:
         values = json.loads(stated)
     except ValueError:
         raise LuminaError(
-            f"The header of {file.name} is damaged ('{METADATA_KEY}'); download it again.", field="sync", kind="file"
+            f"The header of {file.name} is damaged ('{SYNC_KEY}'); download it again.", field="sync", kind="file"
         ) from None
     return build(SyncConfig, values, f"The header of {file.name}").width

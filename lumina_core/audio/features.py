@@ -27,7 +27,7 @@ from .frame_times import check_frames, frame_indices
 from .synchformer import SyncEncoder
 from .synchformer_loader import load_sync_encoder
 
-METADATA_KEY = "lumina_video_features"  # safetensors metadata entry of a feature file
+FEATURES_KEY = "lumina_video_features"  # safetensors metadata entry of a feature file
 LONGEST = 120.0  # seconds; longer videos must be cut into scenes first
 _BATCH = 24  # frames in memory at a time
 _MAX_ASPECT = 10  # largest ratio of the longer to the shorter side
@@ -225,7 +225,7 @@ def save_features(path: str | Path, features: VideoFeatures, source: str) -> Non
     tensors = {name: getattr(features, name).detach().cpu().contiguous() for name in _TENSORS}
     text = json.dumps({"of": source, "seconds": features.seconds})
     with atomic_write(Path(path)) as part:
-        save_file(tensors, part, metadata={METADATA_KEY: text})
+        save_file(tensors, part, metadata={FEATURES_KEY: text})
 
 
 def load_features(path: str | Path, source: str | None = None) -> VideoFeatures:
@@ -235,14 +235,14 @@ def load_features(path: str | Path, source: str | None = None) -> VideoFeatures:
     """
     path = Path(path)
     tensors, metadata = read_safetensors(path)
-    if METADATA_KEY not in metadata:
+    if FEATURES_KEY not in metadata:
         raise LuminaError(
-            f"{path.name} contains no video features (no '{METADATA_KEY}' in its header); save the features again.",
+            f"{path.name} contains no video features (no '{FEATURES_KEY}' in its header); save the features again.",
             field="features",
             kind="file",
         )
     try:
-        header = json.loads(metadata[METADATA_KEY])
+        header = json.loads(metadata[FEATURES_KEY])
         found, seconds = str(header["of"]), check_seconds(float(header["seconds"]))
     except (ValueError, KeyError, TypeError):
         raise LuminaError(

@@ -17,7 +17,7 @@ from ..runtime.tensor_files import Weights, check_finite, check_fit, read_safete
 from .synchformer import SyncConfig, SyncEncoder
 
 # Safetensors metadata entry of this project's files: a JSON object with the fields of SyncConfig.
-METADATA_KEY = "lumina_sync"
+SYNC_KEY = "lumina_sync"
 WEIGHTS = "model.safetensors"  # file name in a folder
 # Key prefixes of the visual encoder in a complete Synchformer, and in the first stage of its training.
 _PREFIXES = ("vfeat_extractor.", "module.v_encoder.", "v_encoder.")
@@ -52,7 +52,7 @@ def save_sync_encoder(encoder: SyncEncoder, path: Path, dtype: torch.dtype = tor
 
     weights = {key: value.detach().to("cpu", dtype).contiguous() for key, value in encoder.state_dict().items()}
     with atomic_write(path) as part:
-        save_file(weights, part, metadata={METADATA_KEY: json.dumps(asdict(encoder.config))})
+        save_file(weights, part, metadata={SYNC_KEY: json.dumps(asdict(encoder.config))})
 
 
 def find_sync_weights(path: str | Path) -> Path:
@@ -79,8 +79,8 @@ def _read(file: Path) -> tuple[SyncConfig, Weights]:
     """The config and the weights of the visual encoder, without prefix."""
     if file.suffix == ".safetensors":
         weights, metadata = read_safetensors(file)
-        if METADATA_KEY in metadata:
-            return _config(file, metadata[METADATA_KEY]), weights
+        if SYNC_KEY in metadata:
+            return _config(file, metadata[SYNC_KEY]), weights
     else:
         weights = _read_pickle(file)
     for prefix in _PREFIXES:
@@ -99,7 +99,7 @@ def _config(file: Path, text: str) -> SyncConfig:
         values = json.loads(text)
     except ValueError:
         raise LuminaError(
-            f"The header of {file.name} is damaged ('{METADATA_KEY}'); download it again.", field="sync", kind="file"
+            f"The header of {file.name} is damaged ('{SYNC_KEY}'); download it again.", field="sync", kind="file"
         ) from None
     return build(SyncConfig, values, f"The header of {file.name}")
 

@@ -15,13 +15,12 @@ from ..network.audio_config import AudioConfig
 from ..network.ops import ops_for
 from ..runtime.dataclass_schema import build
 from ..runtime.tensor_files import Weights, check_finite, check_fit, read_safetensors
-from .video import METADATA_KEY as VIDEO_METADATA_KEY
-from .video import clean_keys
+from .video import VIDEO_METADATA_KEY, clean_keys
 
 # Safetensors metadata entry: a JSON object with every field of AudioConfig.
-METADATA_KEY = "lumina_v2a"
-# Name of the checkpoint in the folder of an audio model.
-CHECKPOINT_NAME = "model.safetensors"
+AUDIO_METADATA_KEY = "lumina_v2a"
+# In the folder of an audio model: name of the checkpoint, and subfolders of the codec and of the feature encoders.
+CHECKPOINT_NAME, CODEC_FOLDER, FEATURES_FOLDER = "model.safetensors", "codec", "features"
 
 
 def load_audio_model(
@@ -70,7 +69,7 @@ def read_audio_config(path: str | Path) -> AudioConfig:
 
 def audio_metadata(config: AudioConfig) -> dict[str, str]:
     """The safetensors metadata for a checkpoint of this configuration."""
-    return {METADATA_KEY: json.dumps(asdict(config))}
+    return {AUDIO_METADATA_KEY: json.dumps(asdict(config))}
 
 
 def find_audio_weights(path: str | Path) -> Path:
@@ -109,18 +108,18 @@ def detect_audio_config(name: str, weights: Mapping[str, torch.Tensor], metadata
 
 
 def _config(name: str, metadata: Mapping[str, str]) -> AudioConfig:
-    if METADATA_KEY not in metadata:
+    if AUDIO_METADATA_KEY not in metadata:
         found = ", which is a Lumina-Video checkpoint" if VIDEO_METADATA_KEY in metadata else ""
         raise LuminaError(
-            f"{name}{found}, is not a Lumina-V2A audio model (its header has no '{METADATA_KEY}'); the paper's authors "
-            "released none, so use the bundled mini audio model or one trained with recipes/audio.",
+            f"{name}{found}, is not a Lumina-V2A audio model (its header has no '{AUDIO_METADATA_KEY}'); the paper's "
+            "authors released none, so use the bundled mini audio model or one trained with recipes/audio.",
             field="model",
             kind="file",
         )
     try:
-        values = json.loads(metadata[METADATA_KEY])
+        values = json.loads(metadata[AUDIO_METADATA_KEY])
     except ValueError:
         raise LuminaError(
-            f"The header of {name} is damaged ('{METADATA_KEY}'); download it again.", field="model", kind="file"
+            f"The header of {name} is damaged ('{AUDIO_METADATA_KEY}'); download it again.", field="model", kind="file"
         ) from None
     return build(AudioConfig, values, f"The header of {name}")

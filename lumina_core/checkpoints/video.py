@@ -30,7 +30,7 @@ from .model_args import read_model_args
 RELEASED_NAMES = ("consolidated.00-of-01.safetensors", "consolidated.00-of-01.pth")
 ARGS_NAME = "model_args.pth"
 # Safetensors metadata entry: a JSON object with any of SETTINGS, LATENT_RGB and TRAIN_SIZE.
-METADATA_KEY = "lumina_video"
+VIDEO_METADATA_KEY = "lumina_video"
 # What shapes cannot tell. The defaults of VideoConfig are the released values.
 SETTINGS = ("rope_theta", "t_scale", "motion_scale")
 # For previews: a list with red, green and blue of each latent channel.
@@ -197,12 +197,12 @@ def read_settings(file: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         LuminaError: a setting is of another form, or model_args.pth cannot be read.
     """
     fields: Mapping = {}
-    if METADATA_KEY in metadata:
+    if VIDEO_METADATA_KEY in metadata:
         try:
-            fields = dict(json.loads(metadata[METADATA_KEY]))
+            fields = dict(json.loads(metadata[VIDEO_METADATA_KEY]))
         except (TypeError, ValueError):
             raise LuminaError(
-                f"{file.name} has metadata '{METADATA_KEY}' that is not a JSON object; save the file again.",
+                f"{file.name} has metadata '{VIDEO_METADATA_KEY}' that is not a JSON object; save the file again.",
                 field="checkpoint",
                 kind="file",
             ) from None
@@ -230,7 +230,7 @@ def video_metadata(config: VideoConfig) -> dict[str, str]:
         settings[LATENT_RGB] = config.latent_rgb
     if config.train_size is not None:
         settings[TRAIN_SIZE] = astuple(config.train_size)
-    return {METADATA_KEY: json.dumps(settings)}
+    return {VIDEO_METADATA_KEY: json.dumps(settings)}
 
 
 def _latent_rgb(file: Path, fields: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:

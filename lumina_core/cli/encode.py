@@ -19,7 +19,8 @@ from ..train.encode import encode_source
 from ..train.encoding import SKIPPED, EncodeObserver, EncodeResult
 from ..train.sources import RawSource, read_source, with_scores
 from ..vae.loader import load_video_vae
-from .options import INTERRUPTED, existing, number, whole
+from .bar import progress_bar
+from .options import INTERRUPTED, SOME_FAILED, existing, number, whole
 
 NAME = "encode"
 USAGE = "DATA (--vae PATH | --audio FOLDER --codec PATH) --out FOLDER [flags]"
@@ -34,9 +35,6 @@ with "motion" or "unimatch_flow" if a motion score is known. Images and frames k
 --size. --audio encodes the audio of videos: each file is cut into clips of --seconds, and silent clips are skipped.
 If interrupted, run the same command again to resume. Files that cannot be used are skipped and listed.
 Exit status: 0 all encoded, 1 some skipped, 2 none encoded. The last line on stdout is the folder."""
-# Exit status if some files were skipped.
-SOME_FAILED = 1
-_SECONDS_IN_A_LOG = 10.0
 # Flags that are not for audio.
 _VISUAL_ONLY = ("size", "fps", "scores", "dtype")
 
@@ -53,13 +51,7 @@ class EncodeProgress(EncodeObserver):
 
     def begin(self, items: int, done: int) -> None:
         """Start the bar, of ``items`` samples of which ``done`` are encoded already."""
-        from tqdm import tqdm
-
-        # In a log file each update is a line.
-        interval = 0.1 if sys.stderr.isatty() else _SECONDS_IN_A_LOG
-        self._bar = tqdm(
-            total=items, initial=done, desc="encode", file=sys.stderr, mininterval=interval, dynamic_ncols=True
-        )
+        self._bar = progress_bar(items, initial=done, desc="encode")
 
     def item(self, name: str) -> None:
         """Advance the bar by one sample."""
@@ -163,7 +155,7 @@ def _encode_visual(arguments: argparse.Namespace) -> Callable[[Path, EncodeObser
     if arguments.scores is not None:
         source = RawSource(with_scores(source.items, read_scores(arguments.scores)), source.faults)
     vae = load_video_vae(existing("--vae", arguments.vae), device, dtype)
-    return lambda out, watcher: encode_source(source, vae, out, settings, watcher)
+    return lambda out, observer: encode_source(source, vae, out, settings, observer)
 
 
 def _encode_audio(arguments: argparse.Namespace) -> Callable[[Path, EncodeObserver], EncodeResult]:
@@ -172,7 +164,7 @@ def _encode_audio(arguments: argparse.Namespace) -> Callable[[Path, EncodeObserv
     source = read_source(Path(arguments.data))
     codec = load_audio_codec(existing("--codec", arguments.codec), device)
     encoder = load_feature_encoder(existing("--audio", arguments.audio), device)
-    return lambda out, watcher: encode_audio(source, codec, encoder, out, settings, watcher)
+    return lambda out, observer: encode_audio(source, codec, encoder, out, settings, observer)
 
 
 def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:

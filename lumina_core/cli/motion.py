@@ -17,6 +17,7 @@ from ..media.motion_score import Flow, dis_flow, file_motion_score, read_scores
 from ..media.reader import probe
 from ..media.writer import check_target
 from ..runtime.atomic import atomic_write
+from .options import SOME_FAILED
 
 NAME = "motion"
 USAGE = "VIDEO... [flags]"
@@ -29,8 +30,6 @@ EXAMPLES = """examples:
 The score has the meaning of --motion of `generate`, on the scale of OpenCV's DIS estimator. The released model was
 trained with scores of UniMatch: --scores shows both and a linear fit between them on your clips; see docs/motion.md.
 Exit status: 0 all measured, 1 some not measured, 2 none measured."""
-# Exit status if some files were not measured.
-SOME_FAILED = 1
 # Fewest clips for a linear fit between two scales.
 _FEWEST = 3
 

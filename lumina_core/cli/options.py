@@ -18,6 +18,8 @@ from ..shapes.resolutions import pick_size
 
 # Exit status after an interrupt, as in shells: 128 + SIGINT.
 INTERRUPTED = 130
+# Exit status if some of many files could not be used.
+SOME_FAILED = 1
 # Flags that replace fields of the preset's plan.
 _OVERRIDES = (
     *("patch", "guidance", "motion", "negative_motion", "renorm", "time_shift", "points", "solver", "cache"),

@@ -8,9 +8,9 @@ from typing import Any
 
 from ..pipelines.base import ProgressObserver
 from ..sampling.step_update import StepUpdate
+from .bar import progress_bar
 
 _FORMAT = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}<{remaining}]"
-_SECONDS_IN_A_LOG = 10.0
 
 
 class Progress(ProgressObserver):
@@ -30,14 +30,8 @@ class Progress(ProgressObserver):
 
     def sampling(self, costs: Sequence[int]) -> None:
         """Start a bar as long as the sum of the costs."""
-        from tqdm import tqdm
-
         self._costs = costs
-        # In a log file each update is a line.
-        interval = 0.1 if sys.stderr.isatty() else _SECONDS_IN_A_LOG
-        self._bar = tqdm(
-            total=sum(costs), bar_format=_FORMAT, file=sys.stderr, mininterval=interval, smoothing=0, dynamic_ncols=True
-        )
+        self._bar = progress_bar(sum(costs), bar_format=_FORMAT, smoothing=0)
 
     def step(self, update: StepUpdate) -> None:
         """Advance the bar by the cost of the step."""

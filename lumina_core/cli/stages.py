@@ -26,7 +26,7 @@ _DEFAULT = "video"
 
 
 @dataclass(frozen=True)
-class Kind:
+class RecipeKind:
     """A kind of recipe.
 
     Args:
@@ -40,7 +40,7 @@ class Kind:
 
 # Kinds by the value of ``kind``.
 KINDS = {
-    "video": Kind(
+    "video": RecipeKind(
         Recipe,
         lambda recipe: [
             recipe.text_encoder,
@@ -48,21 +48,23 @@ KINDS = {
             *(path for source in recipe.sources.values() for path in (source.encoded, source.held_out) if path),
         ],
     ),
-    "autoencoder": Kind(AutoencoderRecipe, lambda recipe: []),
-    "text_encoder": Kind(TextEncoderRecipe, lambda recipe: []),
-    "drawn_data": Kind(DrawnDataRecipe, lambda recipe: [recipe.vae]),
-    "sound": Kind(
+    "autoencoder": RecipeKind(AutoencoderRecipe, lambda recipe: []),
+    "text_encoder": RecipeKind(TextEncoderRecipe, lambda recipe: []),
+    "drawn_data": RecipeKind(DrawnDataRecipe, lambda recipe: [recipe.vae]),
+    "sound": RecipeKind(
         AudioRecipe,
         lambda recipe: [
             *(path for path in (recipe.start_from, recipe.features) if path),
             *(path for source in recipe.sources.values() for path in (source.encoded, source.held_out) if path),
         ],
     ),
-    "bundle": Kind(BundleRecipe, lambda recipe: [recipe.network, recipe.text_encoder, recipe.vae]),
-    "sound_codec": Kind(AudioCodecRecipe, lambda recipe: []),
-    "sound_encoders": Kind(AudioEncodersRecipe, lambda recipe: []),
-    "sound_data": Kind(AudioDataRecipe, lambda recipe: [recipe.features, recipe.codec]),
-    "sound_bundle": Kind(AudioBundleRecipe, lambda recipe: [recipe.out, recipe.network, recipe.features, recipe.codec]),
+    "bundle": RecipeKind(BundleRecipe, lambda recipe: [recipe.network, recipe.text_encoder, recipe.vae]),
+    "sound_codec": RecipeKind(AudioCodecRecipe, lambda recipe: []),
+    "sound_encoders": RecipeKind(AudioEncodersRecipe, lambda recipe: []),
+    "sound_data": RecipeKind(AudioDataRecipe, lambda recipe: [recipe.features, recipe.codec]),
+    "sound_bundle": RecipeKind(
+        AudioBundleRecipe, lambda recipe: [recipe.out, recipe.network, recipe.features, recipe.codec]
+    ),
 }
 
 

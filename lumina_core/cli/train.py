@@ -26,6 +26,7 @@ from ..train.plot import plot_losses
 from ..train.state import newest_state
 from ..train.validate import read_losses, source_means
 from ..train.video import video_trainer
+from .bar import progress_bar
 from .options import INTERRUPTED
 from .stages import Stage, read_stages
 
@@ -40,7 +41,6 @@ EXAMPLES = """examples:
 A folder means its .yaml files, sorted by name. All recipes are checked before the first one starts. If interrupted, run
 the same command again to resume from the last saved state; finished recipes are skipped. docs/training.md explains the
 recipes. The last line on stdout is the folder of the last result."""
-_SECONDS_IN_A_LOG = 10.0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -207,13 +207,7 @@ def _bar(stage: Stage, total: int, done: int = 0, dist: DistContext | None = Non
     if dist is not None and not dist.is_main:
         yield lambda text: None
         return
-    from tqdm import tqdm
-
-    # In a log file each update is a line.
-    interval = 0.1 if sys.stderr.isatty() else _SECONDS_IN_A_LOG
-    with tqdm(
-        total=total, initial=done, desc=stage.file.stem, file=sys.stderr, mininterval=interval, dynamic_ncols=True
-    ) as bar:
+    with progress_bar(total, initial=done, desc=stage.file.stem) as bar:
 
         def show(text: str) -> None:
             bar.set_postfix_str(text, refresh=False)

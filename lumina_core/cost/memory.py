@@ -24,6 +24,9 @@ STATE_BYTES = 44
 VAE_PARAMS, COMPACT_VAE_PARAMS = 215_583_907, 2_308_620
 # Peak live elements per pixel of one frame during VAE decoding, for clips of any length; counted.
 DECODE_PEAK, COMPACT_DECODE_PEAK = 24_000, 200
+# The same during encoding. `benchmarks/decode.py` counts 11444 in the released network and 246 in the bundled one; the
+# rest is a margin for the device's workspace.
+ENCODE_PEAK, COMPACT_ENCODE_PEAK = 12_200, 320
 
 
 def text_kv_bytes(config: VideoConfig, texts: int, dtype_size: int) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..errors import LuminaError
-from ..shapes.latents import VAE_FRAMES, VAE_SPACE, LatentSize
+from ..shapes.latents import COARSEST_SIDE, VAE_FRAMES, VAE_SPACE, LatentSize
 from .budget import fitting
 from .memory import GIB, MemoryPlan, RunSpec, memory_plan
 
@@ -17,8 +17,6 @@ from .memory import GIB, MemoryPlan, RunSpec, memory_plan
 CARD_RESERVE = GIB
 # Sides of the decoder's tiles in latent pixels, in the order in which they are tried.
 TILES = (32, 16)
-# Smaller frames have sides of a multiple of this many latent pixels, which every patch size divides.
-_SIDE_MULTIPLE = 4
 
 
 def in_gib(count: int) -> str:
@@ -139,8 +137,8 @@ def _shorter(run: RunSpec) -> Iterator[tuple[str, RunSpec]]:
 def _lower(run: RunSpec) -> Iterator[tuple[str, RunSpec]]:
     """Smaller and smaller frames of the same aspect ratio."""
     size = run.size
-    for width in range((size.width - 1) // _SIDE_MULTIPLE * _SIDE_MULTIPLE, 0, -_SIDE_MULTIPLE):
-        height = max(_SIDE_MULTIPLE, round(size.height * width / size.width / _SIDE_MULTIPLE) * _SIDE_MULTIPLE)
+    for width in range((size.width - 1) // COARSEST_SIDE * COARSEST_SIDE, 0, -COARSEST_SIDE):
+        height = max(COARSEST_SIDE, round(size.height * width / size.width / COARSEST_SIDE) * COARSEST_SIDE)
         less = replace(run, size=LatentSize(size.frames, height, width))
         try:
             run.config.check_size(less.size, run.plan.patches)

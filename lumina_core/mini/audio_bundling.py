@@ -11,16 +11,15 @@ import torch
 
 from ..audio.codec_loader import read_codec_channels
 from ..audio.feature_config import read_feature_widths
-from ..checkpoints.audio import CHECKPOINT_NAME, read_audio_config
+from ..checkpoints.audio import CHECKPOINT_NAME, CODEC_FOLDER, FEATURES_FOLDER, read_audio_config
 from ..errors import LuminaError
-from ..pipelines.audio_inputs import CODEC, FEATURES
 from ..pipelines.bundle import DESCRIPTION, read_bundle
 from ..runtime.atomic import atomic_write
 from ..runtime.tensor_files import read_safetensors
 from ..train.network import start_weights
 from .bundling import SOUND
 
-_PARTS = (f"{CODEC}/vae", f"{CODEC}/vocoder", f"{FEATURES}/clip", f"{FEATURES}/sync")
+_PARTS = (f"{CODEC_FOLDER}/vae", f"{CODEC_FOLDER}/vocoder", f"{FEATURES_FOLDER}/clip", f"{FEATURES_FOLDER}/sync")
 # The network is stored in the dtype that it runs in on a GPU. Codec and encoders run in float32 everywhere, and their
 # rounding is audible; their weights are small enough for fp16, which has three more bits of precision than bf16.
 _NETWORK_STORED, _REST_STORED = torch.bfloat16, torch.float16
@@ -63,7 +62,7 @@ def write_audio_bundle(recipe: AudioBundleRecipe) -> Path:
     target = recipe.out / SOUND
     _copy_weights(network, target / CHECKPOINT_NAME, _NETWORK_STORED)
     for part in _PARTS:
-        source = (recipe.codec if part.startswith(CODEC) else recipe.features) / Path(part).name
+        source = (recipe.codec if part.startswith(CODEC_FOLDER) else recipe.features) / Path(part).name
         _copy_folder(source, target / part)
     _name_in_description(recipe.out)
     return target

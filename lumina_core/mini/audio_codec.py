@@ -16,8 +16,10 @@ import torch
 
 from ..audio.codec_loader import CONFIG, GRIFFIN_LIM, VAE, VOCODER, load_audio_codec
 from ..audio.mel import log_mel
+from ..runtime.atomic import atomic_write
 from ..shapes.audio_rates import MEL_HOP, SAMPLE_RATE
 from .audio_world import SECONDS, random_audio_scene, synthesize
+from .optimize import optimize
 
 FIGURES = "trained.json"  # errors on held-out scenes; written last
 _WARMUP = 50  # steps
@@ -72,17 +74,15 @@ def train_audio_codec(
     """
     torch.manual_seed(recipe.seed)
     vae = _network(recipe)
-    optimizer = torch.optim.AdamW(vae.parameters(), recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
     rng = random.Random(recipe.seed)
-    for step in range(recipe.steps):
-        rate = min((step + 1) / min(_WARMUP, recipe.steps / 10), 2 * (recipe.steps - step) / recipe.steps, 1.0)
-        optimizer.param_groups[0]["lr"] = recipe.learning_rate * rate
-        loss = _loss(vae, _spectrograms(recipe, rng), recipe.prior)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        report(step, float(loss.detach()))
+
+    def rate(step: int) -> float:
+        return min((step + 1) / min(_WARMUP, recipe.steps / 10), 2 * (recipe.steps - step) / recipe.steps, 1.0)
+
+    def loss() -> torch.Tensor:
+        return _loss(vae, _spectrograms(recipe, rng), recipe.prior)
+
+    optimize(vae.parameters(), loss, recipe.steps, recipe.learning_rate, rate, report)
     vae.eval().requires_grad_(False)
     _write(vae, recipe)
     return _measured(recipe)
@@ -138,7 +138,8 @@ def _write(vae: Any, recipe: AudioCodecRecipe) -> None:
     vae.save_pretrained(out / VAE)
     (out / VOCODER).mkdir(parents=True, exist_ok=True)
     text = json.dumps({"_class_name": GRIFFIN_LIM, "iterations": 32}, indent=2) + "\n"
-    (out / VOCODER / CONFIG).write_text(text, encoding="utf-8")
+    with atomic_write(out / VOCODER / CONFIG) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _measured(recipe: AudioCodecRecipe) -> dict[str, float]:
@@ -150,5 +151,6 @@ def _measured(recipe: AudioCodecRecipe) -> dict[str, float]:
         "held_out_error": float((codec.decode(latents) - reference).abs().mean()),
         "heard_error": float((heard - reference).abs().mean()),
     }
-    (recipe.out / FIGURES).write_text(json.dumps(figures) + "\n", encoding="utf-8")
+    with atomic_write(recipe.out / FIGURES) as part:
+        part.write_text(json.dumps(figures) + "\n", encoding="utf-8")
     return figures

@@ -23,7 +23,7 @@ CLIPS = "clips"  # name of the training set
 
 
 @dataclass(frozen=True)
-class AudioClip:
+class SceneClip:
     """One clip. Frames and waveform are computed on first access, so that a resumed run skips finished clips quickly.
 
     Args:
@@ -49,13 +49,13 @@ class AudioClip:
         return synthesize(self.scene)[None]
 
 
-def audio_clips(count: int, seed: int, held_out: bool = False) -> Iterator[AudioClip]:
+def audio_clips(count: int, seed: int, held_out: bool = False) -> Iterator[SceneClip]:
     """Random clips, each determined by its index and the seed; with ``held_out``, of held-out combinations only."""
     for number in range(count):
         rng = random.Random(f"{seed}/sound/{held_out}/{number}")
         scene = random_audio_scene(rng, held_out=held_out)
         caption = audio_caption(scene, rng, rng.choice(LANGUAGES))
-        yield AudioClip(f"sound-{number:06d}", scene, caption, rng.choice(RATES))
+        yield SceneClip(f"sound-{number:06d}", scene, caption, rng.choice(RATES))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ def write_audio_data(recipe: AudioDataRecipe, report: Callable[[str], None] = la
                 report(name)
 
 
-def _encoded(clip: AudioClip, codec: AudioCodec, encoder: FeatureEncoder) -> AudioItem:
+def _encoded(clip: SceneClip, codec: AudioCodec, encoder: FeatureEncoder) -> AudioItem:
     features = encoder.frames(clip.frames, clip.fps, SECONDS)
     text, mask = encoder.text([clip.caption])
     mean, std = codec.posterior(clip.waveform)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..runtime.atomic import atomic_write
 from .audio_sync_encoder import AudioSyncRecipe, train_audio_sync
 from .audio_text_encoder import AudioClipRecipe, train_audio_clip
 
@@ -49,5 +50,6 @@ def train_audio_encoders(
         CLIP: train_audio_clip(clip, lambda step, loss: report(CLIP, step, loss)),
         SYNC: train_audio_sync(sync, lambda step, loss: report(SYNC, step, loss)),
     }
-    (recipe.out / FIGURES).write_text(json.dumps(figures) + "\n", encoding="utf-8")
+    with atomic_write(recipe.out / FIGURES) as part:
+        part.write_text(json.dumps(figures) + "\n", encoding="utf-8")
     return figures

@@ -18,6 +18,7 @@ from ..audio.synchformer_loader import WEIGHTS, load_sync_encoder, save_sync_enc
 from ..network.sync_align import slots
 from ..shapes.audio_rates import SEGMENT, SLOT_SECONDS, STRIDE
 from .audio_world import FASTEST_AUDIO, FLASH, SECONDS, AudioScene, draw_audio_scene, events, random_audio_scene
+from .optimize import cosine_rate, optimize
 from .world import SIDE
 
 SOURCE_RATES = (8, 12, 16, 24, 25)  # fps of the drawn clips; all are resampled to 25
@@ -87,17 +88,16 @@ def train_audio_sync(
     )
     encoder, probes = _initialized(SyncEncoder(config)), _Probes(recipe.width)
     parameters = [*encoder.parameters(), *probes.parameters()]
-    optimizer = torch.optim.AdamW(parameters, recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
     rng = random.Random(recipe.seed)
-    for step in range(recipe.steps):
-        rate = min((step + 1) / _WARMUP, 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * step / recipe.steps)))
-        optimizer.param_groups[0]["lr"] = recipe.learning_rate * rate
-        loss = _loss(encoder, probes, recipe, rng)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        report(step, float(loss.detach()))
+    optimize(
+        parameters,
+        lambda: _loss(encoder, probes, recipe, rng),
+        recipe.steps,
+        recipe.learning_rate,
+        cosine_rate(recipe.steps, _WARMUP),
+        report,
+        weight_decay=0.01,
+    )
     save_sync_encoder(encoder, recipe.out / WEIGHTS)
     return _accuracy(load_sync_encoder(recipe.out), probes.eval(), recipe.seed + 1)
 

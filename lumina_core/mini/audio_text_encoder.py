@@ -20,6 +20,7 @@ from .audio_captions import audio_caption
 from .audio_tokenizer import BOS, EOS, PAD, write_audio_tokenizer
 from .audio_world import MATERIALS, AudioScene, draw_audio_scene, random_audio_scene
 from .captions import LANGUAGES, SHAPE_WORDS
+from .optimize import cosine_rate, optimize
 from .world import BACKGROUNDS, COLORS, SHAPES, SIDE
 
 # Classes that are probed in an image and in a caption. A caption may omit each one, which is one more class.
@@ -103,17 +104,13 @@ def train_audio_clip(
     clip.model.requires_grad_(True).train()
     probes = _Probes(recipe.width)
     parameters = [*clip.model.parameters(), *probes.parameters()]
-    optimizer = torch.optim.AdamW(parameters, recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
     rng = random.Random(recipe.seed)
-    for step in range(recipe.steps):
-        rate = min((step + 1) / _WARMUP, 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * step / recipe.steps)))
-        optimizer.param_groups[0]["lr"] = recipe.learning_rate * rate
-        loss = _loss(clip, probes, [_example(rng, held_out=False) for _ in range(recipe.batch)], recipe.texts)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        report(step, float(loss.detach()))
+
+    def loss() -> torch.Tensor:
+        return _loss(clip, probes, [_example(rng, held_out=False) for _ in range(recipe.batch)], recipe.texts)
+
+    rate = cosine_rate(recipe.steps, _WARMUP)
+    optimize(parameters, loss, recipe.steps, recipe.learning_rate, rate, report, weight_decay=0.01)
     clip.model.requires_grad_(False).eval()
     _write_weights(clip.model, recipe.out)
     return _accuracy(load_clip(recipe.out), probes, recipe.seed + 1)

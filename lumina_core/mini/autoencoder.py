@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from ..runtime.atomic import atomic_write
 from ..shapes.latents import VAE_FRAMES
 from ..vae.compact import CompactVAE, CompactVAEConfig
 from .draw import draw
+from .optimize import cosine_rate, optimize
 from .world import FRAMES, random_scene
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -71,18 +71,15 @@ def train_autoencoder(
     vae = CompactVAE(config)
     to_format: Any = vae.to  # the stubs of this overload expect positional arguments
     to_format(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(vae.parameters(), recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
     rng = random.Random(recipe.seed)
-    for step in range(recipe.steps):
-        done = step / recipe.steps
-        rate = min((step + 1) / _WARMUP, 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * done)))
-        optimizer.param_groups[0]["lr"] = recipe.learning_rate * rate
-        loss = _loss(vae, _groups(recipe.batch, rng), recipe)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        report(step, float(loss.detach()))
+    optimize(
+        vae.parameters(),
+        lambda: _loss(vae, _groups(recipe.batch, rng), recipe),
+        recipe.steps,
+        recipe.learning_rate,
+        cosine_rate(recipe.steps, _WARMUP),
+        report,
+    )
     vae.eval().requires_grad_(False)
     measure_range(vae, _clips(_MEASURED_CLIPS, recipe.seed + 1, held_out=False))
     write_autoencoder(vae, recipe.out)
@@ -116,7 +113,8 @@ def write_autoencoder(vae: CompactVAE, folder: Path) -> None:
     with atomic_write(folder / WEIGHTS, unique=False) as part:
         save_file(weights, part, metadata={"format": "pt"})
     # Written last, because a folder with a config counts as complete.
-    (folder / "config.json").write_text(text, encoding="utf-8")
+    with atomic_write(folder / "config.json") as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _loss(vae: CompactVAE, pixels: torch.Tensor, recipe: AutoencoderRecipe) -> torch.Tensor:

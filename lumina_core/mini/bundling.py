@@ -127,4 +127,5 @@ def _write_description(recipe: BundleRecipe) -> None:
     if (recipe.out / SOUND).is_dir():
         description[SOUND] = SOUND
     text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
-    (recipe.out / DESCRIPTION).write_text(text, encoding="utf-8")
+    with atomic_write(recipe.out / DESCRIPTION) as part:
+        part.write_text(text, encoding="utf-8")

@@ -8,7 +8,6 @@ and direction of motion, which the video network can use from its first training
 from __future__ import annotations
 
 import json
-import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from ..network.embeddings import masked_mean
 from ..runtime.atomic import atomic_write
 from ..text.gemma import TextEncoder, load_text_encoder
 from .captions import LANGUAGES, caption
+from .optimize import cosine_rate, optimize
 from .system_prompts import SYSTEM_PROMPTS
 from .tokenizer import write_tokenizer
 from .world import BACKGROUNDS, COLORS, DIRECTIONS, SHAPES, random_scene
@@ -76,22 +76,19 @@ def train_text_encoder(
     encoder = load_text_encoder(recipe.out)
     model = encoder.model.requires_grad_(True)
     directions = _directions(recipe.width, recipe.seed)
-    optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
     rng = random.Random(recipe.seed)
-    for step in range(recipe.steps):
-        rate = min((step + 1) / _WARMUP, 0.5 + 0.5 * math.cos(math.pi * step / recipe.steps))
-        optimizer.param_groups[0]["lr"] = recipe.learning_rate * rate
+
+    def loss() -> torch.Tensor:
         texts, targets = zip(*(_sample(rng) for _ in range(recipe.batch)), strict=True)
-        loss = (_read_out(encoder, list(texts), directions) - torch.stack(targets)).pow(2).sum(dim=1).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        report(step, float(loss.detach()))
+        return (_read_out(encoder, list(texts), directions) - torch.stack(targets)).pow(2).sum(dim=1).mean()
+
+    rate = cosine_rate(recipe.steps, _WARMUP, floor=0.0)
+    optimize(model.parameters(), loss, recipe.steps, recipe.learning_rate, rate, report)
     _write_trained(recipe.out, model.eval().requires_grad_(False))
     trained = load_text_encoder(recipe.out)
     figures = {language: _accuracy(trained, directions, language) for language in LANGUAGES}
-    (recipe.out / FIGURES).write_text(json.dumps(figures) + "\n", encoding="utf-8")
+    with atomic_write(recipe.out / FIGURES) as part:
+        part.write_text(json.dumps(figures) + "\n", encoding="utf-8")
     return figures
 
 

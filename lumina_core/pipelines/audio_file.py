@@ -24,7 +24,7 @@ from .audio_output import AudioOutput
 from .base import Keep, ProgressObserver
 
 # Metadata key of a written .mp4: a JSON object with the settings that made its audio.
-METADATA_KEY = "lumina_sound"
+AUDIO_FILE_KEY = "lumina_sound"
 # File types of the output.
 SUFFIXES = (".mp4", ".wav")
 
@@ -227,7 +227,7 @@ def audio_metadata(settings: AudioSettings) -> dict[str, str]:
         "plan": vars(settings.plan),
         "loudness": settings.loudness,
     }
-    return {METADATA_KEY: json.dumps(made)}
+    return {AUDIO_FILE_KEY: json.dumps(made)}
 
 
 def _encoded(

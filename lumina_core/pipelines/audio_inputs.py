@@ -9,15 +9,13 @@ import torch
 
 from ..audio.features import FeatureEncoder, VideoFeatures, check_seconds
 from ..audio.frame_times import check_frames
-from ..checkpoints.audio import CHECKPOINT_NAME
+from ..checkpoints.audio import CHECKPOINT_NAME, CODEC_FOLDER, FEATURES_FOLDER
 from ..errors import LuminaError
 from ..media.reader import probe
 from ..network.audio_conditioning import AudioCondition
 from ..sampling.text import MaskedText
 from ..shapes.frame_rate import check_fps
 
-# Subfolders of an audio folder.
-CODEC, FEATURES = "codec", "features"
 # Seconds by which features may be shorter or longer than the clip that they are used for.
 _LENGTH_TOLERANCE = 0.05
 
@@ -39,7 +37,7 @@ class AudioFiles:
     @classmethod
     def of(cls, folder: Path) -> AudioFiles:
         """The files of an audio folder: model.safetensors, features/ and codec/."""
-        return cls(folder / CHECKPOINT_NAME, folder / FEATURES, folder / CODEC)
+        return cls(folder / CHECKPOINT_NAME, folder / FEATURES_FOLDER, folder / CODEC_FOLDER)
 
 
 @dataclass(frozen=True)

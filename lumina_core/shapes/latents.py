@@ -15,6 +15,8 @@ VAE_FRAMES = 4
 VAE_SPACE = 8
 # Video frames that the VAE encodes and decodes at a time.
 FRAME_BATCH = 8
+# Side in latent pixels of the coarsest patch of the released models, 2x4; multiples of it fit every patch size.
+COARSEST_SIDE = 4
 # Four times the 64 x 128 x 128 positions of the released models. A larger clip is a typing mistake.
 MAX_LATENT_TOKENS = 2**22
 

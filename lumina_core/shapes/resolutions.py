@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import LuminaError
+from .latents import COARSEST_SIDE, VAE_SPACE
 
-# Sides are multiples of this many pixels: a token of patch size 2x4 has 4 latent pixels of 8 pixels per side.
-SIDE_MULTIPLE = 32
+# Sides are multiples of this many pixels, so that every patch size divides them.
+SIDE_MULTIPLE = COARSEST_SIDE * VAE_SPACE
 # Largest ratio of the longer to the shorter side.
 MAX_RATIO = 4
 # Width and height in pixels.

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import LuminaError
+from ..shapes.latents import COARSEST_SIDE
 from .recipe import Source, Task, single_patch
 from .rng import python_generator
 from .shards import EncodedSet
 
-# Latent height and width are cropped to multiples of this number of latent pixels, the side of the 2x4 patch.
-SIDE_MULTIPLE = 4
 # Latent frames, height and width of a clip; latent frames, CLIP frames and Synchformer segments of an audio sample.
-Shape = tuple[int, int, int]
+BatchShape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,12 @@ class SampleRef:
     Args:
         source: name of the source.
         index: index in the source's encoded data set.
-        shape: shape to crop it to, see ``Shape``.
+        shape: shape to crop it to, see ``BatchShape``.
     """
 
     source: str
     index: int
-    shape: Shape
+    shape: BatchShape
 
 
 class TaskSpec(Protocol):
@@ -60,7 +59,7 @@ class Batches:
     """
 
     def __init__(
-        self, task: TaskSpec, groups: Mapping[Shape, list[tuple[SampleRef, float]]], seed: int, period: int = 1
+        self, task: TaskSpec, groups: Mapping[BatchShape, list[tuple[SampleRef, float]]], seed: int, period: int = 1
     ):
         self.task, self.seed, self.period = task, seed, period
         self._groups = groups
@@ -68,7 +67,7 @@ class Batches:
         self._batches: list[list[SampleRef]] = []
 
     @property
-    def shapes(self) -> list[Shape]:
+    def shapes(self) -> list[BatchShape]:
         """All shapes that the task trains on, sorted."""
         return sorted(self._groups)
 
@@ -125,7 +124,7 @@ class TaskBatches(Batches):
     def __init__(
         self, task: Task, sources: Mapping[str, Source], sets: Mapping[str, EncodedSet], seed: int, period: int
     ):
-        groups: dict[Shape, list[tuple[SampleRef, float]]] = defaultdict(list)
+        groups: dict[BatchShape, list[tuple[SampleRef, float]]] = defaultdict(list)
         for name in task.sources or sources:
             for index, entry in enumerate(sets[name].entries):
                 shape = crop_shape(entry.shape, task)
@@ -142,7 +141,7 @@ class TaskBatches(Batches):
         super().__init__(task, groups, seed, period)
 
 
-def crop_shape(shape: tuple[int, int, int, int], task: Task) -> Shape:
+def crop_shape(shape: tuple[int, int, int, int], task: Task) -> BatchShape:
     """Latent frames, height and width to which a task crops latents of shape (C, F, H, W).
 
     The patch size of the task divides the frames, and every patch size divides height and width. An entry is 0 if the
@@ -153,4 +152,4 @@ def crop_shape(shape: tuple[int, int, int, int], task: Task) -> Shape:
         frames = min(frames, task.max_frames or frames)
         step = single_patch(task.patch).frames
         frames -= frames % step
-    return frames, height - height % SIDE_MULTIPLE, width - width % SIDE_MULTIPLE
+    return frames, height - height % COARSEST_SIDE, width - width % COARSEST_SIDE

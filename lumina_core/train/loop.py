@@ -54,7 +54,7 @@ class BatchLoss:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class PeriodicEvaluation:
     """Something that is evaluated with the EMA weights every ``every`` steps, and after the last step.
 
     Args:
@@ -82,7 +82,7 @@ class Objective(Protocol):
         ...
 
     @property
-    def evaluations(self) -> Sequence[Evaluation]:
+    def evaluations(self) -> Sequence[PeriodicEvaluation]:
         """What is evaluated during training."""
         ...
 

@@ -18,7 +18,7 @@ from ..text.gemma import MAX_TOKENS, TextEncoder, load_text_encoder
 from ..vae.loader import load_video_vae
 from .batches import Batches, SampleRef, TaskBatches
 from .distributed import SINGLE, DistContext
-from .loop import BatchLoss, Evaluation, Trainer
+from .loop import BatchLoss, PeriodicEvaluation, Trainer
 from .network import autocast, build_network
 from .objective import sample_losses
 from .recipe import Recipe, Samples, Task, single_patch
@@ -119,15 +119,15 @@ class VideoObjective:
         return self.encoder.encode_ids(rows)
 
     @property
-    def evaluations(self) -> list[Evaluation]:
+    def evaluations(self) -> list[PeriodicEvaluation]:
         """Held-out losses and sampled clips, if the recipe has them."""
         recipe, found = self.recipe, []
         if self.held_out and recipe.validation:
             measure = partial(self.held_out.losses, velocity=self.velocity)
-            found.append(Evaluation(recipe.validation.every, measure, partial(write_losses, recipe.out)))
+            found.append(PeriodicEvaluation(recipe.validation.every, measure, partial(write_losses, recipe.out)))
         if self.vae and recipe.samples:
             write = partial(write_samples, recipe.out, recipe.samples, self.vae)
-            found.append(Evaluation(recipe.samples.every, partial(self._draw_samples, recipe.samples), write))
+            found.append(PeriodicEvaluation(recipe.samples.every, partial(self._draw_samples, recipe.samples), write))
         return found
 
 

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import folder_paths
 
-from ...lumina_core.checkpoints.audio import METADATA_KEY
+from ...lumina_core.checkpoints.audio import (
+    AUDIO_METADATA_KEY,
+    CHECKPOINT_NAME,
+    CODEC_FOLDER,
+    FEATURES_FOLDER,
+)
 from ...lumina_core.errors import LuminaError
 from ...lumina_core.runtime.tensor_files import read_metadata
 from .bundles import bundle_of, bundled_entries, is_bundled
@@ -16,7 +21,6 @@ from .model_files import stamp
 # The entry of a list that would be empty; choosing it gives an error that says what to install.
 NOTHING = "none installed"
 
-MODEL_FILE, CODEC_FOLDER, FEATURES_FOLDER = "model.safetensors", "codec", "features"
 _MODEL_ROOTS = ("diffusion_models",)
 _CODEC_ROOTS = ("vae", "diffusion_models")
 _FEATURES_ROOTS = ("clip_vision", "diffusion_models")
@@ -55,7 +59,7 @@ def features() -> list[str]:
 
 def find_audio_model(name: str) -> Path:
     """The file of an entry of `audio_models`. Raises LuminaError (kind missing)."""
-    return _find(name, _MODEL_ROOTS, MODEL_FILE, "audio model", _MODEL_FIX, "model_name")
+    return _find(name, _MODEL_ROOTS, CHECKPOINT_NAME, "audio model", _MODEL_FIX, "model_name")
 
 
 def find_codec(name: str) -> Path:
@@ -73,7 +77,7 @@ def is_audio_model(path: str | None) -> bool:
     if path is None or not path.endswith(".safetensors"):
         return False
     try:
-        return METADATA_KEY in read_metadata(Path(path))
+        return AUDIO_METADATA_KEY in read_metadata(Path(path))
     except LuminaError:
         return False
 

@@ -12,7 +12,7 @@ import comfy.utils
 import folder_paths
 import torch
 
-from ...lumina_core.cost.memory import COMPACT_DECODE_PEAK, DECODE_PEAK
+from ...lumina_core.cost.memory import COMPACT_DECODE_PEAK, COMPACT_ENCODE_PEAK, DECODE_PEAK, ENCODE_PEAK
 from ...lumina_core.errors import LuminaError
 from ...lumina_core.shapes.latents import FRAME_BATCH, VAE_FRAMES, VAE_SPACE, LatentSize
 from ...lumina_core.vae.codec import LATENT_BATCH, VideoVAE
@@ -26,11 +26,6 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_TILE = 32  # side in latent pixels
 SMALLEST_TILE = 16  # side in latent pixels; below it the overlaps cost more than the tiles save
-# Elements at the peak per pixel of one frame, whatever the length of the clip. `benchmarks/decode.py` counts 11444 in
-# the released network; the rest is a margin for the device's workspace.
-ENCODE_PEAK = 12_200
-# The same for the bundled network, with a count of 246.
-COMPACT_ENCODE_PEAK = 320
 
 
 class VAENetwork(torch.nn.Module):

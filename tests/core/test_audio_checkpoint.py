@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from lumina_core.checkpoints.audio import (
+    AUDIO_METADATA_KEY,
     CHECKPOINT_NAME,
-    METADATA_KEY,
     audio_metadata,
     load_audio_model,
     read_audio_config,
@@ -59,7 +59,7 @@ def test_names_of_other_tools_are_cleaned(written):
 
 
 def _header(**changes):
-    return {METADATA_KEY: json.dumps({**json.loads(audio_metadata(CONFIG)[METADATA_KEY]), **changes})}
+    return {AUDIO_METADATA_KEY: json.dumps({**json.loads(audio_metadata(CONFIG)[AUDIO_METADATA_KEY]), **changes})}
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def _header(**changes):
         (lambda w: w["x_embedder.bias"].fill_(float("nan")), None, "NaN or infinite values in x_embedder.bias"),
         (lambda w: None, {}, "is not a Lumina-V2A audio model"),
         (lambda w: None, {"lumina_video": "{}"}, "which is a Lumina-Video checkpoint"),
-        (lambda w: None, {METADATA_KEY: "{"}, "is damaged"),
-        (lambda w: None, {METADATA_KEY: "[]"}, "write fields"),
+        (lambda w: None, {AUDIO_METADATA_KEY: "{"}, "is damaged"),
+        (lambda w: None, {AUDIO_METADATA_KEY: "[]"}, "write fields"),
         (lambda w: None, _header(layers=2), "missing"),
         (lambda w: None, _header(speed=1), "unknown field 'speed'"),
         (lambda w: None, _header(heads=5), "multiple of the next"),

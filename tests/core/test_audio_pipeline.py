@@ -20,7 +20,7 @@ from lumina_core.media.writer import read_metadata, write_video
 from lumina_core.network.audio_config import AudioConfig
 from lumina_core.pipelines.audio import SILENT
 from lumina_core.pipelines.audio_file import (
-    METADATA_KEY,
+    AUDIO_FILE_KEY,
     AudioRequest,
     AudioSettings,
     audio_for_frames,
@@ -128,7 +128,7 @@ def test_what_made_it_is_written_beside_what_was_there(settings, videos, tmp_pat
     out = tmp_path / "out.mp4"
     make_audio(AudioRequest(settings=replace(settings, seed=4), video=videos(), out=out))
     metadata = read_metadata(out)
-    made = json.loads(metadata[METADATA_KEY])
+    made = json.loads(metadata[AUDIO_FILE_KEY])
     assert metadata["lumina_video"] == "kept"
     assert (made["prompt"], made["seed"], made["model"]) == ("a bell", 4, "model.safetensors")
     assert AudioPlan(**made["plan"]) == PLAN

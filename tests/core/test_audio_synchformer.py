@@ -9,7 +9,7 @@ import torch
 from refusals import refused
 
 from lumina_core.audio.synchformer import SyncConfig, SyncEncoder
-from lumina_core.audio.synchformer_loader import METADATA_KEY, load_sync_encoder, save_sync_encoder
+from lumina_core.audio.synchformer_loader import SYNC_KEY, load_sync_encoder, save_sync_encoder
 from lumina_core.shapes.audio_rates import SEGMENT, SLOTS
 
 SMALL = SyncConfig(width=12, layers=2, heads=3, mlp=20, side=6, patch=2)
@@ -285,7 +285,7 @@ def test_a_damaged_header_is_told(tmp_path):
         ('{"wide": 3}', "wide", "value", "'wide'"),
         ('{"heads": 7}', None, "value", "7 heads"),
     ):
-        header = json.dumps({"__metadata__": {METADATA_KEY: text}}).encode()
+        header = json.dumps({"__metadata__": {SYNC_KEY: text}}).encode()
         (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
         with refused(field, kind, fact):
             load_sync_encoder(tmp_path)

@@ -11,7 +11,7 @@ from refusals import refused
 from lumina_core.audio.codec_loader import read_codec_channels
 from lumina_core.audio.feature_config import read_feature_widths
 from lumina_core.checkpoints.audio import read_audio_config
-from lumina_core.checkpoints.video import LATENT_RGB, METADATA_KEY, load_video_model, read_video_config
+from lumina_core.checkpoints.video import LATENT_RGB, VIDEO_METADATA_KEY, load_video_model, read_video_config
 from lumina_core.cli import main
 from lumina_core.media.reader import probe
 from lumina_core.media.writer import read_metadata
@@ -214,7 +214,7 @@ def rewritten(shelf, folder, settings):
 
     weights, _ = read_safetensors(next((shelf / "mini" / "video").glob("*.safetensors")))
     file = folder / "network.safetensors"
-    save_file(weights, file, metadata={METADATA_KEY: json.dumps(settings)})
+    save_file(weights, file, metadata={VIDEO_METADATA_KEY: json.dumps(settings)})
     return file
 
 

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from lumina_core import LatentSize, LuminaError, PatchSize, load_video_model
 from lumina_core.checkpoints.video import (
     ARGS_NAME,
-    METADATA_KEY,
     RELEASED_NAMES,
+    VIDEO_METADATA_KEY,
     Checkpoint,
     read_video_config,
     video_metadata,
@@ -155,7 +155,7 @@ def test_settings_from_model_args(tmp_path, save):
 
 def test_settings_from_metadata_win(tmp_path, save):
     torch.save(argparse.Namespace(rope_theta=10000.0), tmp_path / ARGS_NAME)
-    path = save({METADATA_KEY: json.dumps({"rope_theta": 512.0, "motion_scale": 5, "note": "x"}), "format": "pt"})
+    path = save({VIDEO_METADATA_KEY: json.dumps({"rope_theta": 512.0, "motion_scale": 5, "note": "x"}), "format": "pt"})
     config = load_video_model(path).config
     assert (config.rope_theta, config.t_scale, config.motion_scale) == (512.0, 1000.0, 5.0)
 
@@ -165,14 +165,14 @@ def test_settings_change_the_result(tmp_path, save, random):
     inputs = random(1, 16, 2, 4, 4), torch.tensor([0.3]), random(1, 3, 40), None, torch.tensor([4.0]), PatchSize(1, 2)
     results = [load_video_model(save())(*inputs)]
     for name in ("rope_theta", "t_scale", "motion_scale"):
-        results.append(load_video_model(save({METADATA_KEY: json.dumps({name: 33.0})}))(*inputs))
+        results.append(load_video_model(save({VIDEO_METADATA_KEY: json.dumps({name: 33.0})}))(*inputs))
     for i, one in enumerate(results):
         assert not any(torch.allclose(one, other, atol=1e-3) for other in results[i + 1 :])
 
 
 @pytest.mark.parametrize("value", ['"256"', "true", "0", "-1", "1e12", "null", "[]"])
 def test_bad_setting(save, value):
-    message = refusal(save({METADATA_KEY: f'{{"rope_theta": {value}}}'}))
+    message = refusal(save({VIDEO_METADATA_KEY: f'{{"rope_theta": {value}}}'}))
     assert "rope_theta = " in message and "expected a number above 0" in message
 
 
@@ -185,13 +185,13 @@ def test_the_trained_size_comes_back(save):
 
 @pytest.mark.parametrize("value", ["8", "[8, 8]", "[8, 8, 0]", "[8, 8, 8.5]", "[8, 8, true]", '"8x8x8"', "{}"])
 def test_a_trained_size_that_is_none(save, value):
-    message = refusal(save({METADATA_KEY: f'{{"train_size": {value}}}'}))
+    message = refusal(save({VIDEO_METADATA_KEY: f'{{"train_size": {value}}}'}))
     assert "train_size = " in message and "expected three whole numbers above 0" in message
 
 
 @pytest.mark.parametrize("text", ["", "{", "3", "[1]", "null"])
 def test_bad_metadata(save, text):
-    assert f"metadata '{METADATA_KEY}' that is not a JSON object" in refusal(save({METADATA_KEY: text}))
+    assert f"metadata '{VIDEO_METADATA_KEY}' that is not a JSON object" in refusal(save({VIDEO_METADATA_KEY: text}))
 
 
 def test_code_in_model_args_is_refused(tmp_path, save):

@@ -10,7 +10,7 @@ import torch
 import yaml
 from refusals import refused
 
-from lumina_core.checkpoints.video import LATENT_RGB, METADATA_KEY, load_video_model
+from lumina_core.checkpoints.video import LATENT_RGB, VIDEO_METADATA_KEY, load_video_model
 from lumina_core.cli import main
 from lumina_core.mini.bundling import BundleRecipe, fit_latent_rgb, write_bundle
 from lumina_core.pipelines.bundle import find_bundle
@@ -101,7 +101,7 @@ def test_the_network_is_the_average_of_the_last_state_in_bf16(made, bundle):
     assert any(not torch.equal(average[name], last[name]) for name in average)
     assert all(tensor.dtype == torch.bfloat16 for tensor in weights.values())
     assert all(torch.equal(weights[name], average[name].bfloat16()) for name in weights)
-    assert len(json.loads(metadata[METADATA_KEY])[LATENT_RGB]) == 6 + 1
+    assert len(json.loads(metadata[VIDEO_METADATA_KEY])[LATENT_RGB]) == 6 + 1
     config = load_video_model(bundle.checkpoint).config
     assert config.channels == 6 and config.train_size == bundle.size.latent()
 

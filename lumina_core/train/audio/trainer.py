@@ -15,7 +15,7 @@ from ...runtime.devices import pick_device
 from ...sampling.noise import noised
 from ..batches import SampleRef
 from ..distributed import SINGLE, DistContext
-from ..loop import BatchLoss, Evaluation, Trainer
+from ..loop import BatchLoss, PeriodicEvaluation, Trainer
 from ..network import autocast
 from ..objective import sample_losses
 from ..rng import generator
@@ -58,12 +58,12 @@ class AudioObjective:
         self.metadata = audio_metadata(self.model.config)
 
     @property
-    def evaluations(self) -> list[Evaluation]:
+    def evaluations(self) -> list[PeriodicEvaluation]:
         """Held-out losses, if the recipe has validation."""
         if self.held_out is None or self.recipe.validation is None:
             return []
         measure = partial(self.held_out.losses, velocity=self.velocity)
-        return [Evaluation(self.recipe.validation.every, measure, partial(write_losses, self.recipe.out))]
+        return [PeriodicEvaluation(self.recipe.validation.every, measure, partial(write_losses, self.recipe.out))]
 
     def sample(self, task: AudioTask, ref: SampleRef, step: int, position: int) -> AudioTrainSample:
         """The training sample at a position of a step's batch; see ``loop.Objective``."""

@@ -11,7 +11,7 @@ import torch
 from ...errors import LuminaError
 from ...network.audio_conditioning import AudioCondition
 from ...shapes.audio_rates import CLIP_FPS, LATENT_FRAMES_PER_SLOT, LATENT_RATE, SLOT_STRIDE
-from ..batches import Batches, SampleRef, Shape
+from ..batches import Batches, BatchShape, SampleRef
 from ..objective import draw_timestep
 from ..rng import bernoulli
 from .recipe import AudioRecipe, AudioSource
@@ -55,7 +55,7 @@ def audio_batches(recipe: AudioRecipe, sets: Mapping[str, AudioSet], patch_rows:
     Raises:
         LuminaError: a source has no usable item.
     """
-    groups: dict[Shape, list[tuple[SampleRef, float]]] = defaultdict(list)
+    groups: dict[BatchShape, list[tuple[SampleRef, float]]] = defaultdict(list)
     for name, source in recipe.sources.items():
         entries = sets[name].entries
         for index in usable_entries(source, sets[name]):
@@ -83,7 +83,7 @@ def usable_entries(source: AudioSource, items: AudioSet) -> list[int]:
     return found
 
 
-def crop_shape(entry: AudioEntry, max_rows: int | None, patch_rows: int) -> Shape:
+def crop_shape(entry: AudioEntry, max_rows: int | None, patch_rows: int) -> BatchShape:
     """Latent frames, CLIP frames and Synchformer segments of a training sample.
 
     Args:
@@ -99,7 +99,7 @@ def crop_shape(entry: AudioEntry, max_rows: int | None, patch_rows: int) -> Shap
 
 
 def make_audio_sample(
-    item: AudioItem, shape: Shape, recipe: AudioRecipe, generator: torch.Generator
+    item: AudioItem, shape: BatchShape, recipe: AudioRecipe, generator: torch.Generator
 ) -> AudioTrainSample:
     """Make a training sample of one item, with latents drawn from the codec's posterior.
 
@@ -123,7 +123,7 @@ def make_audio_sample(
     )
 
 
-def crop_audio(item: AudioItem, shape: Shape, generator: torch.Generator) -> AudioItem:
+def crop_audio(item: AudioItem, shape: BatchShape, generator: torch.Generator) -> AudioItem:
     """Crop an item in time to ``shape``, starting at a random Synchformer segment.
 
     CLIP frames start at the one nearest in time, which is at most 63 ms off.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ from .base import (
     draw_noise,
 )
 from .bundle import find_bundle
+from .denoising import StepEnd, after_step
+from .prompts import check_prompt_count, check_prompts
 
 # Values of ``output_type``.
 OUTPUT_TYPES = ("pt", "np", "latent")
@@ -48,6 +51,22 @@ class LuminaAudioPipeline(Pipeline):
 
     Construction checks from configurations and file headers that all files fit together; weights are read at the first
     use.
+
+    For users of diffusers' AudioLDM and Stable Audio pipelines:
+
+    ============================  ==========================================================
+    diffusers                     here
+    ============================  ==========================================================
+    ``from_pretrained``           ``from_files`` or ``from_bundle``
+    ``num_inference_steps=n``     ``plan=AudioPlan(steps=n)``
+    ``guidance_scale=s``          ``AudioPlan(text_guidance=s - 1)``, and ``video_guidance``
+    ``audio_length_in_s``         the length of ``video``, ``frames`` or ``features``
+    ``num_waveforms_per_prompt``  ``seed`` as a list
+    ``generator``                 ``generator``, or ``seed``
+    ``latents``, ``output_type``  the same names; ``pt`` is the default
+    ``callback_on_step_end``      the same name, or ``callback`` for more than steps
+    ``prompt_embeds``             ``prompt=pipe.encode_prompt(...)``
+    ============================  ==========================================================
 
     Args:
         files: the network, the encoders and the codec.
@@ -137,8 +156,8 @@ class LuminaAudioPipeline(Pipeline):
         frames: torch.Tensor | None = None,
         fps: float | None = None,
         features: VideoFeatures | None = None,
-        prompt: str | AudioPrompt = "",
-        negative_prompt: str = "",
+        prompt: str | Sequence[str] | AudioPrompt = "",
+        negative_prompt: str | Sequence[str] = "",
         plan: AudioPlan | None = None,
         seed: int | Sequence[int] = 0,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
@@ -146,6 +165,7 @@ class LuminaAudioPipeline(Pipeline):
         loudness: float | None = None,
         output_type: str = "pt",
         callback: Callback | None = None,
+        callback_on_step_end: StepEnd | None = None,
     ) -> AudioOutput:
         """Make audio of the length of a clip: a ``video``, ``frames`` with ``fps``, or ``features``.
 
@@ -154,16 +174,19 @@ class LuminaAudioPipeline(Pipeline):
             frames: (F, H, W, 3), float in 0..1, F at least 2.
             fps: frames per second of ``frames``.
             features: the result of ``encode_video``; the clip is not encoded again.
-            prompt: the sound to generate; empty conditions on the video only. Or the result of ``encode_prompt``.
-            negative_prompt: the sound to avoid; empty for none. Must be empty if ``prompt`` is encoded.
+            prompt: the sound to generate; empty conditions on the video only. A list makes a waveform of each prompt.
+                Or the result of ``encode_prompt``.
+            negative_prompt: the sound to avoid; empty for none. One for all prompts, or one for each. Must be empty if
+                ``prompt`` is encoded.
             plan: steps, guidance scales and solver; by default ``AudioPlan()``.
-            seed: 0 to 2**64 - 1; a list makes a waveform of each seed.
+            seed: 0 to 2**64 - 1; a list makes a waveform of each seed, or has one for each prompt.
             generator: draws the noise in place of ``seed``; a list has one for each waveform.
             latents: noise (B, C, T, F) in place of drawn noise; see ``prepare_latents``.
             loudness: target loudness of each waveform in LUFS; None leaves it as decoded.
             output_type: ``pt``, ``np``, or ``latent`` to skip decoding.
             callback: a ``ProgressObserver``, or a function that is called with a ``StepUpdate`` after each step and
                 cancels the run by returning False.
+            callback_on_step_end: see ``LuminaVideoPipeline.__call__``.
 
         Returns:
             Waveforms, latents and counts; see ``AudioOutput``. A waveform does not depend on the others of the call.
@@ -180,13 +203,15 @@ class LuminaAudioPipeline(Pipeline):
         noise = self.prepare_latents(seconds, seeds, generator, latents)
         if note := short_clip_notice(seconds):
             observer.note(note)
+        texts = (prompt, negative_prompt)
+        sample = partial(self._latents, noise, clip, texts, plan, observer, callback_on_step_end)
         if output_type == "latent":
-            latents, passes = self._latents(noise, clip, prompt, negative_prompt, plan, observer)
+            latents, passes = sample()
             return AudioOutput(None, SAMPLE_RATE, latents, plan.nfe * len(seeds), passes, False, seeds)
         observer.stage("reading the audio codec")
         # The codec is small, and a fault in its files should show before sampling, not after.
         with self.network("codec", self._load_codec):
-            latents, passes = self._latents(noise, clip, prompt, negative_prompt, plan, observer)
+            latents, passes = sample()
             observer.stage("decoding the audio")
             waveform = self.decode(latents, seconds, loudness)
         silent = any(is_silent(each) for each in waveform)
@@ -197,8 +222,8 @@ class LuminaAudioPipeline(Pipeline):
 
     def check_call(
         self,
-        prompt: str | AudioPrompt = "",
-        negative_prompt: str = "",
+        prompt: str | Sequence[str] | AudioPrompt = "",
+        negative_prompt: str | Sequence[str] = "",
         seed: int | Sequence[int] = 0,
         loudness: float | None = None,
     ) -> tuple[int, ...]:
@@ -214,16 +239,16 @@ class LuminaAudioPipeline(Pipeline):
             LuminaError: an argument is out of range.
         """
         check_loudness(loudness)
-        if isinstance(prompt, str):
-            check_text(prompt)
-        elif negative_prompt:
+        if not isinstance(prompt, AudioPrompt):
+            prompts, _ = check_prompts(prompt, negative_prompt)
+            return clip_seeds(seed, len(prompts))
+        if negative_prompt:
             raise LuminaError(
                 "The prompt is encoded and the negative prompt is not; pass both to encode_prompt.",
                 field="negative_prompt",
                 kind="value",
             )
-        check_text(negative_prompt, "negative prompt")
-        return clip_seeds(seed, 1, 1)
+        return clip_seeds(seed, 1)
 
     def feature_encoder(self) -> AbstractContextManager[FeatureEncoder]:
         """The encoders of video and prompt, kept loaded within a ``with`` block.
@@ -296,18 +321,20 @@ class LuminaAudioPipeline(Pipeline):
         self,
         latents: torch.Tensor,
         features: VideoFeatures,
-        prompt: AudioPrompt,
+        prompt: AudioPrompt | Sequence[AudioPrompt],
         plan: AudioPlan | None = None,
         callback: Callback | None = None,
+        callback_on_step_end: StepEnd | None = None,
     ) -> torch.Tensor:
         """Sample latents from noise, one waveform at a time.
 
         Args:
             latents: noise (B, C, T, F); see ``prepare_latents``.
             features: of one clip.
-            prompt: the result of ``encode_prompt``.
+            prompt: the result of ``encode_prompt``; one for all waveforms, or one for each.
             plan: steps, guidance scales and solver; by default ``AudioPlan()``.
             callback: see ``__call__``. ``sampling`` and ``close`` are called for each waveform.
+            callback_on_step_end: see ``__call__``.
 
         Returns:
             Latents like the noise.
@@ -317,17 +344,22 @@ class LuminaAudioPipeline(Pipeline):
             SamplingCancelled: the callback returned False.
         """
         observer, plan = as_observer(callback), plan or AudioPlan()
-        condition = prompt.condition(features)
-        text, _ = prompt.text
-        self.config.check_features(features.visual.shape[-1], features.sync.shape[-1], text.shape[-1])
-        found = []
+        prompts = [prompt] * len(latents) if isinstance(prompt, AudioPrompt) else list(prompt)
+        check_prompt_count(len(prompts), len(latents))
+        for each in prompts:
+            text, _ = each.text
+            self.config.check_features(features.visual.shape[-1], features.sync.shape[-1], text.shape[-1])
+        step_done, found = after_step(self, observer, callback_on_step_end), []
         with self.network("model", self._load_model) as model:
-            for noise in latents.split(1):
+            for noise, each in zip(latents.split(1), prompts, strict=True):
                 observer.sampling([1] * plan.steps)
                 try:
-                    found.append(sample_audio(model, noise, plan, condition, prompt.negative, observer.step))
+                    condition = each.condition(features)
+                    found.append(sample_audio(model, noise, plan, condition, each.negative, step_done))
                 finally:
                     observer.close()
+            # The pipeline releases the network only if no other reference to it is left.
+            del model
         return torch.cat(found)
 
     def decode(self, latents: torch.Tensor, seconds: float, loudness: float | None = None) -> torch.Tensor:
@@ -357,33 +389,41 @@ class LuminaAudioPipeline(Pipeline):
         self,
         noise: torch.Tensor,
         clip: AudioClip,
-        prompt: str | AudioPrompt,
-        negative_prompt: str,
+        texts: tuple[str | Sequence[str] | AudioPrompt, str | Sequence[str]],
         plan: AudioPlan,
         observer: ProgressObserver,
+        step_end: StepEnd | None,
     ) -> tuple[torch.Tensor, int]:
         """Latents sampled from the noise, and the forward passes of all waveforms together."""
-        features, encoded = self._encode(clip, prompt, negative_prompt, observer)
-        for name, cut in zip(("prompt", "negative prompt"), encoded.cut, strict=True):
-            if cut:
-                observer.note(f"The {name} is too long: its last {cut} tokens were cut.")
+        features, encoded = self._encode(clip, *texts, observer)
+        for each in encoded:
+            for name, cut in zip(("prompt", "negative prompt"), each.cut, strict=True):
+                if cut:
+                    observer.note(f"The {name} is too long: its last {cut} tokens were cut.")
+        prompts = encoded if len(encoded) > 1 else encoded * len(noise)
         observer.stage("reading the audio network")
         with self.network("model", self._load_model):
             observer.stage("sampling the audio")
-            latents = self.denoise(noise, features, encoded, plan, observer)
-        return latents, plan.passes(encoded.condition(features), encoded.negative) * len(noise)
+            latents = self.denoise(noise, features, prompts, plan, observer, step_end)
+        return latents, sum(plan.passes(each.condition(features), each.negative) for each in prompts)
 
     def _encode(
-        self, clip: AudioClip, prompt: str | AudioPrompt, negative_prompt: str, observer: ProgressObserver
-    ) -> tuple[VideoFeatures, AudioPrompt]:
-        """Features of the clip and the prompt. The encoders are loaded once, or not at all if both are encoded."""
+        self,
+        clip: AudioClip,
+        prompt: str | Sequence[str] | AudioPrompt,
+        negative_prompt: str | Sequence[str],
+        observer: ProgressObserver,
+    ) -> tuple[VideoFeatures, list[AudioPrompt]]:
+        """Features of the clip and the prompts. The encoders are loaded once, or not at all if all are encoded."""
         if clip.features is not None and isinstance(prompt, AudioPrompt):
-            return clip.features, prompt
+            return clip.features, [prompt]
         observer.stage("encoding the prompt" if clip.features else "encoding the video")
         with self.feature_encoder():
             features = clip.features or self.encode_video(clip.video, clip.frames, clip.fps)
-            encoded = self.encode_prompt(prompt, negative_prompt) if isinstance(prompt, str) else prompt
-        return features, encoded
+            if isinstance(prompt, AudioPrompt):
+                return features, [prompt]
+            texts = zip(*check_prompts(prompt, negative_prompt), strict=True)
+            return features, [self.encode_prompt(*each) for each in texts]
 
     def _load_model(self) -> AudioNextDiT:
         model = load_audio_model(self.files.model, self.device, self.dtype)

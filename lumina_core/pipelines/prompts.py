@@ -27,16 +27,21 @@ class EncodedPrompts:
 
     def check_count(self, results: int) -> None:
         """Raise LuminaError if the number of prompts is not ``results``."""
-        if len(self) != results:
-            raise LuminaError(
-                f"The latents have a batch size of {results} and there are {len(self)} prompts; give as many of both.",
-                field="latents",
-                kind="value",
-            )
+        check_prompt_count(len(self), results)
 
     def batch(self, clips: slice) -> tuple[Text, Text]:
         """Prompts and negative prompts of some clips: features (B, L, D), padded on the right, and masks (B, L)."""
         return stack_texts(self.positive[clips]), stack_texts(self.negative[clips])
+
+
+def check_prompt_count(prompts: int, results: int) -> None:
+    """Raise LuminaError if there is not one prompt for each of the latents of a batch."""
+    if prompts != results:
+        raise LuminaError(
+            f"The latents have a batch size of {results} and there are {prompts} prompts; give as many of both.",
+            field="latents",
+            kind="value",
+        )
 
 
 def check_prompts(prompt: str | Sequence[str], negative_prompt: str | Sequence[str]) -> tuple[list[str], list[str]]:

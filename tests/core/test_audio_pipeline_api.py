@@ -61,6 +61,29 @@ def test_the_call_is_its_parts(pipe, frames):
     assert (out.nfe, out.passes, out.silent, out.seeds) == (2, 6, False, (3,))
 
 
+def test_several_prompts_are_those_of_single_calls(pipe, frames):
+    call = {"frames": frames, "fps": FPS, "plan": PLAN}
+    out = pipe(prompt=["a bell", ""], negative_prompt=["wood", ""], seed=[3, 4], **call)
+    alone = pipe(prompt="a bell", negative_prompt="wood", seed=3, **call), pipe(seed=4, **call)
+    assert all(torch.equal(both[None], one.waveform) for both, one in zip(out.waveform, alone, strict=True))
+    assert out.seeds == (3, 4) and out.passes == sum(one.passes for one in alone) and out.nfe == 4
+    with pytest.raises(LuminaError) as caught:
+        pipe(prompt=["a bell", ""], negative_prompt=["wood"], **call)
+    assert caught.value.field == "negative_prompt"
+    with pytest.raises(LuminaError) as caught:
+        pipe.denoise(out.latents, pipe.encode_video(frames=frames, fps=FPS), [pipe.encode_prompt("a bell")], PLAN)
+    assert caught.value.field == "latents"
+
+
+def test_the_callback_of_diffusers_sees_tensors_and_can_cancel(pipe, frames):
+    seen = []
+    pipe(frames=frames, fps=FPS, plan=PLAN, callback_on_step_end=lambda *given: seen.append(given))
+    assert [given[:3] for given in seen] == [(pipe, 0, 0.0), (pipe, 1, 0.5)]
+    assert set(seen[0][3]) == {"latents", "denoised"}
+    with pytest.raises(SamplingCancelled):
+        pipe(frames=frames, fps=FPS, plan=PLAN, callback_on_step_end=lambda *given: False)
+
+
 def test_several_seeds_are_those_of_single_calls_and_files_are_read_once(folder, frames, loads):
     pipe = LuminaAudioPipeline(AudioFiles.of(folder), device="cpu")
     out = pipe(frames=frames, fps=FPS, prompt="a bell", plan=PLAN, seed=[7, 1, 7])

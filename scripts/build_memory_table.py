@@ -60,11 +60,11 @@ def rows() -> list[list[str]]:
     return table
 
 
-def verdict(run: RunSpec, room: int) -> str:
+def verdict(run: RunSpec, available: int) -> str:
     """``fits``, the measures with which the host makes it fit, or ``no``."""
-    if memory_plan(run).fits(room):
+    if memory_plan(run).fits(available):
         return "fits"
-    found = smaller(run, room)
+    found = smaller(run, available)
     if found is None or found.gives_up:
         return "no"
     words = [word for word, part in (("offload", "offloaded"), ("tiles", "tiles")) if part in found.changes]

@@ -30,7 +30,7 @@ def fault_outline(text: str, error: ScheduleError) -> dict[str, Any]:
 
 
 def plan_outline(
-    plan: SamplingPlan, size: LatentSize, config: VideoConfig, room: int | None = None, **facts: Any
+    plan: SamplingPlan, size: LatentSize, config: VideoConfig, available: int | None = None, **facts: Any
 ) -> dict[str, Any]:
     """The timesteps of a plan and its cost for one clip.
 
@@ -38,7 +38,7 @@ def plan_outline(
         plan: of the run.
         size: of the latents; patch sizes must divide it.
         config: of the network.
-        room: memory of the device in bytes, None if it is not known.
+        available: memory of the device in bytes, None if it is not known.
         facts: further fields of ``memory.RunSpec``.
 
     Returns:
@@ -57,22 +57,22 @@ def plan_outline(
         "least": plan_cost(plan.replace(patch=coarsest), size, config).relative,
         "nfe": cost.nfe,
         "passes": cost.passes,
-        "memory": memory_outline(RunSpec(config, size, plan, **facts), room),
+        "memory": memory_outline(RunSpec(config, size, plan, **facts), available),
     }
 
 
-def memory_outline(run: RunSpec, room: int | None) -> dict[str, Any]:
+def memory_outline(run: RunSpec, available: int | None) -> dict[str, Any]:
     """The memory of a run in GiB.
 
     Args:
         run: to summarize.
-        room: memory of the device in bytes, None if it is not known.
+        available: memory of the device in bytes, None if it is not known.
 
     Returns:
         ``sampling``, ``weights`` (part of sampling), ``decode``, ``total`` (the peak), ``held`` (the peak as the host
-        runs it), ``room`` (None if not known), ``fits`` and ``advice``. ``fits`` is "yes", "offload" if it fits with
-        what hosts do automatically (offloaded weights, guidance in two passes, tiled decoding), "no", or None if
-        ``room`` is not known. ``advice`` is one sentence unless ``fits`` is "yes".
+        runs it), ``room`` (what is available, None if not known), ``fits`` and ``advice``. ``fits`` is "yes", "offload"
+        if it fits with what hosts do automatically (offloaded weights, guidance in two passes, tiled decoding), "no",
+        or None if ``available`` is None. ``advice`` is one sentence unless ``fits`` is "yes".
     """
     plan = memory_plan(run)
     answer = {
@@ -85,12 +85,12 @@ def memory_outline(run: RunSpec, room: int | None) -> dict[str, Any]:
         "fits": None,
         "advice": None,
     }
-    if room is None:
+    if available is None:
         return answer
-    answer |= {"room": room / GIB, "fits": "yes", "advice": advice(run, room)}
-    if plan.fits(room):
+    answer |= {"room": available / GIB, "fits": "yes", "advice": advice(run, available)}
+    if plan.fits(available):
         return answer
-    found = smaller(run, room)
+    found = smaller(run, available)
     if found is None or found.gives_up:
         return answer | {"fits": "no"}
     return answer | {"fits": "offload", "held": found.plan.total / GIB}

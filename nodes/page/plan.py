@@ -19,7 +19,7 @@ from ...lumina_core.sampling.solvers import SOLVERS
 from ...lumina_core.shapes.latents import LatentSize
 from ...lumina_core.shapes.schedules import Piecewise, ScheduleError
 from ..host.bundles import bundle_of
-from ..host.run_room import run_room
+from ..host.run_memory import run_memory
 from ..host.run_timer import device_name
 from ..host.timing_store import model_key, past_runs
 from ..inputs import clip_frames, latent_size
@@ -67,7 +67,7 @@ def describe(body: Any) -> dict[str, Any]:
         if request.budget is not None:
             plan = propose(plan, request.budget, size, config)
             answer["schedules"]["patch"] = {**schedule_outline(plan.patch), "own": True}
-        facts = run_room(config, WEIGHT_DTYPES.get(fields.weight_dtype or "default"))
+        facts = run_memory(config, WEIGHT_DTYPES.get(fields.weight_dtype or "default"))
         answer["outline"] = plan_outline(plan, size, config, batch=fields.batch_size, **facts)
         answer["estimate"] = _estimate(answer["outline"]["segments"], fields, config)
     except LuminaError as error:

@@ -67,7 +67,7 @@ def test_the_memory_is_said_and_whether_it_fits():
     assert (unknown["room"], unknown["fits"], unknown["advice"]) == (None, None, None)
     seen = {}
     for gib in (1, 4, 100):
-        told = plan_outline(plan, size, VideoConfig(), room=gib * 2**30)["memory"]
+        told = plan_outline(plan, size, VideoConfig(), available=gib * 2**30)["memory"]
         seen[told["fits"]] = told["advice"]
         assert (told["held"] <= gib) == (told["fits"] != "no") and told["total"] == unknown["total"]
         assert told["room"] == gib and (told["advice"] is None) == (told["fits"] == "yes")

@@ -11,7 +11,7 @@ from ...lumina_core.network.config import VideoConfig
 from .video_model import LuminaVideoConfig
 
 
-def run_room(config: VideoConfig, dtype: torch.dtype | None) -> dict[str, int]:
+def run_memory(config: VideoConfig, dtype: torch.dtype | None) -> dict[str, int]:
     """Keyword arguments of ``plan_outline``: the memory of the device and the dtypes of a run.
 
     Args:
@@ -19,11 +19,11 @@ def run_room(config: VideoConfig, dtype: torch.dtype | None) -> dict[str, int]:
         dtype: the loader's choice for the weights; None is what the host would choose.
 
     Returns:
-        ``room``, the bytes available to a run, and ``dtype_size`` and ``weight_size``, the bytes per element of
+        ``available``, the bytes that a run can use, and ``dtype_size`` and ``weight_size``, the bytes per element of
         activations and weights.
     """
     device, supported = management.get_torch_device(), LuminaVideoConfig.supported_inference_dtypes
     weights: torch.dtype = dtype or management.unet_dtype(model_params=parameters(config), supported_dtypes=supported)
     computed: torch.dtype = management.unet_manual_cast(weights, device, supported) or weights
-    room = management.get_total_memory(device) - CARD_RESERVE
-    return {"room": max(0, round(room)), "dtype_size": computed.itemsize, "weight_size": weights.itemsize}
+    available = management.get_total_memory(device) - CARD_RESERVE
+    return {"available": max(0, round(available)), "dtype_size": computed.itemsize, "weight_size": weights.itemsize}

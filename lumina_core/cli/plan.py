@@ -11,6 +11,7 @@ from ..checkpoints.video import read_video_config
 from ..cost.flops import REFERENCE, PlanCost, Segment, plan_cost
 from ..cost.memory import GIB, MemoryPlan, RunSpec, memory_plan
 from ..cost.memory_advice import CARD_RESERVE, advice, in_gib
+from ..cost.summary import cost_outline
 from ..errors import LuminaError
 from ..network.config import VideoConfig
 from ..pipelines.bundle import find_bundle
@@ -165,26 +166,7 @@ def as_data(plan: SamplingPlan, size: VideoSize, cost: PlanCost) -> dict[str, ob
         "frames": size.frames,
         "latent": [latent.frames, latent.height, latent.width],
         "plan": plan.as_dict(),
-        "segments": [
-            {
-                "patch": str(s.patch),
-                "t": [s.t_start, s.t_end],
-                "first_step": s.first_step,
-                "last_step": s.last_step,
-                "steps": s.steps,
-                "evaluations": s.evaluations,
-                "passes": s.passes,
-                "tokens": s.tokens,
-                "guided": s.guided,
-                "flops": s.flops,
-                "share": s.share,
-            }
-            for s in cost.segments
-        ],
-        "flops": cost.flops,
-        "relative_to_1x2": cost.relative,
-        "nfe": cost.nfe,
-        "passes": cost.passes,
+        **cost_outline(cost),
     }
 
 

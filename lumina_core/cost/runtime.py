@@ -32,6 +32,11 @@ class Shape:
     guided: bool
     flops: int
 
+    @classmethod
+    def of(cls, patch: object, tokens: int, batch: int, guided: bool, clip_flops: float) -> Shape:
+        """The kind of an evaluation of ``batch`` clips, of which each takes ``clip_flops`` FLOPs."""
+        return cls(str(patch), tokens, batch, guided, round(clip_flops * batch))
+
     @property
     def key(self) -> tuple[str, int, int, bool]:
         """Equal for evaluations of the same kind."""

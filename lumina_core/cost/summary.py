@@ -10,7 +10,7 @@ from ..sampling.plan import SamplingPlan
 from ..shapes.latents import LatentSize
 from ..shapes.schedules import Piecewise, ScheduleError
 from .budget import fitting
-from .flops import plan_cost
+from .flops import PlanCost, plan_cost
 from .memory import GIB, RunSpec, memory_plan
 from .memory_advice import advice, smaller
 
@@ -29,6 +29,22 @@ def fault_outline(text: str, error: ScheduleError) -> dict[str, Any]:
     return {"text": text, "error": str(error), "span": _span(text, error.segment)}
 
 
+def cost_outline(cost: PlanCost) -> dict[str, Any]:
+    """The cost of a plan for one clip.
+
+    Returns:
+        ``segments`` (fields of ``flops.Segment`` with ``patch`` as text, and ``steps``), ``flops``, ``relative`` (to a
+        constant ``1x2`` schedule), ``nfe`` and ``passes``.
+    """
+    return {
+        "segments": [asdict(s) | {"patch": str(s.patch), "steps": s.steps} for s in cost.segments],
+        "flops": cost.flops,
+        "relative": cost.relative,
+        "nfe": cost.nfe,
+        "passes": cost.passes,
+    }
+
+
 def plan_outline(
     plan: SamplingPlan, size: LatentSize, config: VideoConfig, available: int | None = None, **facts: Any
 ) -> dict[str, Any]:
@@ -42,21 +58,15 @@ def plan_outline(
         facts: further fields of ``memory.RunSpec``.
 
     Returns:
-        ``grid`` (timesteps of the points), ``segments`` (fields of ``flops.Segment`` with ``patch`` as text, and
-        ``steps``), ``flops``, ``relative`` (to a constant ``1x2`` schedule), ``least`` (``relative`` of a constant
-        schedule of the coarsest patch size), ``nfe``, ``passes``, and ``memory`` (see ``memory_outline``).
+        ``grid`` (timesteps of the points), all of ``cost_outline``, ``least`` (``relative`` of a constant schedule of
+        the coarsest patch size), and ``memory`` (see ``memory_outline``).
     """
     cost = plan_cost(plan, size, config)
     coarsest = min(fitting(size, config), key=size.tokens)
-    segments = [asdict(s) | {"patch": str(s.patch), "steps": s.steps} for s in cost.segments]
     return {
         "grid": plan.grid().tolist(),
-        "segments": segments,
-        "flops": cost.flops,
-        "relative": cost.relative,
+        **cost_outline(cost),
         "least": plan_cost(plan.replace(patch=coarsest), size, config).relative,
-        "nfe": cost.nfe,
-        "passes": cost.passes,
         "memory": memory_outline(RunSpec(config, size, plan, **facts), available),
     }
 

@@ -149,7 +149,7 @@ def _shape(config: VideoConfig, latents: torch.Size, run_options: RunOptions, t:
     )
     patch = evaluation.patch
     flops = price_list(config, size)(evaluation, patch)
-    return Shape(str(patch), size.tokens(patch), batch, guided, flops * batch)
+    return Shape.of(patch, size.tokens(patch), batch, guided, flops)
 
 
 def _synchronize(device: torch.device) -> None:

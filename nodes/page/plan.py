@@ -130,10 +130,9 @@ def _estimate(segments: list[dict], fields: PlanFields, config: VideoConfig) -> 
     """Estimated seconds of an outline's segments on this machine; None without past runs."""
     batch = fields.batch_size
     parts = [
-        (Shape(s["patch"], s["tokens"], batch, s["guided"], round(batch * s["flops"] / s["evaluations"])),
-         s["evaluations"])
+        (Shape.of(s["patch"], s["tokens"], batch, s["guided"], s["flops"] / s["evaluations"]), s["evaluations"])
         for s in segments
-    ]  # fmt: skip
+    ]
     found = estimate(past_runs(device_name(), model_key(config), fields.weight_dtype), parts)
     if found is None:
         return None

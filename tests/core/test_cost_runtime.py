@@ -3,6 +3,7 @@
 import pytest
 
 from lumina_core.cost.runtime import Measured, Shape, estimate
+from lumina_core.shapes.schedules import PatchSize
 
 
 def shape(patch: str, flops: int, guided: bool = False, tokens: int | None = None) -> Shape:
@@ -82,3 +83,8 @@ def test_shapes_differ_by_batch_and_guidance():
 
 def test_a_clock_that_did_not_move_is_no_measure():
     assert estimate([run((FINE, 0.0))], [(FINE, 1)]) is None
+
+
+def test_the_flops_of_a_batch_are_those_of_its_clips():
+    assert Shape.of(PatchSize(1, 2), 64, 3, True, 10**17 + 1) == Shape("1x2", 64, 3, True, 3 * 10**17 + 3)
+    assert Shape.of("2x2", 64, 2, False, 7 / 2).flops == 7

@@ -6,7 +6,7 @@ import math
 import golden
 import pytest
 import torch
-from fake_network import FakeNetwork
+from fake_network import FakeNetwork, WrappedNetwork
 from refusals import refused
 
 from lumina_core import PRESETS, LuminaError, PatchSize, SamplingCancelled, SamplingPlan, sample
@@ -363,3 +363,16 @@ def test_a_size_with_unequal_axes_keeps_them(random):
     noise = random(1, 16, 4, 8, 12)
     plan = SamplingPlan(patch=PatchSize(2, 4), points=3)
     assert sample(golden.model("cfg2"), noise, plan, *texts(random)).shape == noise.shape
+
+
+def test_without_the_text_cache_the_latents_are_the_same(random):
+    class Uncached(WrappedNetwork):
+        def cache_text(self, text, text_mask):
+            pytest.fail("the text cache is in use")
+
+        def __call__(self, *arguments):
+            return self.network(*arguments)
+
+    network, noise, both = golden.model("cfg2"), random(1, 16, 2, 4, 8), texts(random)
+    found = sample(Uncached(network), noise, MILD, *both, text_cache=False)
+    assert golden.error(found, sample(network, noise, MILD, *both)) <= 1e-5

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 import torch
+from refusals import refused
 from transformers import AutoModel, AutoTokenizer
 
-from lumina_core import LuminaError
 from lumina_core.text.gemma import MAX_TOKENS, SYSTEM_PROMPT, load_text_encoder, read_text_width
 from scripts.make_tiny_set import IMAGE_TEXT_FOLDER, IMAGE_TEXT_WIDTH
 
@@ -61,5 +61,5 @@ def test_width_comes_from_the_config(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "other")
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "other" / "config.json").write_text(json.dumps({**config, "model_type": "gemma3"}))
-    with pytest.raises(LuminaError, match="'gemma' .google/gemma-2b."):
+    with refused("text_encoder", "mismatch", "'gemma'", "google/gemma-2b"):
         read_text_width(tmp_path / "other")

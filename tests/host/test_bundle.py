@@ -175,7 +175,7 @@ def encoded_by_the_other_vae(graph: Graph) -> Node:
 def test_latents_of_another_vae_are_refused_by_the_sampler(bundled):
     graph = Graph()
     graph.save_latent(ksampler(graph, encoded_by_the_other_vae(graph)[0], denoise=0.5)[0])
-    with pytest.raises(HostError, match="The latents have 16 channels, and this checkpoint's 6; use the VAE that"):
+    with pytest.raises(HostError, match=r"\b16\b.*\b6\b"):
         bundled.prompt(graph.api)
 
 
@@ -183,7 +183,7 @@ def test_latents_of_another_vae_are_refused_by_the_vae(bundled):
     graph = Graph()
     image = decoded(graph, encoded_by_the_other_vae(graph)[0])
     graph.add("SaveImage", images=image[0], filename_prefix="never")
-    with pytest.raises(HostError, match=r"samples have shape \(1, 16, 2, 8, 8\), expected \(batch, 6, frames"):
+    with pytest.raises(HostError, match=r"\(1, 16, 2, 8, 8\).*\(batch, 6,"):
         bundled.prompt(graph.api)
 
 
@@ -197,7 +197,7 @@ def test_latent_preview_takes_the_models_colors(bundled):
     without = Graph()
     sheet = without.ours("LatentPreview", samples=all_in_one(without)[0], columns=4, scale=2)
     without.add("SaveImage", images=sheet[0], filename_prefix="never")
-    with pytest.raises(HostError, match=r"expected Lumina-Video latents \(batch, 16, frames"):
+    with pytest.raises(HostError, match=r"\(batch, 16,"):
         bundled.prompt(without.api)
 
 
@@ -206,7 +206,7 @@ def test_a_broken_bundle_is_told_when_the_prompt_is_queued(server, random_bundle
     shutil.copytree(random_bundle, broken)
     text = json.loads((broken / DESCRIPTION).read_text(encoding="utf-8"))
     (broken / DESCRIPTION).write_text(json.dumps({**text, "checkpoint": "elsewhere"}), encoding="utf-8")
-    with pytest.raises(LuminaError, match="checkpoint 'elsewhere'"):
+    with pytest.raises(LuminaError, match="'elsewhere'"):
         read_bundle(broken)
     with server.bundle(broken):
         graph = Graph()

@@ -25,6 +25,7 @@ from ..sampling.plan import SamplingPlan
 from ..sampling.presets import preset_clip
 from ..shapes.audio_rates import SAMPLE_RATE
 from ..shapes.latents import VideoSize
+from .generate_request import AudioModel
 from .models import add_bundle_option, chosen_bundle
 from .options import add_plan_options, add_size_options, plan_from, preset_name, size_from, whole
 from .plan import as_text
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
     pipe = LuminaVideoPipeline.from_bundle(bundle, preset=preset_name(arguments))
     plan, fps = plan_from(arguments, size, pipe.config), preset_clip(preset_name(arguments)).fps
     job = pipe.prepare(prompt, arguments.negative_prompt, plan=plan, size=size, fps=fps, seed=arguments.seed)
-    audio = None if arguments.no_audio else _audio_settings(bundle, prompt, arguments.seed)
+    audio = None if arguments.no_audio else _audio_model(bundle, prompt, arguments.seed)
     print(_header(bundle, prompt, plan, size, pipe.config), flush=True)
     started = time.perf_counter()
     with Progress() as progress, pipe.run(job, progress) as found:
@@ -104,22 +105,20 @@ def run(arguments: argparse.Namespace) -> None:
     print(out, flush=True)
 
 
-def _audio_settings(bundle: Bundle, prompt: str, seed: int) -> AudioSettings | None:
-    """The settings of the audio, checked; None for a bundle without an audio model. Raises LuminaError."""
+def _audio_model(bundle: Bundle, prompt: str, seed: int) -> AudioModel | None:
+    """What makes the audio, after all checks; None for a bundle without an audio model. Raises LuminaError."""
     if bundle.audio is None:
         return None
     settings = AudioSettings(files=AudioFiles.of(bundle.audio), prompt=prompt, seed=seed)
-    # Makes no use of the pipeline except its checks.
-    audio_pipeline(settings)
-    return settings
+    return AudioModel(settings, audio_pipeline(settings))
 
 
-def _add_audio(settings: AudioSettings, frames: torch.Tensor, fps: float, video: Path) -> str:
+def _add_audio(model: AudioModel, frames: torch.Tensor, fps: float, video: Path) -> str:
     """Add the audio of the frames to the video, and return a line about it."""
     started = time.perf_counter()
     with Progress() as progress:
-        audio = audio_for_frames(settings, frames, fps, progress)
-    mux(video, audio.waveform, SAMPLE_RATE, video, audio_metadata(settings))
+        audio = audio_for_frames(model.settings, frames, fps, progress, model.pipe)
+    mux(video, audio.waveform, SAMPLE_RATE, video, audio_metadata(model.settings))
     seconds = time.perf_counter() - started
     return f"{audio.waveform.shape[-1] / SAMPLE_RATE:g} s of audio in {seconds:.1f} s, NFE {audio.nfe}"
 

@@ -190,7 +190,11 @@ def make_audio(
 
 
 def audio_for_frames(
-    settings: AudioSettings, frames: torch.Tensor, fps: float, observer: ProgressObserver | None = None
+    settings: AudioSettings,
+    frames: torch.Tensor,
+    fps: float,
+    observer: ProgressObserver | None = None,
+    pipe: LuminaAudioPipeline | None = None,
 ) -> AudioOutput:
     """The audio of a clip in memory, of the same duration.
 
@@ -199,12 +203,14 @@ def audio_for_frames(
         frames: (F, H, W, 3) float in 0..1.
         fps: frame rate of the clip.
         observer: receives progress and notices.
+        pipe: a pipeline that ``audio_pipeline`` made of the same settings; None makes one.
 
     Raises:
         LuminaError: a file or setting is invalid.
         SamplingCancelled: the observer cancelled.
     """
-    return audio_pipeline(settings)(
+    pipe = pipe or audio_pipeline(settings)
+    return pipe(
         frames=frames,
         fps=fps,
         prompt=settings.prompt,

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from lumina_core.audio.files import has_audio, read_audio
-from lumina_core.cli import build_parser, main
+from lumina_core.cli import build_parser, demo, main
 from lumina_core.media.reader import probe
 from lumina_core.media.writer import read_metadata, write_video
+from lumina_core.pipelines.audio_file import audio_pipeline
 from lumina_core.pipelines.bundle import DESCRIPTION
 from scripts.make_tiny_set import BUNDLE, write_bundle
 
@@ -213,7 +214,10 @@ def test_audio_that_fails_leaves_the_video(tmp_path, monkeypatch, capsys, stop, 
     assert probe(tmp_path / "a.mp4").seconds == pytest.approx(2) and not has_audio(tmp_path / "a.mp4")
 
 
-def test_demo_ends_with_a_clip_with_audio(tmp_path, capsys):
+def test_demo_ends_with_a_clip_with_audio(tmp_path, capsys, monkeypatch):
+    made = []
+    monkeypatch.setattr(demo, "audio_pipeline", lambda *given: made.append(audio_pipeline(*given)) or made[0])
+    monkeypatch.setattr("lumina_core.pipelines.audio_file.audio_pipeline", None)
     status, out, err = run(capsys, "demo", "--points", "3", "--prompt", "a cat", "--scale", "2")
     assert status == 0 and out.splitlines()[-1] == "lumina-demo.mp4"
     assert "4 s of audio in" in out and "NFE 25" in out and "sampling the audio" in err

@@ -18,6 +18,8 @@ from lumina_core.mini.world import Scene
 from scripts.make_tiny_set import write_bundle, write_tiny_set
 
 HOSTS, MISSED = find_hosts()
+# Files whose tests mostly wait for a page.
+IN_A_BROWSER = {"test_locales", "test_templates", "test_timeline", "test_timeline_images"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -28,20 +30,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """`-n auto` is one process for each host."""
-    return max(1, len(HOSTS))
+    """`-n auto` is one process for each host, and one more for tests in a browser, which mostly wait."""
+    return len(HOSTS) + 1
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log):
-    """Give all tests of one host to one process, so that each host starts one server, and other tests by file."""
+    """Keep the tests of one host together, so that few servers start; those in a browser are a part of their own."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByHost(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file, _, parameters = nodeid.partition("[")
             versions = [host.version for host in HOSTS if host.version in re.split(r"[-\]]", parameters)]
-            return versions[0] if versions else file.partition("::")[0]
+            file = file.partition("::")[0]
+            if not versions:
+                return file
+            return f"{versions[0]} in a browser" if Path(file).stem in IN_A_BROWSER else versions[0]
 
     return ByHost(config, log)
 

@@ -62,7 +62,7 @@ def suite_of(name: str, python: Path) -> Suite:
         spread = ["-n", str(min(cores(), MOST_WORKERS)), "--dist", "loadfile", "--no-loadscope-reorder"]
         return Suite(name, [[*pytest, *spread, tests / "core"]])
     if name == "host":
-        # "auto" is one worker for each ComfyUI found (conftest.py); each has its own server.
+        # "auto" is a worker for each ComfyUI found, with its own server, and one for tests in a browser (conftest.py).
         return Suite(name, [[*pytest, "-n", "auto", tests / "host"]], urgent=True)
     if name == "web":
         return _web()

@@ -6,6 +6,7 @@ Needs the standard library and websocket-client; never imports the host.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -75,6 +76,9 @@ class Result:
 
 class HostServer:
     """`with HostServer(host, models) as server:` starts the host on the CPU and always ends it.
+
+    With LUMINA_FRONT_END set, the host serves the front end in that folder (`static` of the package
+    comfyui-frontend-package) in place of its own.
 
     `models` is a folder whose content is copied into the base folder's `models/`. `startup_log` is what the server had
     printed when it first answered. One server does for all tests: `bundle` and `no_models` change what it finds.
@@ -236,6 +240,8 @@ class HostServer:
             "--disable-api-nodes", "--preview-method", "latent2rgb", "--disable-all-custom-nodes",
             "--whitelist-custom-nodes", PACK,
         ]  # fmt: skip
+        if front_end := os.environ.get("LUMINA_FRONT_END"):
+            command += ["--front-end-root", str(Path(front_end).expanduser())]
         with (self.base / "server.log").open("wb") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.host.path, env=host_environment(), stdout=log, stderr=subprocess.STDOUT

@@ -6,47 +6,30 @@ Source: paper, appendix D.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..audio.codec_loader import AudioCodec, load_audio_codec, read_codec_channels
-from ..audio.feature_config import read_feature_widths
-from ..audio.features import FeatureEncoder, VideoFeatures, load_feature_encoder, short_clip_notice
-from ..audio.waveform import SILENT, check_loudness, is_silent, normalize_loudness
-from ..checkpoints.audio import load_audio_model, read_audio_config
+from ..audio.features import VideoFeatures, short_clip_notice
+from ..audio.waveform import SILENT, check_loudness, is_silent
 from ..errors import LuminaError
-from ..network.audio import AudioNextDiT
-from ..network.cpu_kernels import prepare_for_cpu
-from ..sampling.audio import AudioPlan, sample_audio
+from ..sampling.audio import AudioPlan
 from ..shapes.audio_rates import SAMPLE_RATE
-from ..text.gemma import check_text
-from .audio_inputs import AudioClip, AudioFiles, AudioPrompt, cut_tokens
-from .audio_output import AudioOutput, decode
-from .base import (
-    Callback,
-    Keep,
-    Pipeline,
-    ProgressObserver,
-    as_observer,
-    check_output_type,
-    check_packages,
-    clip_seeds,
-    draw_noise,
-)
+from .audio_inputs import AudioClip, AudioFiles, AudioPrompt
+from .audio_output import AudioOutput
+from .audio_stages import AudioStages
+from .base import Callback, ProgressObserver, as_observer, check_output_type, clip_seeds
 from .bundle import find_bundle
-from .denoising import StepEnd, after_step
-from .prompts import check_prompt_count, check_prompts
+from .denoising import StepEnd
+from .prompts import check_prompts
 
 # Values of ``output_type``.
 OUTPUT_TYPES = ("pt", "np", "latent")
-_PACKAGES = ("av", "diffusers", "transformers", "torchaudio", "safetensors")
 
 
-class LuminaAudioPipeline(Pipeline):
+class LuminaAudioPipeline(AudioStages):
     """Makes audio for a video: loaded once, called many times.
 
     Construction checks from configurations and file headers that all files fit together; weights are read at the first
@@ -85,28 +68,6 @@ class LuminaAudioPipeline(Pipeline):
         >>> file = write_wav("clip.wav", out.waveform[:1], out.sample_rate)
     """
 
-    def __init__(
-        self,
-        files: AudioFiles,
-        device: str | torch.device = "auto",
-        dtype: str | torch.dtype = "auto",
-        keep: Keep = "one",
-    ):
-        super().__init__(device, dtype, keep)
-        check_packages(*_PACKAGES)
-        self.files = files
-        self.config = read_audio_config(files.model)
-        self.config.check_features(*read_feature_widths(files.features))
-        channels = read_codec_channels(files.codec)
-        if channels != self.config.channels:
-            raise LuminaError(
-                f"The latents of the audio codec have {channels} channels, and this audio model expects "
-                f"{self.config.channels}; "
-                "use the codec that it was trained with.",
-                field="codec",
-                kind="mismatch",
-            )
-
     @classmethod
     def from_bundle(cls, bundle: str | Path = "mini", **options: Any) -> LuminaAudioPipeline:
         """The audio model of a bundle.
@@ -143,11 +104,6 @@ class LuminaAudioPipeline(Pipeline):
             LuminaError: see the class.
         """
         return cls(AudioFiles(Path(model), Path(features), Path(codec)), **options)
-
-    @property
-    def sample_rate(self) -> int:
-        """Samples per second of the waveforms."""
-        return SAMPLE_RATE
 
     def __call__(
         self,
@@ -250,141 +206,6 @@ class LuminaAudioPipeline(Pipeline):
             )
         return clip_seeds(seed, 1)
 
-    def feature_encoder(self) -> AbstractContextManager[FeatureEncoder]:
-        """The encoders of video and prompt, kept loaded within a ``with`` block.
-
-        Calls of ``encode_video`` and ``encode_prompt`` in the block read their files only once.
-        """
-        return self.network("features", lambda: load_feature_encoder(self.files.features, self.device))
-
-    def encode_video(
-        self, video: str | Path | None = None, frames: torch.Tensor | None = None, fps: float | None = None
-    ) -> VideoFeatures:
-        """Features of a clip: CLIP embeddings at 8 frames per second, and Synchformer segments at 25 frames per second.
-
-        Args:
-            video: a file, which is decoded as it is read.
-            frames: (F, H, W, 3), float in 0..1, with ``fps``, in place of a file.
-            fps: frames per second of ``frames``.
-
-        Returns:
-            ``visual`` (1, N, width), ``sync`` (1, S, 8, width) and the length in seconds.
-
-        Raises:
-            LuminaError: neither or both of ``video`` and ``frames`` are given, or the clip cannot be used.
-        """
-        clip = AudioClip(video, frames, fps)
-        clip.seconds()
-        with self.feature_encoder() as encoder:
-            return clip.encode(encoder)
-
-    def encode_prompt(self, prompt: str, negative_prompt: str = "") -> AudioPrompt:
-        """Text features of a prompt and a negative prompt, by CLIP.
-
-        Raises:
-            LuminaError: a text is not valid Unicode, or the encoder cannot be read.
-        """
-        check_text(prompt)
-        check_text(negative_prompt, "negative prompt")
-        with self.feature_encoder() as encoder:
-            text, mask = encoder.text([prompt, negative_prompt])
-            cut = (cut_tokens(encoder, prompt), cut_tokens(encoder, negative_prompt))
-        negative = (text[1:], mask[1:]) if negative_prompt.strip() else None
-        # For an empty prompt the network has a learned embedding, which is not the CLIP features of an empty text.
-        return AudioPrompt((text[:1], mask[:1]), negative, empty=not prompt.strip(), cut=cut)
-
-    def prepare_latents(
-        self,
-        seconds: float,
-        seeds: Sequence[int] = (0,),
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
-        latents: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """The starting noise of a run.
-
-        Args:
-            seconds: length of the audio.
-            seeds: one for each waveform.
-            generator: draws the noise in place of the seeds.
-            latents: noise to use in place of drawn noise.
-
-        Returns:
-            (B, C, T, F) on the device and in the dtype of the run; T is 25 per second, rounded up to an even number.
-
-        Raises:
-            LuminaError: ``latents`` or ``generator`` does not fit.
-        """
-        shape = (self.config.channels, self.config.latent_frames(seconds), self.config.bins)
-        return draw_noise(shape, seeds, generator, self.device, self.dtype, latents)
-
-    def denoise(
-        self,
-        latents: torch.Tensor,
-        features: VideoFeatures,
-        prompt: AudioPrompt | Sequence[AudioPrompt],
-        plan: AudioPlan | None = None,
-        callback: Callback | None = None,
-        callback_on_step_end: StepEnd | None = None,
-    ) -> torch.Tensor:
-        """Sample latents from noise, one waveform at a time.
-
-        Args:
-            latents: noise (B, C, T, F); see ``prepare_latents``.
-            features: of one clip.
-            prompt: the result of ``encode_prompt``; one for all waveforms, or one for each.
-            plan: steps, guidance scales and solver; by default ``AudioPlan()``.
-            callback: see ``__call__``. ``sampling`` and ``close`` are called for each waveform.
-            callback_on_step_end: see ``__call__``.
-
-        Returns:
-            Latents like the noise.
-
-        Raises:
-            LuminaError: sizes do not fit, or the first velocity is not finite or is constant.
-            SamplingCancelled: the callback returned False.
-        """
-        observer, plan = as_observer(callback), plan or AudioPlan()
-        prompts = [prompt] * len(latents) if isinstance(prompt, AudioPrompt) else list(prompt)
-        check_prompt_count(len(prompts), len(latents))
-        for each in prompts:
-            text, _ = each.text
-            self.config.check_features(features.visual.shape[-1], features.sync.shape[-1], text.shape[-1])
-        step_done, found = after_step(self, observer, callback_on_step_end), []
-        with self.network("model", self._load_model) as model:
-            for noise, each in zip(latents.split(1), prompts, strict=True):
-                observer.sampling([1] * plan.steps)
-                try:
-                    condition = each.condition(features)
-                    found.append(sample_audio(model, noise, plan, condition, each.negative, step_done))
-                finally:
-                    observer.close()
-            # The pipeline releases the network only if no other reference to it is left.
-            del model
-        return torch.cat(found)
-
-    def decode(self, latents: torch.Tensor, seconds: float, loudness: float | None = None) -> torch.Tensor:
-        """Waveforms of latents.
-
-        Args:
-            latents: (B, C, T, F).
-            seconds: length of the waveforms, at most that of the latents.
-            loudness: target loudness of each in LUFS; None leaves it as decoded. Silence is not changed.
-
-        Returns:
-            (B, round(seconds * 16000)), float32, on the CPU.
-
-        Raises:
-            LuminaError: the latents are too short or of another codec, or the result is not finite.
-        """
-        check_loudness(loudness)
-        with self.network("codec", self._load_codec) as codec:
-            codec.to(self.device)
-            # One at a time, so that a waveform does not depend on the others of its batch.
-            waveforms = [decode(codec, each, seconds) for each in latents.split(1)]
-        return torch.cat(
-            [each if loudness is None or is_silent(each) else normalize_loudness(each, loudness) for each in waveforms]
-        )
-
     def _latents(
         self,
         noise: torch.Tensor,
@@ -424,11 +245,3 @@ class LuminaAudioPipeline(Pipeline):
                 return features, [prompt]
             texts = zip(*check_prompts(prompt, negative_prompt), strict=True)
             return features, [self.encode_prompt(*each) for each in texts]
-
-    def _load_model(self) -> AudioNextDiT:
-        model = load_audio_model(self.files.model, self.device, self.dtype)
-        prepare_for_cpu(model)
-        return model
-
-    def _load_codec(self) -> AudioCodec:
-        return load_audio_codec(self.files.codec)

@@ -168,7 +168,7 @@ def test_without_a_prompt_there_is_no_pass_for_it(settings):
 
 
 def test_a_run_is_told_and_one_network_is_there_at_a_time(settings, videos, tmp_path, monkeypatch):
-    import lumina_core.pipelines.audio as pipeline
+    import lumina_core.pipelines.audio_stages as pipeline
 
     loaded, gone = [], []
 
@@ -232,7 +232,7 @@ def test_a_clip_shorter_than_a_segment_is_told_and_as_long_as_it_is(settings, fr
 
 
 def test_silence_is_told(settings, monkeypatch):
-    monkeypatch.setattr("lumina_core.pipelines.audio.decode", lambda codec, latents, seconds: torch.zeros(1, 1600))
+    monkeypatch.setattr("lumina_core.pipelines.audio_stages.decode", lambda codec, latents, seconds: torch.zeros(1, 1600))
     told = Told()
     sound = audio_for_frames(replace(settings, loudness=-20.0), moving(8), 8.0, told)
     assert sound.silent and told.notes == [SILENT] and not sound.waveform.any()
@@ -265,7 +265,7 @@ def test_an_interrupt_leaves_the_old_file(settings, videos, tmp_path):
 def nothing_loads(monkeypatch):
     """Loading weights, which no refusal may come after, fails."""
     for name in ("load_audio_codec", "load_feature_encoder", "load_audio_model"):
-        monkeypatch.setattr(f"lumina_core.pipelines.audio.{name}", None)
+        monkeypatch.setattr(f"lumina_core.pipelines.audio_stages.{name}", None)
 
 
 def test_parts_that_do_not_go_together_are_told_before_loading(settings, voice, tmp_path, nothing_loads):

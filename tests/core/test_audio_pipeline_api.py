@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-import lumina_core.pipelines.audio as module
+import lumina_core.pipelines.audio_stages as module
 from lumina_core import LuminaError, SamplingCancelled
 from lumina_core.media.writer import write_video
 from lumina_core.pipelines.audio import LuminaAudioPipeline

@@ -1,8 +1,8 @@
 // Open the shipped workflows in a running host's real front end as their user does.
 //   node tests/host/templates.mjs URL TASK classic|nodes2 < {NAME: workflow} > {NAME: answer}
 // TASK and the answer per workflow:
-//   again    {prompts, boxes}: load, convert, load what came of it, convert: the two API prompts; and where the nodes lie,
-//            as [type, left, top, right, bottom] in units of the graph
+//   again    {prompts, values, boxes}: load, convert, load what came of it, convert: the two API prompts; the values that the
+//            two workflows keep; and where the nodes lie, as [type, left, top, right, bottom] in units of the graph
 //   models   {offered: [what the page says is missing], saved: [{url, file}]}: every download clicked, and what it leaves
 //   app      {fields, prompts: [before, in app mode], said: [warnings]}; null where the front end has no app mode
 import { readFileSync } from "node:fs";
@@ -29,7 +29,8 @@ async function again(page, workflow, mode) {
   const second = await convert(page);
   await page.evaluate(showGraph);
   await page.waitForTimeout(400);
-  return { prompts: [first.output, second.output], boxes: await page.evaluate(boxes, mode === "nodes2") };
+  const values = [first, second].map(({ workflow: { nodes } }) => nodes.map((node) => [node.id, node.type, node.widgets_values]));
+  return { prompts: [first.output, second.output], values, boxes: await page.evaluate(boxes, mode === "nodes2") };
 }
 
 /** Runs in the page. Nodes 2.0 are as high as their elements, the others as their size says, and a title on top. */

@@ -131,6 +131,8 @@ def opened(request: pytest.FixtureRequest, bare: HostServer) -> dict[str, dict]:
 def test_prompt_survives_load_and_save(opened: dict[str, dict], name: str):
     first, second = opened[name]["prompts"]
     assert first == second
+    kept, again = opened[name]["values"]
+    assert kept == again
 
 
 @pytest.mark.parametrize("name", NAMES)

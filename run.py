@@ -41,6 +41,7 @@ def main() -> int:
     )
     test = commands.add_parser("test", help="lint and run all tests, or the named suites")
     test.add_argument("suites", nargs="*", metavar=f"{{{','.join(SUITES)}}}", help="default: all of them")
+    test.add_argument("--slow", action="store_true", help="run the slow tests too, as CI does")
     test.add_argument("-j", "--jobs", type=int, help="how many suites run side by side; default: one more than cores")
     arguments, rest = parser.parse_known_args()
     if arguments.command == "demo":
@@ -50,7 +51,9 @@ def main() -> int:
         parser.error(f"unknown: {' '.join([*sorted(unknown), *rest])}; the suites are {', '.join(SUITES)}")
     if arguments.jobs is not None and arguments.jobs < 1:
         parser.error(f"--jobs is {arguments.jobs}; give 1 or more")
-    return test_suites([suite for suite in SUITES if suite in arguments.suites] or list(SUITES), arguments.jobs)
+    return test_suites(
+        [suite for suite in SUITES if suite in arguments.suites] or list(SUITES), arguments.jobs, arguments.slow
+    )
 
 
 def demo(extra: list[str]) -> int:
@@ -65,15 +68,15 @@ def demo(extra: list[str]) -> int:
     return run([python, "-m", "lumina_core", "demo", "--out", out, *extra])
 
 
-def test_suites(names: list[str], jobs: int | None) -> int:
-    """Run the suites side by side; the last lines say what was skipped, what failed and what passed, as pytest does."""
+def test_suites(names: list[str], jobs: int | None, slow: bool) -> int:
+    """Run the suites side by side; the last lines say what was left out, failed and passed, as in pytest."""
     from scripts.suites import cores, last_summary, run_side_by_side, skips, suite_of
 
     start = time.monotonic()
     python = set_up([ROOT / "requirements.txt", ROOT / "requirements-dev.txt"])
     if {"host", "web"} & set(names):
         set_up_page_tools()
-    suites = [suite_of(name, python) for name in names]
+    suites = [suite_of(name, python, slow) for name in names]
     # One more than cores: suites often wait.
     outcomes = run_side_by_side(suites, jobs or cores() + 1, test_environment())
     counts = {"failed": 0, "passed": 0, "skipped": 0, "error": 0}
@@ -89,6 +92,8 @@ def test_suites(names: list[str], jobs: int | None) -> int:
             notes.append(f"{name}: skipped, {outcome.suite.reason}")
         for text in outcome.failures:
             say(f"== {name} failed ==\n{text}")
+    if not slow:
+        notes.append("Slow tests were left out; python run.py test --slow runs them too, as CI does.")
     for note in notes:
         print(note)
     if any("needs a ComfyUI" in note for note in notes):

@@ -51,9 +51,15 @@ class Outcome:
     seconds: float = 0.0
 
 
-def suite_of(name: str, python: Path) -> Suite:
-    """The suite with a name of `STARTING_ORDER`; `python` is an interpreter with the requirements installed."""
-    pytest = [python, "-m", "pytest", "-c", ROOT / "pyproject.toml"]
+def suite_of(name: str, python: Path, slow: bool) -> Suite:
+    """The suite with a name of `STARTING_ORDER`.
+
+    Args:
+        name: of the suite.
+        python: an interpreter with the requirements installed.
+        slow: whether tests that are marked slow run too.
+    """
+    pytest = [python, "-m", "pytest", "-c", ROOT / "pyproject.toml", *([] if slow else ["-m", "not slow"])]
     tests = ROOT / "tests"
     if name == "lint":
         return _lint(python)

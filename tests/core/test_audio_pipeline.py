@@ -134,6 +134,7 @@ def test_what_made_it_is_written_beside_what_was_there(settings, videos, tmp_pat
     assert AudioPlan(**made["plan"]) == PLAN
 
 
+@pytest.mark.slow
 def test_a_sound_that_is_there_is_replaced_and_told_also_in_place(settings, videos, tmp_path):
     file = shutil.copy(videos(), tmp_path / "clip.mp4")
     request = AudioRequest(settings=settings, video=file, out=file)
@@ -147,6 +148,7 @@ def test_a_sound_that_is_there_is_replaced_and_told_also_in_place(settings, vide
     assert not torch.allclose(read_audio(file), first, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_frames_in_memory_sound_as_the_file_with_them(settings, videos):
     frames = torch.stack(list(frames_at(videos(), [number / 8 for number in range(16)]))).float() / 255
     sound = audio_for_frames(settings, frames, 8.0)
@@ -198,6 +200,7 @@ def test_a_run_is_told_and_one_network_is_there_at_a_time(settings, videos, tmp_
     assert told.stages[:2] == ["reading the audio codec", "encoding the video"] and told.stages[-1] == "writing"
 
 
+@pytest.mark.slow
 def test_features_are_kept_and_used_again(settings, videos, tmp_path, monkeypatch):
     kept = tmp_path / "kept.safetensors"
     first = AudioRequest(settings=settings, video=videos(), out=tmp_path / "a.wav", save_features=kept)
@@ -215,6 +218,7 @@ def test_features_are_kept_and_used_again(settings, videos, tmp_path, monkeypatc
         make_audio(replace(again, save_features=tmp_path / "c.safetensors"))
 
 
+@pytest.mark.slow
 def test_loudness(settings):
     quiet = audio_for_frames(replace(settings, loudness=-40.0), moving(16), 8.0).waveform
     loud = audio_for_frames(replace(settings, loudness=-25.0), moving(16), 8.0).waveform
@@ -232,7 +236,8 @@ def test_a_clip_shorter_than_a_segment_is_told_and_as_long_as_it_is(settings, fr
 
 
 def test_silence_is_told(settings, monkeypatch):
-    monkeypatch.setattr("lumina_core.pipelines.audio_stages.decode", lambda codec, latents, seconds: torch.zeros(1, 1600))
+    decoder = "lumina_core.pipelines.audio_stages.decode"
+    monkeypatch.setattr(decoder, lambda codec, latents, seconds: torch.zeros(1, 1600))
     told = Told()
     sound = audio_for_frames(replace(settings, loudness=-20.0), moving(8), 8.0, told)
     assert sound.silent and told.notes == [SILENT] and not sound.waveform.any()

@@ -84,6 +84,7 @@ def test_the_callback_of_diffusers_sees_tensors_and_can_cancel(pipe, frames):
         pipe(frames=frames, fps=FPS, plan=PLAN, callback_on_step_end=lambda *given: False)
 
 
+@pytest.mark.slow
 def test_several_seeds_are_those_of_single_calls_and_files_are_read_once(folder, frames, loads):
     pipe = LuminaAudioPipeline(AudioFiles.of(folder), device="cpu")
     out = pipe(frames=frames, fps=FPS, prompt="a bell", plan=PLAN, seed=[7, 1, 7])
@@ -104,6 +105,7 @@ def test_keep_all_reads_each_file_once_for_all_calls_until_unload(pipe, frames, 
     assert len(loads) == 6
 
 
+@pytest.mark.slow
 def test_features_and_prompt_are_encoded_once_for_many_calls(folder, frames, loads, tmp_path):
     pipe = LuminaAudioPipeline.from_files(*vars(AudioFiles.of(folder)).values(), device="cpu")
     with pipe.feature_encoder():

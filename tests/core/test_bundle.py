@@ -335,6 +335,7 @@ def test_plan_counts_for_a_bundle(shipped, capsys):
     assert "--bundle" in error and "--checkpoint" in error
 
 
+@pytest.mark.slow
 def test_demo_writes_a_video_a_sheet_and_what_they_show(shipped, tmp_path, capsys):
     from PIL import Image
 
@@ -351,6 +352,7 @@ def test_demo_writes_a_video_a_sheet_and_what_they_show(shipped, tmp_path, capsy
     assert sorted(file.name for file in tmp_path.iterdir()) == ["demo.mp4", "demo.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["demo", "generate"])
 def test_a_motion_score_that_was_never_learned_is_told(shipped, tmp_path, capsys, command):
     given = [command, "--out", str(tmp_path / "clip.mp4"), "--prompt", "a cat", *QUICK]

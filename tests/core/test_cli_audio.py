@@ -86,6 +86,7 @@ def test_flags_reach_the_run(video, tmp_path, capsys):
     assert (made["prompt"], made["negative_prompt"], made["seed"], made["loudness"]) == ("a bell", "wood", 5, -30.0)
 
 
+@pytest.mark.slow
 def test_parts_by_path_give_what_the_bundle_gives(video, shelf, tmp_path, capsys):
     sound = shelf / "mini" / "sound"
     parts = ["--model", sound, "--features", sound / "features", "--codec", sound / "codec"]
@@ -94,6 +95,7 @@ def test_parts_by_path_give_what_the_bundle_gives(video, shelf, tmp_path, capsys
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
 
 
+@pytest.mark.slow
 def test_features_are_saved_and_read(video, tmp_path, capsys):
     status, _, err = run(capsys, "audio", video, *QUICK, "--out", "a.wav", "--save-features", "seen.safetensors")
     assert status == 0 and "note: " in err and "seen.safetensors" in err
@@ -155,6 +157,7 @@ def test_help_names_what_a_newcomer_needs(capsys):
     assert "  audio  " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_generate_makes_a_video_with_audio(tmp_path, capsys):
     status, out, err = run(capsys, "generate", "--audio", "--prompt", "a cat", "--out", "a.mp4", *SHORT)
     assert status == 0 and out.startswith("64x64, 16 frames") and out.endswith(", with audio\na.mp4\n")
@@ -214,6 +217,7 @@ def test_audio_that_fails_leaves_the_video(tmp_path, monkeypatch, capsys, stop, 
     assert probe(tmp_path / "a.mp4").seconds == pytest.approx(2) and not has_audio(tmp_path / "a.mp4")
 
 
+@pytest.mark.slow
 def test_demo_ends_with_a_clip_with_audio(tmp_path, capsys, monkeypatch):
     made = []
     monkeypatch.setattr(demo, "audio_pipeline", lambda *given: made.append(audio_pipeline(*given)) or made[0])
@@ -226,6 +230,7 @@ def test_demo_ends_with_a_clip_with_audio(tmp_path, capsys, monkeypatch):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["lumina-demo.mp4", "lumina-demo.png"]
 
 
+@pytest.mark.slow
 def test_demo_of_a_bundle_without_an_audio_model_or_with_no_audio_is_silent(silent, tmp_path, capsys):
     for flags in (["--bundle", silent], ["--no-audio"]):
         status, out, _ = run(capsys, "demo", "--points", "3", "--frames", "16", "--patch", "1x2", *flags)

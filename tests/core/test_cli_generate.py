@@ -74,6 +74,7 @@ def test_a_video_is_rendered_again_at_its_own_rate(flags, video, capsys):
     assert about.startswith("32x32, 16 frames at 12 fps") and "NFE 2 " in about and path == "b.mp4"
 
 
+@pytest.mark.slow
 def test_drafts_are_kept_and_one_is_refined_to_the_whole_run(flags, capsys):
     text = ["--prompt", "a cat"]
     assert main([*flags, *text, "--seed", "7", "--out", "whole.mp4", "--save-latents", "whole.safetensors"]) == 0

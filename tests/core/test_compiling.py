@@ -51,6 +51,7 @@ def run(network, calls):
     return outputs
 
 
+@pytest.mark.slow
 def test_every_patch_size_shares_one_graph_per_kind_of_batch(network, random):
     graphs = []
 

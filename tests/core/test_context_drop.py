@@ -233,6 +233,7 @@ def test_gradients_flow_through_pooled_keys(network):
         assert bool(torch.isfinite(weight.grad).all()) and float(weight.grad.abs().max()) > 0
 
 
+@pytest.mark.slow
 def test_compiled_blocks_have_few_graphs(network):
     graphs = []
 

@@ -157,6 +157,7 @@ print(min(after - before for before, after in zip(counts, counts[1:])))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc: whether freed memory is kept is unchecked")
 def test_what_a_pass_frees_serves_the_next_one():
     """Page faults of the best of some passes; without it every pass of this size has thousands."""

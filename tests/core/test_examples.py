@@ -47,6 +47,7 @@ def test_main_classes_have_an_example():
     assert SHOWN - EXAMPLES.keys() == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_example_gives_what_it_prints(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -20,9 +20,7 @@ from scripts.make_tiny_set import random_weights
 
 TRAINED = LatentSize(2, 4, 8)
 LARGER = LatentSize(4, 8, 16)
-CONFIG = VideoConfig(
-    dim=32, layers=2, heads=2, kv_heads=1, ffn_hidden=64, text_dim=24, cond_dim=16, train_size=TRAINED
-)
+CONFIG = VideoConfig(dim=32, layers=2, heads=2, kv_heads=1, ffn_hidden=64, text_dim=24, cond_dim=16, train_size=TRAINED)
 UNKNOWN = replace(CONFIG, train_size=None)
 P12, P22 = PatchSize(1, 2), PatchSize(2, 2)
 METHODS = [name for name in ROPES if name not in ("auto", "off")]

@@ -11,6 +11,7 @@ from lumina_core.sampling.presets import PRESETS
 SECONDS = {"2x4": 0.1, "2x2": 0.5, "1x2": 2.0}
 
 
+@pytest.mark.slow
 def test_a_small_network_on_the_cpu():
     found = gpu.measure(argparse.Namespace(tiny=True, device="cpu", backend="eager"))
     assert len(found["calls"]) == 2 * 2 * 3 * 2 and found["messages"] == []

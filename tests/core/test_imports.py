@@ -30,6 +30,7 @@ def test_importing_the_core_stays_light():
     assert sorted(loaded & {*HEAVY, *HOST}) == []
 
 
+@pytest.mark.slow
 def test_no_module_of_the_core_needs_the_host_or_a_heavy_library_at_import():
     loaded = modules_after("import " + ", ".join(core_modules()))
     assert sorted(loaded & {*HEAVY, *HOST}) == []

@@ -3,6 +3,7 @@
 import json
 import random
 
+import pytest
 import torch
 
 from lumina_core.audio.codec_loader import load_audio_codec, read_codec_channels
@@ -10,10 +11,18 @@ from lumina_core.mini.audio_codec import FIGURES, AudioCodecRecipe, train_audio_
 from lumina_core.mini.audio_world import random_audio_scene, synthesize
 
 
+@pytest.mark.slow
 def test_a_short_training_lowers_the_error_and_gives_a_codec(tmp_path):
     losses = []
     recipe = AudioCodecRecipe(
-        out=tmp_path / "codec", widths=(8, 8, 16), groups=4, steps=30, batch=2, frames=32, learning_rate=5e-3, seed=3,
+        out=tmp_path / "codec",
+        widths=(8, 8, 16),
+        groups=4,
+        steps=30,
+        batch=2,
+        frames=32,
+        learning_rate=5e-3,
+        seed=3,
         measured=3,
     )
     figures = train_audio_codec(recipe, lambda step, loss: losses.append(loss))

@@ -95,6 +95,7 @@ def given(bundle, **changes) -> argparse.Namespace:
     return argparse.Namespace(**{"bundle": str(bundle), "quick": True, **counts, **changes})
 
 
+@pytest.mark.slow
 def test_a_quick_run_fills_every_table(bundle):
     found = paper_tables.measure(given(bundle))
     assert [row["target"] for row in found["targets"]][-2:] == ["at most 0.5", "at least 0.9"]

@@ -155,6 +155,7 @@ def test_a_frame_count_that_the_vae_cannot_keep_is_told(make_clip):
     assert all(fact in note for fact in ("12 frames", "3 latent frames", "to 9", "multiples of 8"))
 
 
+@pytest.mark.slow
 def test_a_clip_beyond_the_trained_size_is_scaled_or_warned_of(make_clip):
     trained, frames = VideoSize(32, 32, 8), {}
     for rope in ("off", "ntk"):
@@ -167,6 +168,7 @@ def test_a_clip_beyond_the_trained_size_is_scaled_or_warned_of(make_clip):
     assert not torch.equal(frames["off"], frames["ntk"])
 
 
+@pytest.mark.slow
 def test_prompts_of_any_length(make_clip):
     seen = Recorder()
     make_clip(prompt="", observer=seen)

@@ -53,6 +53,7 @@ def test_the_lines_of_the_readme_make_a_clip(tmp_path, monkeypatch):
     assert probe("clip.mp4").seconds == pytest.approx(4, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep, first, second", [("one", 3, 6), ("all", 3, 3)])
 def test_weights_are_read_once_for_many_prompts_and_seeds(tiny_set, reads, keep, first, second):
     pipe = small_pipeline(tiny_set, keep=keep)
@@ -233,6 +234,7 @@ def test_the_parts_give_what_a_call_gives(pipe):
     assert torch.equal(streamed, whole.frames[1])
 
 
+@pytest.mark.slow
 def test_the_checkpoint_is_opened_once_for_all_calls(tiny_set, monkeypatch):
     opened, find = [], checkpoints.find_weights
     monkeypatch.setattr(checkpoints, "find_weights", lambda path: opened.append(path) or find(path))

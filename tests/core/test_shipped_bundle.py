@@ -50,6 +50,7 @@ def _megabytes(folder):
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20 if folder else 0
 
 
+@pytest.mark.slow
 @REAL
 def test_the_shipped_bundle_follows_prompt_and_motion(tmp_path, capsys):
     scores, means = [], []

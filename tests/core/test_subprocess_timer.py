@@ -34,6 +34,7 @@ def side() -> SubprocessCalls:
     return SubprocessCalls(build, 2.5)
 
 
+@pytest.mark.slow
 def test_it_computes_elsewhere_without_gradients_and_hands_over_float32(side):
     assert torch.equal(side.output(("double", 2)), torch.full((2, 3), 2.5))
     assert side.output("process") != os.getpid()
@@ -49,6 +50,7 @@ def test_what_it_used_is_not_others_load(side, monkeypatch):
     assert others_beside(side) is None
 
 
+@pytest.mark.slow
 def test_an_end_before_its_time_is_said():
     side = SubprocessCalls(build, 1.0)
     with pytest.raises(SystemExit, match="ended too early"):

@@ -192,6 +192,7 @@ def test_the_run_measures_its_averaged_weights(fields):
         assert float(row["squared_error"]) == pytest.approx(loss.squared_error, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_looking_does_not_change_what_is_trained(fields, tmp_path, tiny_set):
     looking = fields(steps=3, vae=str(tiny_set.vae), samples=SAMPLES)
     train(looking)

@@ -243,6 +243,7 @@ def test_flag(text, wanted):
     assert lora_choice(text) == wanted
 
 
+@pytest.mark.slow
 def test_generate_with_a_lora(tiny_set, trained, tmp_path, capsys):
     flags = [
         "generate", "--checkpoint", tiny_set.model, "--text-encoder", tiny_set.text, "--vae", tiny_set.vae,

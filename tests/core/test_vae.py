@@ -122,6 +122,7 @@ def test_each_tile_runs_over_the_full_time(vae, random):
     torch.testing.assert_close(vae.decode(latents, tile=6, overlap=2), wanted, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_tiled_is_near_untiled(vae, random):
     latents = torch.nn.functional.interpolate(random(1, 16, 4, 4, 4), size=(4, 20, 20), mode="trilinear")
     whole, tiled = vae.decode(latents), vae.decode(latents, tile=12, overlap=4)

@@ -33,12 +33,14 @@ def latents_of(frames: int) -> torch.Tensor:
     return torch.randn(1, 16, frames // 4, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", TILES)
 def test_a_longer_clip_costs_its_frames_alone(vae, tile):
     short, long = (peak_of(lambda x: vae.decode(x, tile), latents_of(frames)) for frames in (16, 32))
     assert long - short <= 16 * FRAME
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", TILES)
 def test_a_longer_clip_costs_nothing_where_frames_are_passed_on(vae, tile):
     def pass_on(latents):
@@ -103,6 +105,7 @@ def full_beyond(vae, monkeypatch, width: int, calls: int = 0) -> list[int]:
     return asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calls", [0, 2])
 def test_out_of_memory_goes_on_in_tiles_and_says_so_once(vae, monkeypatch, calls):
     latents, told = latents_of(32), []

@@ -47,7 +47,7 @@ def test_names_and_paths_are_no_words(text):
 
 
 def test_a_marked_line_may_quote_a_word():
-    assert hits("a.md", "A picture\n\"a picture\" <!-- wording: ok -->\n") == [(1, "picture", "image")]
+    assert hits("a.md", 'A picture\n"a picture" <!-- wording: ok -->\n') == [(1, "picture", "image")]
 
 
 def test_the_list_of_the_style_page_is_no_hit():

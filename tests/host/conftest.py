@@ -22,6 +22,14 @@ HOSTS, MISSED = find_hosts()
 IN_A_BROWSER = {"test_locales", "test_templates", "test_timeline", "test_timeline_images"}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Pages of all hosts but the first are slow: they repeat in an older front end what its successor shows."""
+    for item in items:
+        host = getattr(item, "callspec", None) and item.callspec.params.get("host")
+        if host and host is not HOSTS[0] and item.path.stem in IN_A_BROWSER:
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "host" in metafunc.fixturenames:
         hosts = [pytest.param(host, id=host.version) for host in HOSTS]

@@ -83,6 +83,7 @@ def test_builtin_and_official_noise_agree_on_the_processor(server):
     assert torch.equal(*found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", MULTI_SCALE)
 def test_draft_then_refine_equals_the_uninterrupted_run(server, core, preset):
     # With all points of the preset: on a far coarser grid guidance blows round-off up to 1e-5, in the core alone too.

@@ -18,6 +18,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@pytest.mark.slow
 def test_install_changes_no_installed_version(host: Host, tmp_path: Path):
     listed = _pip(host, "list", "--format=json")
     if listed.returncode:

@@ -100,7 +100,7 @@ class ImageToVideo(PlanNode):
 
     @classmethod
     def execute(cls, model, vae, images, frames, hold) -> io.NodeOutput:
-        check_lumina_model(model, TITLE)
+        check_lumina_model(model, TITLE, "Load Lumina-Video Model")
         given_latents(len(images), frames)
         latent = conditioned_latent(vae, images, frames, hold)
         model.model.diffusion_model.config.check_channels(latent["samples"].shape[1])

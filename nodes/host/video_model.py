@@ -179,12 +179,17 @@ def load_model(path: str | Path, dtype: torch.dtype | None = None, disable_dynam
     return warn_of_size(set_current_patcher_early(patcher))
 
 
-def check_lumina_model(model, title: str) -> None:
-    """Raise LuminaError unless ``model`` is a Lumina-Video or Lumina-Next MODEL, for the node with this title."""
+def check_lumina_model(model, title: str, loaders: str = "Load Lumina-Video Model or Load Lumina-Next Model") -> None:
+    """Raise LuminaError unless ``model`` is a Lumina-Video or Lumina-Next MODEL, for the node with this title.
+
+    Args:
+        model: of the host.
+        title: of the node that takes it.
+        loaders: what the message advises to connect.
+    """
     if not isinstance(model.model, LuminaVideoModel):
         raise LuminaError(
-            f"The model is of type {type(model.model).__name__}; connect the MODEL of Load Lumina-Video Model or Load "
-            f"Lumina-Next Model to {title}.",
+            f"The model is of type {type(model.model).__name__}; connect the MODEL of {loaders} to {title}.",
             field="model",
             kind="mismatch",
         )

@@ -172,5 +172,6 @@ if __name__ == "__main__":
     parser = make_parser(__doc__)
     parser.add_argument("--bundle", default="mini", help="name or folder of a bundle (default %(default)s)")
     parser.add_argument("--prompts", type=at_least(3), default=24, help="clips of each row (default %(default)s)")
-    parser.add_argument("--points", type=int, default=21, help="of the time grid (default %(default)s)")
+    # The weakest strength, 0.1, runs at least one step of the grid.
+    parser.add_argument("--points", type=at_least(11), default=21, help="of the time grid (default %(default)s)")
     run("edit", parser.parse_args(), measure)

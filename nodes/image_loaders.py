@@ -32,7 +32,7 @@ class ImageModelLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model_name",
-                    options=model_files(),
+                    options=model_files(IMAGE),
                     tooltip="A file in models/diffusion_models: the released consolidated.00-of-01, or "
                     "transformer/diffusion_pytorch_model from diffusers, with its config file next to it.",
                 ),

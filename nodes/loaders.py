@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from comfy_api.latest import io
 
-from ..lumina_core.checkpoints.detect import VIDEO
+from ..lumina_core.checkpoints.detect import VIDEO, VIDEO_VAE
 from ..lumina_core.checkpoints.video import find_weights
 from ..lumina_core.vae.loader import find_vae_weights
 from .host.bundles import bundle_of, bundled_entries
@@ -69,9 +69,10 @@ class ModelLoader(PlanNode):
             inputs=[
                 io.Combo.Input(
                     "model_name",
-                    options=[*bundled_entries(), *model_files()],
-                    tooltip="The bundled model, or a file in models/diffusion_models: the consolidated.00-of-01 "
-                    "file of the released folder, or a single .safetensors.",
+                    options=[*bundled_entries(), *model_files(VIDEO)],
+                    tooltip="The bundled model, or a file in models/diffusion_models: the released "
+                    "consolidated.00-of-01.pth, or a .safetensors, such as one that lumina-video convert made. Files "
+                    "of other models are not listed.",
                 ),
                 weight_dtype_input(),
             ],
@@ -118,7 +119,7 @@ class VAELoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, vae_name):
-        return first_fault(lambda: _vae(vae_name))
+        return first_fault(lambda: check_kind(_vae(vae_name), VIDEO_VAE, "vae_name"))
 
     @classmethod
     def fingerprint_inputs(cls, vae_name):

@@ -7,30 +7,16 @@ link, so that part is the name. App mode is ``extra.linearData``: [node, field] 
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
-_HUB = "https://huggingface.co"
-# Files that the workflows need: folder below models, and download link.
-LINKS = {
-    "consolidated.00-of-01.safetensors": (
-        "diffusion_models",
-        f"{_HUB}/Alpha-VLLM/Lumina-Video-f24R960/resolve/main/consolidated.00-of-01.safetensors",
-    ),
-    "gemma_2_2b_fp16.safetensors": (
-        "text_encoders",
-        f"{_HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/text_encoders/gemma_2_2b_fp16.safetensors",
-    ),
-    "diffusion_pytorch_model.safetensors": (
-        "vae",
-        f"{_HUB}/THUDM/CogVideoX-2b/resolve/main/vae/diffusion_pytorch_model.safetensors",
-    ),
-    # The EMA weights: the other ones have the same file name as those of Lumina-Video.
-    "consolidated_ema.00-of-01.safetensors": (
-        "diffusion_models",
-        f"{_HUB}/Alpha-VLLM/Lumina-Next-SFT/resolve/main/consolidated_ema.00-of-01.safetensors",
-    ),
-    "sdxl_vae.safetensors": ("vae", f"{_HUB}/stabilityai/sdxl-vae/resolve/main/sdxl_vae.safetensors"),
-}
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+
+from lumina_core.checkpoints.released import DOWNLOADS  # noqa: E402 - found through the line above
+
+# Files that the workflows need, by name: folder below models, and download link.
+LINKS = {file.name: (file.folder, file.link) for file in DOWNLOADS}
 
 SAMPLER = "LuminaVideoMultiScaleSampler"
 _MOVING = (SAMPLER, "motion", ""), (SAMPLER, "seconds", "")

@@ -45,6 +45,12 @@ IMAGE = Kind(
         _has("patch_embedder.", "time_caption_embed.", "layers.0.attn2."),
     ),
 )
+# A VAE that Load Lumina-Video VAE reads: that of CogVideoX, or a ``CompactVAE``. Not among KINDS, which are networks.
+VIDEO_VAE = Kind(
+    "a video VAE that Lumina-Video uses",
+    "Load Lumina-Video VAE reads it",
+    _either(_has("decoder.mid_block.resnets.0.norm1.conv_y."), _has("decoder.range.mean", "decoder.narrow.")),
+)
 # In the order in which they are tried.
 KINDS = (
     VIDEO,

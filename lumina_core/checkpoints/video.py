@@ -177,13 +177,15 @@ def find_weights(path: str | Path) -> Path:
 
 def clean_keys(weights: Mapping[str, torch.Tensor]) -> Weights:
     """The tensors under key names without the prefixes that torch.compile and other tools add."""
-    cleaned = {}
-    for key, value in weights.items():
-        key = key.replace("_orig_mod.", "")
-        for prefix in _PREFIXES:
-            key = key.removeprefix(prefix)
-        cleaned[key] = value
-    return cleaned
+    return {clean_key(key): value for key, value in weights.items()}
+
+
+def clean_key(key: str) -> str:
+    """A key name without the prefixes that torch.compile and other tools add."""
+    key = key.replace("_orig_mod.", "")
+    for prefix in _PREFIXES:
+        key = key.removeprefix(prefix)
+    return key
 
 
 def read_settings(file: Path, metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from ..errors import LuminaError
 from ..runtime.oom import OUT_OF_MEMORY, is_out_of_memory
 from ..version import __version__
-from . import audio, demo, encode, generate, motion, plan, train
+from . import audio, convert, demo, encode, generate, motion, plan, train
 from .options import INTERRUPTED, Parser
 
 # Modules of the commands, in the order of the help text.
-COMMANDS = (demo, generate, audio, plan, motion, encode, train)
+COMMANDS = (demo, generate, audio, convert, plan, motion, encode, train)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

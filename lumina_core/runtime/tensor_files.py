@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import pickletools
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from zipfile import is_zipfile
 
 import torch
 
@@ -12,6 +14,8 @@ from ..errors import LuminaError
 
 # Tensors by parameter name.
 Weights = dict[str, torch.Tensor]
+# Largest header in bytes that ``key_names`` reads; real ones have at most a few MB.
+_MAX_HEADER = 1 << 25
 
 
 def read_safetensors(file: Path, header_only: bool = False) -> tuple[Weights, dict[str, str]]:
@@ -50,20 +54,21 @@ def read_metadata(file: Path) -> dict[str, str]:
         raise unreadable(file.name, error) from None
 
 
-def read_pth(file: Path, header_only: bool = False) -> Weights:
+def read_pth(file: Path, header_only: bool = False, mapped: bool = False) -> Weights:
     """Tensors by name from a .pth file, on the CPU. Code in the file is not run.
 
     Args:
         file: a .pth file.
         header_only: read shapes alone; the tensors are then on the meta device. A file of torch before version 1.6 is
             read whole nevertheless.
+        mapped: read the values only when they are used, except in such an old file.
 
     Raises:
         LuminaError: the file cannot be read, or holds something other than tensors.
     """
     try:
         # A mapped file is not read until its values are used.
-        mapped = header_only and is_zipfile(file)
+        mapped = (header_only or mapped) and zipfile.is_zipfile(file)
         weights = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # torch raises many types on a damaged file
         raise unreadable(file.name, error) from None
@@ -72,6 +77,49 @@ def read_pth(file: Path, header_only: bool = False) -> Weights:
             f"{file.name} is not a dictionary of tensors by name; use the released file.", field="file", kind="file"
         )
     return {name: value.to("meta") for name, value in weights.items()} if header_only else weights
+
+
+def each_tensor(file: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name and value of each tensor of a .safetensors or .pth file, read one after another, on the CPU.
+
+    A .pth of torch before version 1.6 is read whole nevertheless. Code in the file is not run.
+
+    Raises:
+        LuminaError: the file cannot be read, or holds something other than tensors.
+    """
+    if file.suffix != ".safetensors":
+        yield from read_pth(file, mapped=True).items()
+        return
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as reader:
+            for name in reader.keys():  # noqa: SIM118, it is no mapping
+                yield name, reader.get_tensor(name)
+    except (SafetensorError, OSError) as error:
+        raise unreadable(file.name, error) from None
+
+
+def key_names(file: Path) -> frozenset[str] | None:
+    """Names of the tensors in a file, from its header alone; None if it has none that can be read.
+
+    Cheap enough for every file of a folder. The strings of a .pth are those of its pickle, which is not run.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            with file.open("rb") as opened:
+                length = int.from_bytes(opened.read(8), "little")
+                if not 0 < length <= _MAX_HEADER:
+                    return None
+                return frozenset(json.loads(opened.read(length))) - {"__metadata__"}
+        with zipfile.ZipFile(file) as archive:
+            name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+            if archive.getinfo(name).file_size > _MAX_HEADER:
+                return None
+            opcodes = pickletools.genops(archive.read(name))
+            return frozenset(value for _, value, _ in opcodes if isinstance(value, str))
+    except (OSError, ValueError, TypeError, StopIteration, zipfile.BadZipFile, RecursionError):
+        return None
 
 
 def unreadable(name: str, error: Exception) -> LuminaError:

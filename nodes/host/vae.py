@@ -9,9 +9,9 @@ from pathlib import Path
 import comfy.model_management
 import comfy.sd
 import comfy.utils
-import folder_paths
 import torch
 
+from ...lumina_core.checkpoints.detect import VIDEO_VAE
 from ...lumina_core.cost.memory import COMPACT_DECODE_PEAK, COMPACT_ENCODE_PEAK, DECODE_PEAK, ENCODE_PEAK
 from ...lumina_core.errors import LuminaError
 from ...lumina_core.shapes.latents import FRAME_BATCH, VAE_FRAMES, VAE_SPACE, LatentSize
@@ -19,6 +19,7 @@ from ...lumina_core.vae.codec import LATENT_BATCH, VideoVAE
 from ...lumina_core.vae.compact import CompactVAE
 from ...lumina_core.vae.loader import load_video_vae
 from ...lumina_core.vae.oom_decode import TileFallback
+from .model_files import model_files
 from .oom import is_oom
 from .patcher import WholePatcher
 
@@ -182,8 +183,8 @@ class LuminaVideoVAE(comfy.sd.VAE):
 
 
 def vae_files() -> list[str]:
-    """Names of the .safetensors files in models/vae."""
-    return [name for name in folder_paths.get_filename_list("vae") if name.endswith(".safetensors")]
+    """Names of the .safetensors files in models/vae that may be a VAE of Lumina-Video."""
+    return [name for name in model_files(VIDEO_VAE, "vae") if name.endswith(".safetensors")]
 
 
 def load_vae(path: str | Path) -> LuminaVideoVAE:

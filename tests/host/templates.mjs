@@ -62,7 +62,7 @@ async function models(page, workflow) {
     const [download] = await Promise.all([page.waitForEvent("download"), button.click()]);
     saved.push({ url: download.url(), file: download.suggestedFilename() });
   }
-  const offered = (await page.locator("body").innerText()).split("\n").filter((line) => line.includes(".safetensors"));
+  const offered = (await page.locator("body").innerText()).split("\n").filter((line) => /\.(safetensors|pth)/.test(line));
   return { offered, saved };
 }
 

@@ -88,7 +88,7 @@ def test_extras_are_those_of_the_script(name: str):
 def test_every_file_that_a_loader_names_has_a_link(name: str):
     for node in shipped(name)["nodes"]:
         values = node.get("widgets_values") or []
-        files = [value for value in values if isinstance(value, str) and value.endswith(".safetensors")]
+        files = [value for value in values if isinstance(value, str) and value.endswith((".safetensors", ".pth"))]
         links = node["properties"].get("models", [])
         assert [link["name"] for link in links] == files
         for link in links:
@@ -164,7 +164,10 @@ def test_page_offers_the_missing_models(bare: HostServer):
     wanted = {link["url"]: link["name"] for link in linked}
     assert len(wanted) == 3
     answer = ask(bare, "models", "classic", [RELEASED])[RELEASED]
-    assert {entry["url"]: entry["file"] for entry in answer["saved"]} == wanted
+    # Older pages name a missing .pth and offer no download of it.
+    version = tuple(int(part) for part in re.findall(r"\d+", bare.host.version)[:2])
+    loaded = {url: name for url, name in wanted.items() if version >= NODES2_FROM or not name.endswith(".pth")}
+    assert {entry["url"]: entry["file"] for entry in answer["saved"]} == loaded
     assert all(any(name in line for line in answer["offered"]) for name in wanted.values())
     put_released_files(bare)
     assert ask(bare, "models", "classic", [RELEASED])[RELEASED]["saved"] == []

@@ -10,7 +10,7 @@ from ..lumina_core.sampling.plan import number_schedule
 from ..lumina_core.text.gemma import MAX_TOKENS, SYSTEM_PROMPT, beginning
 from .host.conditioning import set_motion
 from .host.node_ui import note, with_schedules
-from .host.plain_text import check_texts, plain_text, plain_tokens
+from .host.plain_text import check_texts, plain_text, plain_tokens, unlearned_text
 from .inputs import DEFAULT_PLAN, first_fault, motion_input, plan_fault
 from .names import schema
 from .plan_inputs import PlanNode
@@ -96,7 +96,8 @@ class TextEncode(io.ComfyNode):
     @classmethod
     def execute(cls, clip, text, system_prompt=SYSTEM_PROMPT) -> io.NodeOutput:
         conditioning, cut = encode_text(clip, text, system_prompt)
-        return io.NodeOutput(conditioning, ui=note("Lumina-Video Text Encode", [cut_message(cut)] if cut else []))
+        texts = [*([cut_message(cut)] if cut else []), *unlearned_text(clip, text)]
+        return io.NodeOutput(conditioning, ui=note("Lumina-Video Text Encode", texts))
 
 
 class MotionScore(PlanNode):

@@ -16,7 +16,7 @@ from .conditioning import cut_message, encode_text
 from .host.conditioning import set_motion
 from .host.model_patches import set_network, set_patch_schedule
 from .host.node_ui import note, with_schedules
-from .host.plain_text import check_texts
+from .host.plain_text import check_texts, unlearned_text
 from .host.run_options import with_options
 from .host.sampling import make_guider, sample_video
 from .inputs import (
@@ -251,7 +251,9 @@ class MultiScaleSampler(PlanNode):
         )
         latent["samples"] = sample_video(guider, plan, latent, seed)
         cuts = ((cut, "prompt"), (negative_cut, "negative prompt"))
-        text = note(cls.TITLE, [cut_message(found, name) for found, name in cuts if found])
+        texts = [cut_message(found, name) for found, name in cuts if found]
+        texts += [*unlearned_text(clip, prompt), *unlearned_text(clip, negative_prompt, "negative prompt")]
+        text = note(cls.TITLE, texts)
         schedules = {name: str(getattr(plan, name)) for name in SCHEDULES}
         return io.NodeOutput(latent, float(preset_clip(preset).fps), ui=with_schedules(text, **schedules))
 

@@ -24,18 +24,19 @@ from lumina_core.checkpoints.released import (  # noqa: E402 - found through the
 
 README = ROOT / "README.md"
 START, END = "<!-- model files -->", "<!-- end of model files -->"
-TEXT = f"""The workflows carry these links, so ComfyUI offers to download what is missing; folders are never offered, and older pages
-offer no `.pth`. The lists of the loaders are made by content: a file of the same name that belongs to another model is left out.
-Sizes follow from the parameter counts, except that of `{CHECKPOINT.name}`, which is from its repository's listing.
+TEXT = f"""The workflows carry these links, so ComfyUI offers to download what is missing; folders are never offered,
+and older pages offer no `.pth`. The lists of the loaders are made by content: a file of the same name that belongs
+to another model is left out. Sizes follow from the parameter counts, except that of `{CHECKPOINT.name}`, which is
+from the listing of its repository.
 
-A `.pth` is read without running any code in it, and so is the `model_args.pth` beside it, whose settings are otherwise the
-released ones. To save {CHECKPOINT.size.split(" (")[0]} of reading at each start, convert it once, with the Python that runs ComfyUI, in the folder
+A `.pth` is read without running any code in it, and so is the `model_args.pth` beside it, whose settings are otherwise
+the released ones. To read half as much at each start, convert it once, with the Python that runs ComfyUI, in the folder
 of this pack (the name of the new file says what it is, and the old one can then be deleted):
 
     python -m lumina_core convert ../../models/diffusion_models/{CHECKPOINT.name}
 
-This makes one `.safetensors` of {CONVERTED_SIZE} with the settings in its header; choose it in Load Lumina-Video Model. A transformers folder of
-Gemma-2-2B in `models/text_encoders/` works with Load Lumina-Video Text Encoder."""
+This makes one `.safetensors` of {CONVERTED_SIZE} with the settings in its header; choose it in Load Lumina-Video Model.
+A transformers folder of Gemma-2-2B in `models/text_encoders/` works with Load Lumina-Video Text Encoder."""
 
 
 def table(files: Sequence[ReleasedFile]) -> str:

@@ -69,7 +69,7 @@ IMAGE_CHECKPOINT = ReleasedFile(
     "6.5 GB (fp32)",
     "diffusion_models",
     "Alpha-VLLM/Lumina-Next-SFT",
-    note="or Lumina-Next-T2I, or `transformer` of Lumina-Next-SFT-diffusers",
+    note="or that of Lumina-Next-T2I, or `transformer` of Lumina-Next-SFT-diffusers",
 )
 # A folder: pages list missing files only.
 IMAGE_TEXT_ENCODER = ReleasedFile(
@@ -77,7 +77,7 @@ IMAGE_TEXT_ENCODER = ReleasedFile(
     "5.0 GB (bf16)",
     "text_encoders",
     "google/gemma-2b",
-    note="a folder with config, tokenizer and weights, after accepting the terms; ComfyUI does not list it as missing",
+    note="config, tokenizer and weights, after accepting its terms; ComfyUI does not list a missing folder",
 )
 IMAGE_VAE = ReleasedFile("sdxl_vae.safetensors", "0.3 GB (fp32)", "vae", "stabilityai/sdxl-vae")
 IMAGE_FILES = (IMAGE_CHECKPOINT, IMAGE_TEXT_ENCODER, IMAGE_VAE)

@@ -18,7 +18,7 @@ from ..media.writer import check_target, write_image
 from ..network.config import VideoConfig
 from ..pipelines.audio_file import AudioSettings, audio_for_frames, audio_metadata, audio_pipeline
 from ..pipelines.audio_inputs import AudioFiles
-from ..pipelines.bundle import Bundle, unlearned_motion
+from ..pipelines.bundle import Bundle, unlearned_motion, unlearned_prompt
 from ..pipelines.video import LuminaVideoPipeline
 from ..pipelines.video_writer import check_scale, write_clip
 from ..sampling.plan import SamplingPlan
@@ -93,6 +93,9 @@ def run(arguments: argparse.Namespace) -> None:
     print(_header(bundle, prompt, plan, size, pipe.config), flush=True)
     started = time.perf_counter()
     with Progress() as progress, pipe.run(job, progress) as found:
+        for text, what in ((prompt, "prompt"), (arguments.negative_prompt, "negative prompt")):
+            if warning := unlearned_prompt(bundle, text, what):
+                progress.note(warning)
         progress.stage("decoding")
         frames = pipe.decode(found.estimate, callback=progress)[0]
     write_clip(pipe, job, 0, [frames], out, arguments.scale)

@@ -11,7 +11,7 @@ from ..errors import LuminaError
 from ..media.writer import check_target
 from ..pipelines.audio import LuminaAudioPipeline
 from ..pipelines.audio_file import AudioSettings, audio_pipeline
-from ..pipelines.bundle import unlearned_motion
+from ..pipelines.bundle import unlearned_motion, unlearned_prompt
 from ..pipelines.latent_files import SUFFIX, SavedLatents, load_latents
 from ..pipelines.video import LuminaVideoPipeline
 from ..pipelines.video_job import VideoJob
@@ -105,8 +105,11 @@ def request_from(arguments: argparse.Namespace) -> Request:
     )
     files = clip_targets(Path(arguments.out or f"lumina-video.{'png' if size.frames == 1 else 'mp4'}"), job)
     audio, audio_note = audio_from(arguments, models, job)
-    motion = models.bundle and unlearned_motion(models.bundle, job.plan)
-    notes = (models.note or audio_note, motion or None)
+    notes: list[str | None] = [models.note or audio_note]
+    if models.bundle is not None:
+        notes.append(unlearned_motion(models.bundle, job.plan))
+        notes += [unlearned_prompt(models.bundle, prompt) for prompt in dict.fromkeys(prompts)]
+        notes.append(unlearned_prompt(models.bundle, arguments.negative_prompt, "negative prompt"))
     target = None if arguments.save_latents is None else check_target(arguments.save_latents, SUFFIX)
     return Request(pipe, job, given, files, target, audio, tuple(note for note in notes if note))
 

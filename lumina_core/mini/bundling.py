@@ -21,6 +21,7 @@ from ..train.network import start_weights
 from ..vae.codec import VideoVAE
 from ..vae.loader import WEIGHTS as VAE_WEIGHTS
 from ..vae.loader import load_video_vae
+from .captions import vocabulary
 from .draw import draw
 from .world import FPS, FRAMES, SIDE, random_scene
 
@@ -123,6 +124,7 @@ def _write_description(recipe: BundleRecipe) -> None:
         "fps": FPS,
         "motion_range": list(recipe.motion_range),
         "prompt": recipe.prompt,
+        "vocabulary": vocabulary(),
     }
     if (recipe.out / SOUND).is_dir():
         description[SOUND] = SOUND

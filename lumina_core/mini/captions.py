@@ -6,6 +6,7 @@ The words are training data of the bundled model and of its tokenizer, so they m
 from __future__ import annotations
 
 import random
+import re
 
 from .world import Scene
 
@@ -114,6 +115,28 @@ def caption(scene: Scene, rng: random.Random, language: str = ENGLISH) -> str:
         direction=rng.choice(DIRECTION_WORDS[language][scene.direction]),
         verb=rng.choice(VERB_WORDS[language]),
     )
+
+
+def vocabulary() -> dict[str, list[str]]:
+    """The fields of ``pipelines.vocabulary.Vocabulary``: the captions' words in both languages."""
+
+    def phrases(table: dict[str, dict[str, tuple[str, ...]]]) -> list[str]:
+        entries = [entry for language in LANGUAGES for entry in table[language].values()]
+        return list(dict.fromkeys(text for entry in entries for text in entry))
+
+    wordings = [*CLIP_WORDINGS[CHINESE], *STILL_WORDINGS[CHINESE]]
+    content = {
+        "shapes": phrases(SHAPE_WORDS),
+        "colors": phrases(COLOR_WORDS),
+        "backgrounds": phrases(BACKGROUND_WORDS),
+        "directions": phrases(DIRECTION_WORDS),
+    }
+    named = {word for part in content.values() for phrase in part for word in phrase.split()}
+    others = [word for word in words() if word not in named]
+    others += dict.fromkeys(VERB_WORDS[CHINESE])
+    connecting = "".join(re.sub(r"\{\w+\}", "", wording) for wording in wordings)
+    others += sorted({character for character in connecting if character.isalnum()})
+    return {**content, "others": others}
 
 
 def words() -> list[str]:

@@ -14,6 +14,7 @@ from ..runtime.dataclass_schema import KEY, build, field_keys
 from ..sampling.plan import SamplingPlan
 from ..sampling.presets import PRESETS
 from ..shapes.latents import VideoSize
+from .vocabulary import Vocabulary, unlearned_words
 
 # Where bundled models are. Not resolved: if the package is a symbolic link, the bundles next to the link count.
 SHIPPED = Path(__file__).absolute().parents[1] / "bundles"
@@ -38,6 +39,7 @@ class Bundle:
         size, fps: of the clips that it was trained on.
         motion_range: lowest and highest motion score that it was trained on.
         prompt: an example.
+        vocabulary: words of the training captions; None if the model knows more than a list.
         audio: folder of the audio model (see ``audio_inputs.AudioFiles``); None for a bundle without one.
 
     Examples:
@@ -57,6 +59,7 @@ class Bundle:
     fps: float
     motion_range: tuple[float, float]
     prompt: str
+    vocabulary: Vocabulary | None = None
     audio: Path | None = field(default=None, metadata={KEY: "sound"})
 
 
@@ -68,6 +71,11 @@ def unlearned_motion(bundle: Bundle, plan: SamplingPlan) -> str | None:
     if outside is None:
         return None
     return f"motion {outside:g} is outside the range that {bundle.name} was trained on, {lowest:g} to {highest:g}"
+
+
+def unlearned_prompt(bundle: Bundle, prompt: str, what: str = "prompt") -> str | None:
+    """A sentence for the user if a prompt has words that the bundle does not know, or None; see ``unlearned_words``."""
+    return unlearned_words(bundle.name, bundle.vocabulary, prompt, what)
 
 
 def bundled() -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 from comfy.sd1_clip import SDTokenizer
 from comfy.text_encoders.spiece_tokenizer import SPieceTokenizer
 
+from ...lumina_core.pipelines.bundle import unlearned_prompt
 from ...lumina_core.text.gemma import check_text
 
 
@@ -36,6 +37,13 @@ def plain_text(clip, ids: list[int]) -> str:
     if tokenizer is not None:
         return tokenizer.tokenizer.tokenizer.decode(ids)
     return clip.tokenizer.decode(ids) if hasattr(clip.tokenizer, "decode") else ""
+
+
+def unlearned_text(clip, text: str, what: str = "prompt") -> list[str]:
+    """A warning in a list if the CLIP is that of a small model that does not know words of the text, else none."""
+    bundle = getattr(clip.tokenizer, "bundle", None)
+    warning = unlearned_prompt(bundle, text, what) if bundle else None
+    return [warning] if warning else []
 
 
 def check_texts(**texts: str | None) -> None:

@@ -13,6 +13,7 @@ import torch
 from comfy.sd1_clip import ClipTokenWeightEncoder
 
 from ...lumina_core.errors import LuminaError
+from ...lumina_core.pipelines.bundle import Bundle
 from ...lumina_core.text.gemma import TextEncoder, load_text_encoder
 from .bundles import bundle_of
 from .patcher import WholePatcher
@@ -25,11 +26,12 @@ WEIGHT_SHARE = 0.9  # largest share of a device's memory for the weights
 class GemmaTokenizer:
     """The tokenizer with the host's interface. Text is tokenized verbatim: no weight syntax, no embeddings, no limit.
 
-    The key of the tokens is the encoder's kind, gemma2 or gemma; the host's own loader uses gemma2_2b.
+    The key of the tokens is the encoder's kind, gemma2 or gemma; the host's own loader uses gemma2_2b. ``bundle`` is
+    that of the encoder, whose model knows certain words only.
     """
 
-    def __init__(self, encoder: TextEncoder) -> None:
-        self.encoder, self.system_prompt = encoder, encoder.system_prompt
+    def __init__(self, encoder: TextEncoder, bundle: Bundle | None = None) -> None:
+        self.encoder, self.system_prompt, self.bundle = encoder, encoder.system_prompt, bundle
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **_) -> dict[str, list[list[tuple]]]:
         """Tokens of a text, each (id, weight 1.0) plus a word id of 0 on request."""
@@ -98,10 +100,16 @@ class GemmaModel(torch.nn.Module, ClipTokenWeightEncoder):
 class GemmaCLIP(comfy.sd.CLIP):
     """A CLIP for an encoder that is already loaded; the host moves it between devices as a whole."""
 
-    def __init__(self, encoder: TextEncoder, load_device: torch.device, offload_device: torch.device) -> None:
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        load_device: torch.device,
+        offload_device: torch.device,
+        bundle: Bundle | None = None,
+    ) -> None:
         super().__init__(no_init=True)
         self.cond_stage_model = GemmaModel(encoder)
-        self.tokenizer = GemmaTokenizer(encoder)
+        self.tokenizer = GemmaTokenizer(encoder, bundle)
         self.patcher = WholePatcher(self.cond_stage_model, load_device=load_device, offload_device=offload_device)
         self.patcher.hook_mode = comfy.hooks.EnumHookMode.MinVram
         self.patcher.is_clip = True
@@ -131,7 +139,7 @@ def load_clip(name: str) -> GemmaCLIP:
             "Lumina-Video: the text encoder does not fit into the memory of %s, running it on %s.", device, offload
         )
         device = offload
-    return GemmaCLIP(encoder, device, offload)
+    return GemmaCLIP(encoder, device, offload, bundle_of(name))
 
 
 def find_text_encoder(name: str) -> Path:

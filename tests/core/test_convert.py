@@ -14,9 +14,12 @@ from safetensors.torch import load_file, save_file
 from lumina_core.checkpoints.convert import convert_checkpoint, converted_name
 from lumina_core.checkpoints.video import ARGS_NAME, RELEASED_NAMES, read_video_config
 from lumina_core.cli import main
+from lumina_core.network.config import VideoConfig
+from lumina_core.network.video import MultiScaleNextDiT
 from lumina_core.runtime.tensor_files import read_metadata
-from scripts.make_tiny_set import MODEL_ARGS
+from scripts.make_tiny_set import MODEL_ARGS, random_weights
 
+ROOT = Path(__file__).parents[2]
 PTH = RELEASED_NAMES[1]
 NAME = "lumina_video_f24R960_bf16.safetensors"
 
@@ -75,7 +78,8 @@ def test_other_sources(released, tmp_path, weights, old):
     if old:
         torch.save(dict(weights), released / PTH, _use_new_zipfile_serialization=False)
     else:
-        save_file({f"model.diffusion_model.{key}": value for key, value in weights.items()}, released / RELEASED_NAMES[0])
+        prefixed = {f"model.diffusion_model.{key}": value for key, value in weights.items()}
+        save_file(prefixed, released / RELEASED_NAMES[0])
     converted = load_file(convert_checkpoint(released, tmp_path))
     assert converted.keys() == weights.keys()
     assert all(torch.equal(converted[key], value.bfloat16()) for key, value in weights.items())
@@ -181,19 +185,14 @@ print(before, most[0])
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of a process as Linux reports it")
-def test_memory_does_not_grow_with_the_file(tmp_path, tiny_set):
-    from scripts.make_tiny_set import random_weights
-
-    from lumina_core.network.config import VideoConfig
-    from lumina_core.network.video import MultiScaleNextDiT
-
+def test_memory_does_not_grow_with_the_file(tmp_path):
     config = VideoConfig(dim=512, layers=16, heads=8, kv_heads=4, ffn_hidden=1536, text_dim=128, cond_dim=256)
     with torch.device("meta"):
         shapes = MultiScaleNextDiT(config).state_dict()
     torch.save(random_weights(shapes, 0), tmp_path / PTH)
     size = (tmp_path / PTH).stat().st_size
     command = [sys.executable, "-c", MEMORY, tmp_path / PTH, tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
     before, most = map(int, done.stdout.split())
     assert size > 200e6 and (most - before) * 1024 < size / 8
 

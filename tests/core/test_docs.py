@@ -100,3 +100,11 @@ def public_annotations(body: list[ast.stmt]) -> list[ast.expr]:
 @pytest.mark.parametrize("module", sorted(documented()))
 def test_types_in_documented_signatures_are_documented(module):
     assert types_of_other_modules(module) - documented() == set()
+
+
+def test_no_page_holds_a_merge_conflict():
+    files = [*ROOT.glob("*.md"), *(file for folder in ("docs", "web", "locales") for file in (ROOT / folder).rglob("*.*"))]
+    texts = [file for file in files if file.suffix in (".md", ".json", ".js", ".css")]
+    marks = re.compile(r"^(<<<<<<< |>>>>>>> )", re.MULTILINE)
+    assert [str(file) for file in texts if marks.search(file.read_text(encoding="utf-8"))] == []
+    assert len(texts) > 100

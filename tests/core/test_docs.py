@@ -103,7 +103,8 @@ def test_types_in_documented_signatures_are_documented(module):
 
 
 def test_no_page_holds_a_merge_conflict():
-    files = [*ROOT.glob("*.md"), *(file for folder in ("docs", "web", "locales") for file in (ROOT / folder).rglob("*.*"))]
+    folders = [ROOT / name for name in ("docs", "web", "locales")]
+    files = [*ROOT.glob("*.md"), *(file for folder in folders for file in folder.rglob("*.*"))]
     texts = [file for file in files if file.suffix in (".md", ".json", ".js", ".css")]
     marks = re.compile(r"^(<<<<<<< |>>>>>>> )", re.MULTILINE)
     assert [str(file) for file in texts if marks.search(file.read_text(encoding="utf-8"))] == []

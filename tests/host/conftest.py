@@ -20,13 +20,30 @@ from scripts.make_tiny_set import write_bundle, write_tiny_set
 HOSTS, MISSED = find_hosts()
 # Files whose tests mostly wait for a page.
 IN_A_BROWSER = {"test_locales", "test_templates", "test_timeline", "test_timeline_images"}
+# Files that compare whole runs with the core, which takes long and seldom differs between versions of ComfyUI.
+WHOLE_RUNS = {
+    "test_audio",
+    "test_audio_parity",
+    "test_compile",
+    "test_ksampler",
+    "test_languages",
+    "test_live",
+    "test_memory_use",
+    "test_native_vae",
+    "test_network_calls",
+    "test_parity",
+    "test_pipeline_equality",
+    "test_solver",
+    "test_step_cache",
+    "test_workflow_values",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Pages of all hosts but the first are slow: they repeat in an older front end what its successor shows."""
+    """Pages and whole runs are slow in all hosts but the first: they repeat there what its successor shows."""
     for item in items:
         host = getattr(item, "callspec", None) and item.callspec.params.get("host")
-        if host and host is not HOSTS[0] and item.path.stem in IN_A_BROWSER:
+        if host and host is not HOSTS[0] and item.path.stem in IN_A_BROWSER | WHOLE_RUNS:
             item.add_marker(pytest.mark.slow)
 
 

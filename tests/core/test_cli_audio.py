@@ -172,7 +172,7 @@ def test_generate_makes_a_video_with_audio(tmp_path, capsys):
 
 
 def test_audio_of_several_clips_reads_the_weights_once(tmp_path, monkeypatch, capsys):
-    from lumina_core.pipelines import audio as module
+    from lumina_core.pipelines import audio_stages as module
 
     loaded = []
     for name in ("load_audio_model", "load_audio_codec", "load_feature_encoder"):

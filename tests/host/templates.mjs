@@ -59,6 +59,8 @@ async function models(page, workflow) {
   await page.waitForTimeout(1000);
   const saved = [];
   for (const button of await page.getByRole("button", { name: DOWNLOAD }).all()) {
+    // Older pages refuse to download some file types.
+    if (await button.isDisabled()) continue;
     const [download] = await Promise.all([page.waitForEvent("download"), button.click()]);
     saved.push({ url: download.url(), file: download.suggestedFilename() });
   }

@@ -141,6 +141,7 @@ def test_video_to_video_runs_the_share_of_steps_that_is_asked_for(pipe):
         assert clip.nfe == steps and clip.frames.shape == (1, 8, 32, 32, 3)
         changes.append(float((clip.latents - source).square().mean()))
     assert changes == sorted(changes)
+    assert pipe(**call, video=video).nfe == 2, "without a strength, half of the 5 steps run"
     # At full strength nothing is left of the video.
     assert torch.equal(clip.latents, pipe(**call).latents)
 
